@@ -1,0 +1,54 @@
+# The few commands a person types. Everything else is behind them: `make help`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+UV := .tools/bin/uv
+UV_VERSION := 0.13.9
+EXPORT := $(UV) export -q --frozen --format requirements.txt --no-emit-workspace --no-header --no-annotate
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The development environment, from the committed, hash-locked list.
+.venv/ready: requirements/dev.txt hooks/pyproject.toml connector/pyproject.toml
+	@test -x $(UV) || { python3 -m venv .tools 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv && python3 -m venv .tools; }; }
+	@$(UV) --version 2>/dev/null | grep -qF "uv $(UV_VERSION)" || .tools/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@$(UV) venv -q --clear .venv
+	@VIRTUAL_ENV=.venv $(UV) pip sync -q --require-hashes requirements/dev.txt
+	@VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps -e hooks -e connector
+	@touch $@
+
+.PHONY: venv
+venv: .venv/ready ## the development environment in .venv
+
+.PHONY: demo demo-down
+demo: .venv/ready ## a two-node cluster, the chart, two vLLM pods, and a prompt that one prefilled and the other answered from storage
+	@$(PY) -m tests.demo
+demo-down: .venv/ready ## takes all of it away again
+	@$(PY) -m tests.lab down
+
+.PHONY: test
+test: .venv/ready ## all tests, from a bare checkout: lint, unit, chart, engine (real vLLM), cluster (the lab)
+	@$(PY) -m tests.run
+
+.PHONY: lint unit chart engine cluster
+lint unit chart engine cluster: .venv/ready ## one layer of the tests
+	@$(PY) -m tests.run $@
+
+.PHONY: format
+format: .venv/ready ## formats the code
+	@.venv/bin/ruff format . && .venv/bin/ruff check -q --fix .
+
+.PHONY: generate
+generate: .venv/ready ## makes values.schema.json from values.schema.yaml
+	@$(PY) charts/tools/make_schema.py
+
+.PHONY: lock
+lock: .venv/ready ## resolves again and writes requirements/*.txt (the lock itself holds addresses and stays here)
+	@$(UV) lock
+	@$(EXPORT) --group dev > requirements/dev.txt
+	@$(EXPORT) --no-default-groups --only-group engine > requirements/engine.txt
+	@$(EXPORT) --no-default-groups --package llm-d-storage-hooks > requirements/image.txt
+	@$(EXPORT) --no-default-groups --package llm-d-storage-connector > requirements/connector.txt
