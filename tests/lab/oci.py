@@ -1,0 +1,174 @@
+"""Packs folders as layers of OCI image archives, without an image builder.
+
+The same folder and config always give the same bytes, so an image's digest says whether it changed. A layer is
+a plain tar: the archive never leaves the machine, and compressing it would cost more than it saves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a container of the image starts with, unless the pod says otherwise."""
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    digest: str  # sha256:...; of the plain tar, so it is the diff id too
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in an archive: its name, its manifest's digest and its layers from the bottom."""
+
+    name: str
+    digest: str
+    layers: tuple[Layer, ...]
+
+    @property
+    def chain_id(self) -> str:
+        """The name under which a snapshotter keeps the unpacked top layer."""
+        chain = self.layers[0].digest
+        for layer in self.layers[1:]:
+            chain = "sha256:" + hashlib.sha256(f"{chain} {layer.digest}".encode()).hexdigest()
+        return chain
+
+
+def _plain(ti: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Owner and time out of the way: they differ from build to build and mean nothing in an image."""
+    ti.uid = ti.gid = 0
+    ti.uname = ti.gname = "root"
+    ti.mtime = 0
+    return ti
+
+
+def _blob_path(digest: str) -> str:
+    return "blobs/sha256/" + digest.removeprefix("sha256:")
+
+
+def _pack_layer(root: Path, to: Path) -> Layer:
+    with tarfile.open(to, "w", format=tarfile.PAX_FORMAT) as t:
+        t.add(root, arcname=".", filter=_plain)  # walks a folder in sorted order
+    with to.open("rb") as f:
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    return Layer("sha256:" + digest, to.stat().st_size)
+
+
+def _add(tar: tarfile.TarFile, path: str, size: int, data: IO[bytes]) -> None:
+    ti = tarfile.TarInfo(path)
+    ti.size = size
+    tar.addfile(ti, data)
+
+
+def _blob(blobs: dict[str, bytes], media_type: str, value: Any) -> dict[str, Any]:
+    data = json.dumps(value, sort_keys=True).encode()
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    blobs[digest] = data
+    return {"mediaType": media_type, "digest": digest, "size": len(data)}
+
+
+def _container_config(config: Config) -> dict[str, Any]:
+    env = {"PATH": DEFAULT_PATH, **config.env}
+    out: dict[str, Any] = {"Env": [f"{k}={v}" for k, v in env.items()]}
+    if config.entrypoint:
+        out["Entrypoint"] = list(config.entrypoint)
+    if config.command:
+        out["Cmd"] = list(config.command)
+    if config.user:
+        out["User"] = config.user
+    return out
+
+
+def pack(
+    root: Path, archive: Path, name: str, config: Config, base: Path | None = None, *, thin: bool = False
+) -> Image:
+    """Writes ``archive``: the layers of the archive ``base``, if one is given, and ``root`` on top of them.
+
+    A ``thin`` archive names the layers of ``base`` without holding them: it can be loaded only where ``base`` was
+    loaded before, and then in a moment.
+    """
+    top_file = archive.with_name(archive.name + ".layer")
+    new = archive.with_name(archive.name + ".new")
+    try:
+        below = read(base).layers if base else ()
+        image_layers = (*below, _pack_layer(root, top_file))
+        blobs: dict[str, bytes] = {}
+        image_config = _blob(
+            blobs,
+            CONFIG_TYPE,
+            {
+                "architecture": "amd64",
+                "os": "linux",
+                "config": _container_config(config),
+                "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in image_layers]},
+            },
+        )
+        layers = [{"mediaType": LAYER_TYPE, "digest": x.digest, "size": x.size} for x in image_layers]
+        manifest = _blob(
+            blobs,
+            MANIFEST_TYPE,
+            {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": image_config, "layers": layers},
+        )
+        annotations = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
+        index = {"schemaVersion": 2, "manifests": [{**manifest, "annotations": annotations}]}
+        with tarfile.open(new, "w") as out:
+            for path, value in (("oci-layout", {"imageLayoutVersion": "1.0.0"}), ("index.json", index)):
+                data = json.dumps(value, sort_keys=True).encode()
+                _add(out, path, len(data), io.BytesIO(data))
+            for digest, data in blobs.items():
+                _add(out, _blob_path(digest), len(data), io.BytesIO(data))
+            if not thin:
+                _copy_layers(base, below, out)
+            with top_file.open("rb") as f:
+                _add(out, _blob_path(image_layers[-1].digest), image_layers[-1].size, f)
+        new.replace(archive)
+    finally:
+        top_file.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
+    return Image(name, manifest["digest"], image_layers)
+
+
+def _copy_layers(base: Path | None, layers: tuple[Layer, ...], out: tarfile.TarFile) -> None:
+    if base is None:
+        return
+    with tarfile.open(base) as t:
+        for layer in layers:
+            data = t.extractfile(_blob_path(layer.digest))
+            if data is None:
+                raise ValueError(f"{base} lacks its layer {layer.digest}")
+            _add(out, _blob_path(layer.digest), layer.size, data)
+
+
+def read(archive: Path) -> Image:
+    """What ``pack`` wrote into ``archive``."""
+    with tarfile.open(archive) as t:
+
+        def load(path: str) -> Any:
+            f = t.extractfile(path)
+            if f is None:
+                raise ValueError(f"{archive} is no image archive: it lacks {path}")
+            return json.load(f)
+
+        entry = load("index.json")["manifests"][0]
+        manifest = load(_blob_path(entry["digest"]))
+        layers = tuple(Layer(x["digest"], x["size"]) for x in manifest["layers"])
+        return Image(entry["annotations"]["io.containerd.image.name"], entry["digest"], layers)

@@ -1,0 +1,158 @@
+"""The lab's steps: what is built and kept, and what one run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.lab import ceph, control, crds, deps, engine, golden, health, images, net, node, pki, storage
+from tests.lab.paths import HERE, Lab, Node
+from tests.lab.proc import Console
+from tests.lab.steps import Step
+
+REGISTRIES = "check that the package registries can be reached, then run the same command again"
+IMAGES = "run the same command again; for the project image, `sh image/install.sh code /tmp/x` by hand says more"
+AGAIN = "python -m tests.lab down, then up again; `python -m tests.lab logs` lists the components' logs"
+
+Make = Callable[[Console, Lab], None]
+
+
+def build_steps(lab: Lab) -> list[Step]:
+    """All that is kept between runs. On a bare machine the Go build is the longest; all else goes beside it."""
+
+    def step(name: str, make: Make, current: Callable[[Lab], bool], needs: tuple[str, ...] = ()) -> Step:
+        return Step(name, lambda c: make(c, lab), needs, lambda: current(lab), REGISTRIES)
+
+    return [
+        Step("packages", deps.install_packages, current=lambda: not deps.packages_wanted(), hint=REGISTRIES),
+        step("tools", deps.install_tools, deps.tools_current),
+        step("go-build", deps.build_go, deps.go_current),
+        Step("crd-modules", lambda c: c.say(f"{len(crds.crd_files())} files"), hint=REGISTRIES),
+        step("engine", engine.make_engine, engine.engine_current, ("packages",)),
+        step("model", engine.make_model, engine.model_current, ("engine",)),
+        image_step(lab, "base-images", images.base_specs, ("packages",)),
+        image_step(lab, "go-images", lambda: images.go_specs(lab), ("packages", "go-build")),
+        image_step(lab, "envoy-image", lambda: [images.envoy_spec()], ("packages",)),
+        image_step(lab, "vllm-image", lambda: [images.vllm_spec(lab)], ("base-images", "model")),
+        project_image_step(lab),
+        step(
+            "image-store",
+            golden.make,
+            golden.is_current,
+            ("base-images", "go-images", "envoy-image", "vllm-image", "project-image"),
+        ),
+    ]
+
+
+def image_step(lab: Lab, name: str, specs: Callable[[], list[images.Spec]], needs: tuple[str, ...]) -> Step:
+    def make(c: Console) -> None:
+        for spec in specs():
+            images.make(c, lab, spec)
+
+    return Step(name, make, needs, lambda: all(images.is_current(lab, s) for s in specs()), IMAGES)
+
+
+def project_image_step(lab: Lab, needs: tuple[str, ...] = ("base-images",)) -> Step:
+    return image_step(lab, "project-image", images.project_specs, needs)
+
+
+def closure(steps: list[Step], *names: str) -> list[Step]:
+    """The named steps and all that they need."""
+    by_name = {s.name: s for s in steps}
+    wanted: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in wanted:
+            wanted.add(name)
+            todo += by_name[name].needs
+    return [s for s in steps if s.name in wanted]
+
+
+# Parts of the build that some tests want alone.
+BUILD_GROUPS = {
+    "all": (),
+    "tools": ("tools", "crd-modules"),  # what the chart tests need: no package of the system
+    "engine": ("engine", "model"),
+}
+
+
+def build_group(lab: Lab, group: str) -> list[Step]:
+    steps = build_steps(lab)
+    return closure(steps, *(BUILD_GROUPS[group] or (s.name for s in steps)))
+
+
+def run_steps(lab: Lab) -> list[Step]:
+    """What one run starts, once all is built."""
+
+    def runtime(n: Node) -> Step:
+        return Step(f"containerd-{n.name}", lambda c: node.start_runtime(c, lab, n), needs=("network",), hint=AGAIN)
+
+    def kubelets(c: Console) -> None:
+        for n in lab.nodes:
+            node.start_kubelet(lab, n)
+        c.until("every node to register", control.holds(lambda: _count(lab) == len(lab.nodes)), timeout_s=90)
+
+    def dns(c: Console) -> None:
+        # Applied once every node is known, so that its pods are spread over all of them.
+        control.apply_manifest(c, lab, (HERE / "manifests" / "dns.yaml").read_text())
+        c.until("every node to be ready", control.holds(lambda: _all_ready(lab)), timeout_s=120)
+        words = ("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s")
+        c.run(control.kubectl_argv(lab, *words), timeout_s=130)
+
+    runtimes = [runtime(n) for n in lab.nodes]
+    runtime_names = tuple(s.name for s in runtimes)
+    built = ("packages", "tools", "go-build", "image-store")
+    return [
+        Step("network", lambda c: net.create(c, lab), needs=built, hint=AGAIN),
+        Step("certificates", lambda c: pki.create(c, lab), needs=built, hint=AGAIN),
+        Step("api-server", lambda c: control.start_api(c, lab), needs=("network", "certificates"), hint=AGAIN),
+        Step("cephfs", lambda c: ceph.create(c, lab), needs=("network",), hint=AGAIN),
+        *runtimes,
+        Step("controllers", lambda c: control.start_controllers(c, lab), needs=("api-server",), hint=AGAIN),
+        Step("kubelets", kubelets, needs=("api-server", *runtime_names), hint=AGAIN),
+        Step("dns", dns, needs=("kubelets", "controllers"), hint=AGAIN),
+        Step("crds", lambda c: crds.apply(c, lab), needs=("api-server", "crd-modules"), hint=AGAIN),
+        Step("storage-classes", lambda c: storage.create(c, lab), needs=("cephfs", "kubelets"), hint=AGAIN),
+        load_step(lab, (*runtime_names, "project-image")),
+        Step("complete", lambda c: health.mark(lab), needs=("dns", "crds", "storage-classes", "load-image")),
+    ]
+
+
+def load_step(lab: Lab, needs: tuple[str, ...]) -> Step:
+    return Step(
+        "load-image",
+        lambda c: load_project_image(c, lab),
+        needs=needs,
+        current=lambda: project_image_loaded(lab),
+        hint=AGAIN,
+    )
+
+
+def _count(lab: Lab) -> int:
+    return len(control.get_json(lab, "nodes")["items"])
+
+
+def _all_ready(lab: Lab) -> bool:
+    nodes = control.get_json(lab, "nodes")["items"]
+    return len(nodes) == len(lab.nodes) and all(health.node_ready(n) for n in nodes)
+
+
+# --- the project image on the nodes
+
+
+def _to_load(lab: Lab, n: Node) -> list[images.Spec]:
+    """Of the project image and the one it is built on, what the node has not, or has in an older state."""
+    specs = images.project_specs()
+    return [s for s in specs if images.loaded_digest(lab, n, s.name) != images.built_digest(lab, s.key)]
+
+
+def project_image_loaded(lab: Lab) -> bool:
+    return not any(_to_load(lab, n) for n in lab.nodes)
+
+
+def load_project_image(c: Console, lab: Lab) -> None:
+    for n in lab.nodes:
+        for spec in _to_load(lab, n):
+            c.say(f"loading {spec.name} into {n.name}")
+            words = golden.ctr(lab.containerd_socket(n), "images", "import", images.archive(lab, spec.key))
+            c.run(words, timeout_s=120)

