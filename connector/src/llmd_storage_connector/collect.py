@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the identity out of vLLM's configuration. Works alike in the scheduler's and a worker's process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import vllm
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading.config import build_offloading_config
+from vllm.platforms import current_platform
+
+from llmd_storage_connector.errors import Misconfigured
+from llmd_storage_connector.identity import Identity, plain
+from llmd_storage_connector.weights import fingerprint
+
+if TYPE_CHECKING:
+    from vllm.config import ModelConfig, VllmConfig
+    from vllm.v1.kv_cache_interface import KVCacheConfig
+    from vllm.v1.kv_offload.config import OffloadingConfig
+
+# Rope types whose table depends on the longest context served, not on the model alone.
+_LENGTH_DEPENDENT_ROPE = ("longrope", "su", "dynamic")
+
+
+def identity_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Identity:
+    """Raises: Misconfigured when blocks could not be told apart, or never be found again."""
+    model, cache = vllm_config.model_config, vllm_config.cache_config
+    offloading = build_offloading_config(vllm_config, kv_cache_config)
+    return Identity(
+        # Layouts and kernels may change with a minor version; patch releases keep the cache.
+        runner="vllm " + ".".join(vllm.__version__.split(".")[:2]),
+        weights=_weights(vllm_config),
+        model_config=_model_config(model),
+        dtype=str(model.dtype).removeprefix("torch."),
+        quantization=None if model.quantization is None else str(model.quantization),
+        kv_cache={
+            "dtype": offloading.model.dtype,
+            "layout": offloading.kv_cache_layout,
+            "canonical": offloading.canonical_layout,
+            "calculatedScales": bool(getattr(cache, "calculate_kv_scales", False)),
+        },
+        attention=_attention(vllm_config, offloading),
+        block=_block(offloading),
+        parallel=_parallel(offloading),
+        block_hash=_block_hash(cache.prefix_caching_hash_algo),
+    )
+
+
+def _weights(vllm_config: VllmConfig) -> dict[str, Any]:
+    load = vllm_config.load_config
+    weights = {"model": _fingerprint(vllm_config.model_config, load.load_format, load.download_dir)}
+    speculative = vllm_config.speculative_config
+    draft = getattr(speculative, "draft_model_config", None)
+    if draft is not None and draft.model != vllm_config.model_config.model:
+        # A draft model's layers keep their KV in the same blocks.
+        weights["draft"] = _fingerprint(draft, load.load_format, load.download_dir)
+    return weights
+
+
+def _fingerprint(model: ModelConfig, load_format: str, download_dir: str | None) -> dict[str, Any]:
+    if str(load_format) == "dummy":
+        return {"kind": "dummy", "seed": model.seed}
+    path = Path(model.model)
+    return fingerprint(path if path.exists() else _hub_snapshot(model, download_dir))
+
+
+def _hub_snapshot(model: ModelConfig, download_dir: str | None) -> Path:
+    """The local snapshot that vLLM has just loaded; never downloads."""
+    from huggingface_hub import try_to_load_from_cache  # type: ignore[import-not-found]  # vLLM's
+
+    found = try_to_load_from_cache(
+        model.model, "config.json", cache_dir=download_dir, revision=model.revision or "main"
+    )
+    if not isinstance(found, str) and download_dir is not None:
+        # vLLM puts weights into download_dir, but leaves configurations in the default cache.
+        found = try_to_load_from_cache(model.model, "config.json", revision=model.revision or "main")
+    if isinstance(found, str):
+        return Path(found).parent
+    raise Misconfigured(
+        f"the weights of {model.model!r} are neither a local directory nor in the hub cache: the connector "
+        "cannot tell whose KV cache this would be; download the model to a directory and serve that"
+    )
+
+
+def _model_config(model: ModelConfig) -> dict[str, Any]:
+    config = {"hf": plain(model.hf_config), "text": plain(model.hf_text_config)}
+    rope = str(config["text"].get("rope_scaling")) + str(config["text"].get("rope_parameters"))
+    if any(kind in rope for kind in _LENGTH_DEPENDENT_ROPE):
+        config["maxModelLen"] = model.max_model_len
+    return config
+
+
+def _attention(vllm_config: VllmConfig, offloading: OffloadingConfig) -> dict[str, Any]:
+    backend = getattr(vllm_config.attention_config, "backend", None)
+    capability = current_platform.get_device_capability()
+    facts: dict[str, Any] = {
+        "platform": current_platform.device_type,
+        # Decides which kernels, and so which layouts, vLLM picks when no backend is demanded.
+        "capability": None if capability is None else f"{capability.major}.{capability.minor}",
+        "backend": None if backend is None else str(getattr(backend, "name", backend)),
+        "runner": 2 if vllm_config.use_v2_model_runner else 1,
+    }
+    if current_platform.is_cpu():
+        # The CPU kernels pack keys for the instruction set they run on.
+        from vllm.v1.attention.backends.cpu_attn import _get_attn_isa
+
+        model = vllm_config.model_config
+        block_tokens = offloading.groups[0].tokens_per_block
+        facts["isa"] = _get_attn_isa(model.dtype, block_tokens, model.get_head_size())
+    return facts
+
+
+def _block(offloading: OffloadingConfig) -> dict[str, Any]:
+    return {
+        "tokensPerHash": offloading.cache.tokens_per_hash,
+        "vllmBlocks": offloading.cache.blocks_per_chunk,
+        "workerBytes": offloading.worker_kv_bytes_per_block,
+        "groups": [
+            {"tokens": group.tokens_per_block, "layers": list(group.layer_names)} for group in offloading.groups
+        ],
+    }
+
+
+def _parallel(offloading: OffloadingConfig) -> dict[str, Any]:
+    parallel = offloading.parallel
+    # Canonical blocks are equal under every TP size, if vLLM says so; direct ones are not, whatever it says.
+    topology_free = offloading.canonical_layout and parallel.is_parallelism_agnostic
+    return {
+        "tp": "any" if topology_free else parallel.tp_size,
+        "pp": parallel.pp_size,
+        "pcp": parallel.pcp_size,
+        "dcp": parallel.dcp_size,
+        "replicated": offloading.replicated_layout,
+    }
+
+
+def _block_hash(algorithm: str) -> dict[str, Any]:
+    seed = os.environ.get("PYTHONHASHSEED")
+    if seed is None and algorithm.startswith("xxhash"):
+        raise Misconfigured(
+            f"prefix_caching_hash_algo {algorithm} starts from a random value in every process, so no block "
+            "could be found again: set PYTHONHASHSEED to one value in all pods, or use sha256"
+        )
+    # For those algorithms the seed is a secret: only its digest is written down.
+    digest = None if seed is None else hashlib.sha256(seed.encode()).hexdigest()
+    return {"algorithm": algorithm, "seedSha256": digest}

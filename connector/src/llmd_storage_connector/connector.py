@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The face of this package: what `--kv-transfer-config` names.
+
+vLLM's OffloadingConnector with everything but root_dir, cpu_bytes_to_use and tuning set by itself. Only
+here is the whole model configuration known, so here the blocks' identity is computed.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+import vllm
+from vllm.config import VllmConfig
+from vllm.distributed.kv_transfer.kv_connector.v1 import KVConnectorRole
+from vllm.distributed.kv_transfer.kv_connector.v1.metrics import (
+    KVConnectorPromMetrics,
+    PromMetric,
+    PromMetricT,
+)
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
+from vllm.platforms import current_platform
+from vllm.v1.kv_cache_interface import KVCacheConfig
+
+from llmd_storage_connector.collect import identity_of
+from llmd_storage_connector.config import Config, check_topology, parse
+from llmd_storage_connector.errors import Misconfigured
+from llmd_storage_connector.spec import TIER_TYPE, SharedStorageSpec
+
+TESTED_VLLM = "0.32."
+
+logger = logging.getLogger("vllm.llmd_storage_connector.connector")
+
+
+class SharedStorageConnector(OffloadingConnector):  # type: ignore[misc]  # vLLM is untyped here
+    """OffloadingConnector over a CPU tier and the shared storage tier."""
+
+    def __init__(self, vllm_config: VllmConfig, role: KVConnectorRole, kv_cache_config: KVCacheConfig) -> None:
+        """Raises: Misconfigured, one sentence a fault, for settings that can never work."""
+        config = parse(_settings(vllm_config))
+        _check_engine(vllm_config, config)
+        # Tiers live with the scheduler; workers only move bytes and need no identity.
+        tier = _tier(vllm_config, kv_cache_config, config) if role == KVConnectorRole.SCHEDULER else {}
+        super().__init__(_with_spec(vllm_config, config, tier), role, kv_cache_config)
+
+    @classmethod
+    def build_prom_metrics(
+        cls,
+        vllm_config: VllmConfig,
+        metric_types: dict[type[PromMetric], type[PromMetricT]],
+        labelnames: list[str],
+        per_engine_labelvalues: dict[int, list[object]],
+    ) -> KVConnectorPromMetrics:
+        """Declare this tier's metrics too; the API server's process never makes a connector."""
+        filled = _with_spec(vllm_config, parse(_settings(vllm_config)), {})
+        return super().build_prom_metrics(filled, metric_types, labelnames, per_engine_labelvalues)
+
+
+def _settings(vllm_config: VllmConfig) -> dict[str, Any]:
+    assert vllm_config.kv_transfer_config is not None
+    return dict(vllm_config.kv_transfer_config.kv_connector_extra_config)
+
+
+def _check_engine(vllm_config: VllmConfig, config: Config) -> None:
+    if not vllm.__version__.startswith(TESTED_VLLM):
+        # vLLM calls its offloading interfaces experimental: they change with minor versions.
+        logger.warning("made for vLLM %s*, this is %s: watch the cache", TESTED_VLLM, vllm.__version__)
+    parallel = vllm_config.parallel_config
+    # Ray may place ranks anywhere; the others say how many nodes they use.
+    ray = parallel.distributed_executor_backend == "ray"
+    devices = current_platform.device_count() if ray and not current_platform.is_cpu() else None
+    check_topology(parallel.world_size, parallel.nnodes_within_dp, devices)
+    if config.canonical_layout and current_platform.is_cpu():
+        raise Misconfigured(
+            "kv_connector_extra_config: canonical_layout needs an accelerator; on CPU blocks are copied as "
+            "they are: remove it"
+        )
+
+
+def _tier(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig, config: Config) -> dict[str, Any]:
+    """The tier's own arguments. Not knowing whose cache it is costs the cache, not the engine."""
+    try:
+        return {"identity": identity_of(vllm_config, kv_cache_config).facts()}
+    except (Misconfigured, OSError) as error:
+        if config.fail_fast:
+            raise
+        return {"identity_fault": str(error)}
+
+
+def _with_spec(vllm_config: VllmConfig, config: Config, tier: dict[str, Any]) -> VllmConfig:
+    """A copy of the configuration with everything vLLM needs to find this package's classes.
+
+    A copy, because both roles and the API server start from the operator's own settings, some in one process.
+    """
+    filled = copy.copy(vllm_config)
+    filled.kv_transfer_config = copy.copy(vllm_config.kv_transfer_config)
+    filled.kv_transfer_config.kv_connector_extra_config = {
+        **config.vllm_options,
+        "spec_name": SharedStorageSpec.__name__,
+        "spec_module_path": SharedStorageSpec.__module__,
+        "secondary_tiers": [{"type": TIER_TYPE, "settings": _settings(vllm_config), **tier}],
+    }
+    return filled

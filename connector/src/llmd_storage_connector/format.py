@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The block file: one header, one payload. Bytes in, bytes out (docs/FORMAT.md).
+
+The header says everything needed to refuse the payload: which model and layout it belongs to, which
+block it is, how long it is, and what its bytes hash to. A reader that finds any difference treats
+the block as absent.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import xxhash
+
+from llmd_storage_connector.errors import Corrupt, Rule
+
+Buffer = bytes | bytearray | memoryview
+
+# Not ASCII at both ends, and with both line endings: a text-mode copy breaks it visibly.
+MAGIC = b"\x89KVB\r\n\x1a\n"
+FORMAT_VERSION = 1
+# The payload starts, and the file ends, on this boundary when rows are page-multiples: direct I/O works.
+ALIGNMENT = 4096
+MAX_KEY_BYTES = 128
+IDENTITY_BYTES = 32
+# One checksum per stripe, so that a large block can be checked (and later read) by several threads.
+DEFAULT_STRIPE_BYTES = 4 * 1024 * 1024
+
+_FIXED = struct.Struct("<8sHHIQII32sIH")
+_STRIPES_AT = 256
+_CHECKSUM = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSpec:
+    """What is equal for every block of a namespace as one engine sees it.
+
+    payload_bytes: bytes of one block, all ranks. ranks: how many ranks' parts follow each other in it.
+    """
+
+    identity: bytes
+    payload_bytes: int
+    ranks: int = 1
+    stripe_bytes: int = DEFAULT_STRIPE_BYTES
+
+    def __post_init__(self) -> None:
+        if len(self.identity) != IDENTITY_BYTES:
+            raise ValueError(f"identity digest must be {IDENTITY_BYTES} bytes, not {len(self.identity)}")
+        if self.payload_bytes <= 0 or self.stripe_bytes <= 0 or self.ranks <= 0:
+            raise ValueError("payload_bytes, stripe_bytes and ranks must be positive")
+
+    @property
+    def stripe_count(self) -> int:
+        return -(-self.payload_bytes // self.stripe_bytes)
+
+    @property
+    def header_bytes(self) -> int:
+        used = _STRIPES_AT + _CHECKSUM.size * (self.stripe_count + 1)
+        return -(-used // ALIGNMENT) * ALIGNMENT
+
+    @property
+    def file_bytes(self) -> int:
+        return self.header_bytes + self.payload_bytes
+
+
+def _stripe_checksums(spec: BlockSpec, payload: memoryview) -> Iterator[int]:
+    for start in range(0, spec.payload_bytes, spec.stripe_bytes):
+        yield xxhash.xxh3_64_intdigest(payload[start : start + spec.stripe_bytes])
+
+
+def encode_header(spec: BlockSpec, key: bytes, payload: Buffer) -> bytes:
+    """Header of the block `key` with exactly these payload bytes.
+
+    Raises: ValueError when the payload's length or the key's length is not one the format can hold.
+    """
+    view = memoryview(payload).cast("B")
+    if len(view) != spec.payload_bytes:
+        raise ValueError(f"payload has {len(view)} bytes, the namespace's blocks have {spec.payload_bytes}")
+    if not 0 < len(key) <= MAX_KEY_BYTES:
+        raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes, not {len(key)}")
+    header = bytearray(spec.header_bytes)
+    _FIXED.pack_into(
+        header,
+        0,
+        MAGIC,
+        FORMAT_VERSION,
+        0,
+        spec.header_bytes,
+        spec.payload_bytes,
+        spec.stripe_bytes,
+        spec.stripe_count,
+        spec.identity,
+        spec.ranks,
+        len(key),
+    )
+    header[_FIXED.size : _FIXED.size + len(key)] = key
+    for index, checksum in enumerate(_stripe_checksums(spec, view)):
+        _CHECKSUM.pack_into(header, _STRIPES_AT + index * _CHECKSUM.size, checksum)
+    end = spec.header_bytes - _CHECKSUM.size
+    _CHECKSUM.pack_into(header, end, xxhash.xxh3_64_intdigest(memoryview(header)[:end]))
+    return bytes(header)
+
+
+def check(spec: BlockSpec, key: bytes, data: Buffer) -> None:
+    """Refuse a file's bytes unless they are the block `key` of this namespace, whole and undamaged.
+
+    Requires: `data` is the whole file, as read. Ensures: on return data[spec.header_bytes:] is the
+    payload that was stored. Raises: Corrupt with the first broken rule.
+    """
+    view = memoryview(data).cast("B")
+    if len(view) != spec.file_bytes:
+        raise Corrupt(Rule.LENGTH, f"{len(view)} bytes instead of {spec.file_bytes}")
+    _check_header(spec, key, view[: spec.header_bytes])
+    for index, checksum in enumerate(_stripe_checksums(spec, view[spec.header_bytes :])):
+        (stored,) = _CHECKSUM.unpack_from(view, _STRIPES_AT + index * _CHECKSUM.size)
+        if checksum != stored:
+            raise Corrupt(Rule.PAYLOAD_CHECKSUM, f"stripe {index} of {spec.stripe_count}")
+
+
+def _check_header(spec: BlockSpec, key: bytes, header: memoryview) -> None:
+    magic, version, flags, header_bytes, payload_bytes, stripe_bytes, stripes, identity, ranks, key_bytes = (
+        _FIXED.unpack_from(header)
+    )
+    if magic != MAGIC:
+        raise Corrupt(Rule.MAGIC, f"starts with {bytes(header[:8]).hex()}")
+    # The header's own checksum comes before its fields are believed; it ends where *we* expect it to.
+    end = spec.header_bytes - _CHECKSUM.size
+    (stored,) = _CHECKSUM.unpack_from(header, end)
+    if xxhash.xxh3_64_intdigest(header[:end]) != stored:
+        raise Corrupt(Rule.HEADER_CHECKSUM, "the header was damaged, or is of another length")
+    if version != FORMAT_VERSION or flags != 0:
+        raise Corrupt(Rule.VERSION, f"format version {version} flags {flags}, this reads {FORMAT_VERSION}")
+    seen = (header_bytes, payload_bytes, stripe_bytes, stripes, ranks)
+    expected = (spec.header_bytes, spec.payload_bytes, spec.stripe_bytes, spec.stripe_count, spec.ranks)
+    if seen != expected:
+        raise Corrupt(Rule.SHAPE, f"header/payload/stripe/stripes/ranks {seen}, expected {expected}")
+    if identity != spec.identity:
+        raise Corrupt(Rule.IDENTITY, f"belongs to {identity.hex()[:16]}…, not {spec.identity.hex()[:16]}…")
+    stored_key = bytes(header[_FIXED.size : _FIXED.size + min(key_bytes, MAX_KEY_BYTES)])
+    if key_bytes != len(key) or stored_key != key:
+        raise Corrupt(Rule.KEY, f"holds block {stored_key.hex()[:24]}…, not {key.hex()[:24]}…")

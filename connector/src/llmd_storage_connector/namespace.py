@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open a namespace: its folders and its manifest, made once by whoever comes first."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from llmd_storage_connector import __version__, layout, publish
+from llmd_storage_connector.errors import Unusable
+from llmd_storage_connector.identity import digest_of, manifest
+
+# Group-writable and set-gid: pods that share the claim through fsGroup can evict each other's blocks.
+FOLDER_MODE = 0o2770
+_THREADS = 16
+
+
+def open_namespace(root: Path, facts: Mapping[str, Any]) -> Path:
+    """The folder for blocks with this identity, ready for reading and writing.
+
+    Ensures: every fan-out folder exists and manifest.json states `facts`. A manifest is written last,
+    so where one is there the folders are, and opening costs one read.
+    Raises: Unusable with one sentence. Blocks: as long as storage does.
+    """
+    folder = root / layout.namespace_name(digest_of(facts))
+    try:
+        # Its parent must be there: without the claim mounted, blocks would silently go to the pod's own disk.
+        _make_folder(root)
+        if _manifest_agrees(folder, facts):
+            _check_writable(folder)
+            return folder
+        _make_folders(folder)
+        _write_manifest(folder, facts)
+    except OSError as error:
+        raise Unusable(
+            f"root_dir {root} cannot be used ({error.strerror} at {error.filename}): mount the shared "
+            "claim there, writable for this pod's user or group, or set root_dir to where it is"
+        ) from error
+    return folder
+
+
+def _manifest_agrees(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether a manifest is there. One that states other facts under this digest is never used."""
+    try:
+        stored = json.loads((folder / layout.MANIFEST).read_bytes())
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return False  # damaged: written anew
+    if isinstance(stored, dict) and stored.get("fields") == dict(facts):
+        return True
+    raise Unusable(
+        f"{folder / layout.MANIFEST} states another identity than its folder's name: "
+        "someone moved or edited it; remove that folder"
+    )
+
+
+def _check_writable(folder: Path) -> None:
+    """A store would fail later and only be counted; say it at start."""
+    probe = folder / layout.DAMAGED / layout.scratch_name(secrets.token_hex(6), 0)
+    os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, publish.FILE_MODE))
+    probe.unlink()
+
+
+def _make_folders(folder: Path) -> None:
+    _make_folder(folder)
+    names = [layout.DAMAGED, *layout.fanout_names()]
+    with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="llmd-mkdir") as pool:
+        list(pool.map(lambda name: _make_folder(folder / name), names))
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return
+    # mkdir's own mode is cut by the umask; where modes cannot be changed, the mount decides them.
+    with contextlib.suppress(PermissionError):
+        path.chmod(FOLDER_MODE)
+
+
+def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    text = json.dumps(manifest(facts, f"llmd_storage_connector {__version__}"), indent=2, sort_keys=True)
+    # Fsync under the final name: seen whole and at once by other nodes, also after a crash.
+    publish.publish("rename_fsync", str(folder), layout.MANIFEST, [text.encode() + b"\n"])

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user would lose: requests that wait for sick storage, or memory that is overwritten after its return."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from llmd_storage_connector.counters import Counters
+from llmd_storage_connector.engine import TransferEngine
+from llmd_storage_connector.errors import Unusable
+from llmd_storage_connector.format import BlockSpec
+from llmd_storage_connector.jobs import Result
+from llmd_storage_connector.ledger import Phase
+from llmd_storage_connector.lookups import Answer
+from llmd_storage_connector.store import BlockBuffer, BlockStore, Outcome
+from tests.unit.connector.conftest import PAYLOAD_BYTES, key, make_config, make_facts, make_spec
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Memory:
+    """Rows in a bytearray."""
+
+    def __init__(self, rows: int) -> None:
+        self.bytes = bytearray(rows * PAYLOAD_BYTES)
+
+    def row(self, row: int) -> memoryview:
+        return memoryview(self.bytes)[row * PAYLOAD_BYTES : (row + 1) * PAYLOAD_BYTES]
+
+    def copy_out(self, row: int, target: memoryview) -> None:
+        target[:] = self.row(row)
+
+    def copy_in(self, row: int, source: memoryview) -> None:
+        self.row(row)[:] = source
+
+
+class SickStore(BlockStore):
+    """A store whose calls wait for `well` where asked to."""
+
+    def __init__(self, root: Path) -> None:
+        facts = make_facts()
+        super().__init__(root, facts, make_spec(facts), "link")
+        self.well = threading.Event()
+        self.hanging: set[str] = set()
+        self.broken: set[bytes] = set()
+
+    def _maybe_hang(self, call: str) -> None:
+        if call in self.hanging:
+            self.well.wait(30)
+
+    def open(self) -> None:
+        self._maybe_hang("open")
+        super().open()
+
+    def contains(self, key: bytes) -> Outcome:
+        self._maybe_hang("contains")
+        return super().contains(key)
+
+    def get(self, key: bytes, buffer: BlockBuffer) -> Outcome:
+        outcome = super().get(key, buffer)
+        self._maybe_hang("get")
+        if key in self.broken:
+            raise RuntimeError("a bug")
+        return outcome
+
+    def put(self, key: bytes, buffer: BlockBuffer) -> Outcome:
+        self._maybe_hang("put")
+        return super().put(key, buffer)
+
+
+class Bench:
+    """An engine over a store, with helpers that play vLLM's scheduler."""
+
+    def __init__(self, store: SickStore, **settings: object) -> None:
+        self.store, self.memory, self.counters = store, Memory(16), Counters()
+        self.counts: dict[tuple[str, str], int] = {}
+        config = make_config(**({"io_threads": 4, "lookup_threads": 4} | settings))
+        self.engine = TransferEngine(store, self.memory, config, self.counters)
+        self.engine.start()
+
+    def results(self, count: int = 1, within_s: float = 10) -> list[Result]:
+        limit, found = time.monotonic() + within_s, []
+        while len(found) < count and time.monotonic() < limit:
+            found += self.engine.finished()
+            time.sleep(0.001)
+        assert len(found) == count
+        return found
+
+    def ask(self, number: int, request: str = "r", within_s: float = 10) -> Answer:
+        limit = time.monotonic() + within_s
+        while (answer := self.engine.ask(request, key(number))) is Answer.ASK_AGAIN:
+            self.engine.lookups.flush()
+            assert time.monotonic() < limit
+            time.sleep(0.001)
+        return answer
+
+    def store_rows(self, numbers: list[int], job: int = 100) -> Result:
+        for number in numbers:
+            self.memory.row(number)[:] = bytes([number + 1]) * PAYLOAD_BYTES
+        self.engine.submit_store(job, "r", [key(number) for number in numbers], numbers)
+        return self.results()[0]
+
+    def counted(self, name: str, detail: str = "") -> int:
+        for place, count in self.counters.take().items():
+            self.counts[place] = self.counts.get(place, 0) + count
+        return self.counts.get((name, detail), 0)
+
+
+@pytest.fixture
+def sick(tmp_path: Path) -> SickStore:
+    return SickStore(tmp_path / "root")
+
+
+@pytest.fixture
+def bench(sick: SickStore) -> Iterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    def make(**settings: object) -> Bench:
+        benches.append(Bench(sick, **settings))
+        return benches[-1]
+
+    yield make
+    sick.well.set()
+    for made in benches:
+        made.engine.close(5)
+
+
+def test_blocks_go_out_and_come_back(bench: Callable[..., Bench]) -> None:
+    play = bench()
+    assert play.ask(0) is Answer.MISS
+    assert play.store_rows([0, 1, 2, 3]).success
+    assert play.ask(0, "r2") is Answer.HIT
+    play.engine.submit_load(1, "r2", [key(n) for n in range(4)], [8, 9, 10, 11])
+    (result,) = play.results()
+    assert result.success
+    assert result.moved_bytes == 4 * PAYLOAD_BYTES
+    for number in range(4):
+        assert play.memory.row(8 + number) == play.memory.row(number)
+    assert play.counted("loaded_blocks") == play.counted("stored_blocks") == 4
+    assert play.counted("lookup_misses", "absent") == 1
+
+
+def test_what_is_known_to_be_there_is_not_stored_again(bench: Callable[..., Bench]) -> None:
+    play = bench()
+    play.store_rows([0])
+    assert play.store_rows([0], job=101).moved_bytes == 0
+    assert play.counted("store_existing") == 1
+
+
+def test_a_partly_failed_load_keeps_what_came_and_is_not_asked_for_again(
+    bench: Callable[..., Bench], sick: SickStore
+) -> None:
+    """Else vLLM hears "there", loads, fails, and asks again for ever."""
+    play = bench()
+    play.store_rows([0, 1])
+    assert play.ask(1) is Answer.HIT
+    Path(sick.path(key(1))).unlink()
+    play.engine.submit_load(1, "r", [key(0), key(1)], [8, 9])
+    (result,) = play.results()
+    assert (result.succeeded, result.failed) == ((key(0),), (key(1),))
+    assert play.ask(1) is Answer.MISS
+    assert play.counted("load_failures", "absent") == 1
+
+
+def test_a_bug_in_the_store_is_a_failed_block(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench()
+    play.store_rows([0, 1])
+    sick.broken.add(key(1))
+    play.engine.submit_load(1, "r", [key(0), key(1)], [8, 9])
+    (result,) = play.results()
+    assert result.failed == (key(1),)
+    assert play.counted("load_failures", "internal") == 1
+
+
+def test_a_hanging_lookup_costs_a_request_its_deadline_once(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench(lookup_deadline_s=0.2)
+    play.engine.wait_open(5)
+    sick.hanging.add("contains")
+    started = time.monotonic()
+    assert [play.ask(number) for number in range(10)] == [Answer.MISS] * 10
+    assert 0.15 < time.monotonic() - started < 2
+    # No call of the scheduler waited, and what it was told stays so for the request.
+    sick.well.set()
+    time.sleep(0.1)
+    assert play.ask(0) is Answer.MISS
+    assert play.counted("deadline_misses", "lookup") == 10
+
+
+def test_a_hanging_load_ends_at_its_deadline_and_never_touches_the_row_again(
+    bench: Callable[..., Bench], sick: SickStore
+) -> None:
+    play = bench(load_deadline_s=0.2)
+    play.store_rows([0, 1])
+    sick.hanging.add("get")
+    play.engine.submit_load(1, "r", [key(0), key(1)], [8, 9])
+    (result,) = play.results()
+    assert result.failed == (key(0), key(1))
+    assert play.engine.verdicts.get(key(0)).present is False
+    # The rows belong to someone else now; the late read must not land there.
+    play.memory.row(8)[:] = b"\xee" * PAYLOAD_BYTES
+    sick.well.set()
+    time.sleep(0.2)
+    assert play.memory.row(8) == b"\xee" * PAYLOAD_BYTES
+    assert play.engine.finished() == []
+    # The threads are of use again.
+    sick.hanging.clear()
+    play.engine.submit_load(2, "r", [key(1)], [10])
+    assert play.results()[0].success
+    assert play.counted("deadline_misses", "load") == 1
+
+
+def test_a_hanging_store_frees_its_rows_and_stores_what_they_held(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench(store_deadline_s=0.2)
+    play.engine.wait_open(5)
+    sick.hanging.add("put")
+    assert not play.store_rows([0]).success
+    play.memory.row(0)[:] = b"\xee" * PAYLOAD_BYTES  # reused by vLLM
+    sick.well.set()
+    sick.hanging.clear()
+    time.sleep(0.2)
+    play.engine.submit_load(2, "r", [key(0)], [8])
+    assert play.results()[0].success
+    assert play.memory.row(8) == bytes([1]) * PAYLOAD_BYTES
+
+
+def test_stores_beyond_the_queue_are_dropped_at_once(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench(store_queue_bytes=2 * PAYLOAD_BYTES)
+    sick.hanging.add("put")
+    play.engine.submit_store(1, "r", [key(0), key(1)], [0, 1])
+    play.engine.submit_store(2, "r", [key(2), key(3)], [2, 3])
+    (dropped,) = play.results()
+    assert (dropped.job_id, dropped.failed) == (2, (key(2), key(3)))
+    assert play.counted("store_drops", "queue_full") == 2
+    sick.well.set()
+    assert play.results()[0].success
+    sick.hanging.clear()
+    assert play.store_rows([4, 5], job=3).success
+
+
+def test_loads_pass_hanging_stores(bench: Callable[..., Bench], sick: SickStore) -> None:
+    """Stores never hold the last quarter of the threads."""
+    play = bench()
+    play.store_rows([0])
+    sick.hanging.add("put")
+    play.engine.submit_store(1, "r", [key(n) for n in range(1, 9)], list(range(1, 9)))
+    time.sleep(0.1)
+    play.engine.submit_load(2, "r", [key(0)], [10])
+    assert play.results()[0].job_id == 2
+
+
+def test_requests_take_turns(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench(io_threads=1)
+    play.store_rows(list(range(8)))
+    order: list[bytes] = []
+    real = sick.get
+
+    def get(key: bytes, buffer: BlockBuffer) -> Outcome:
+        order.append(key)
+        time.sleep(0.05)
+        return real(key, buffer)
+
+    sick.get = get  # type: ignore[method-assign]
+    play.engine.submit_load(1, "long", [key(n) for n in range(7)], list(range(8, 15)))
+    play.engine.submit_load(2, "short", [key(7)], [15])
+    play.results(2)
+    assert order.index(key(7)) <= 2
+
+
+def test_drain_ends_everything_in_time(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench()
+    play.store_rows([0])
+    assert play.engine.drain(5)
+    sick.hanging |= {"get", "put"}
+    play.engine.submit_load(1, "r", [key(0)], [8])
+    play.engine.submit_store(2, "r", [key(1)], [1])
+    started = time.monotonic()
+    assert not play.engine.drain(0.2)
+    assert time.monotonic() - started < 2
+    assert {result.job_id for result in play.results(2)} == {1, 2}
+
+
+def test_close_is_bounded_and_says_what_hangs(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench()
+    play.store_rows([0])
+    sick.hanging.add("get")
+    play.engine.submit_load(1, "r", [key(0)], [8])
+    time.sleep(0.1)
+    started = time.monotonic()
+    assert play.engine.close(0.3) == 1
+    assert time.monotonic() - started < 2
+    assert play.engine.ask("r", key(0)) is Answer.MISS
+    sick.well.set()
+    time.sleep(0.1)
+    assert bytes(play.memory.row(8)) == bytes(PAYLOAD_BYTES)
+
+
+def test_while_opening_hangs_requests_wait_their_deadline_only(bench: Callable[..., Bench], sick: SickStore) -> None:
+    sick.hanging.add("open")
+    play = bench(lookup_deadline_s=0.2)
+    assert play.ask(0) is Answer.MISS
+    sick.well.set()
+    assert play.engine.wait_open(5) is Phase.READY
+    assert play.store_rows([0]).success
+    assert play.ask(0, "another") is Answer.HIT
+
+
+def test_an_unusable_store_answers_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    play = Bench(SickStore(tmp_path / "file" / "root"))
+    assert play.engine.wait_open(5) is Phase.UNUSABLE
+    assert isinstance(play.engine.fault, Unusable)
+    assert play.engine.ask("r", key(0)) is Answer.MISS
+    assert not play.store_rows([0]).success
+    play.engine.submit_load(5, "r", [key(0)], [0])
+    assert not play.results()[0].success
+    assert play.counted("store_drops", "unusable") == 1
+    assert play.engine.close(5) == 0
+
+
+def test_jobs_queued_before_the_store_proved_unusable_end(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = SickStore(tmp_path / "file" / "root")
+    store.hanging.add("open")
+    play = Bench(store)
+    play.engine.submit_store(1, "r", [key(0)], [0])
+    store.well.set()
+    assert not play.results()[0].success
+    play.engine.close(5)
+
+
+def test_every_job_ends_exactly_once_under_load(bench: Callable[..., Bench]) -> None:
+    """Deadlines race with threads: no job may be lost or reported twice."""
+    play = bench(load_deadline_s=0.003, store_deadline_s=0.003, store_queue_bytes=5 * PAYLOAD_BYTES)
+    play.engine.wait_open(5)
+    seen: list[int] = []
+    for job in range(400):
+        keys, rows = [key(job + n) for n in range(3)], [0, 1, 2]
+        submit = play.engine.submit_load if job % 2 else play.engine.submit_store
+        submit(job, "r", keys, rows)
+        seen += [result.job_id for result in play.engine.finished()]
+    play.engine.drain(5)
+    seen += [result.job_id for result in play.engine.finished()]
+    assert sorted(seen) == list(range(400))
+
+
+def test_spec_refuses_nonsense() -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        BlockSpec(b"short", 1)
+    with pytest.raises(ValueError, match="positive"):
+        BlockSpec(bytes(32), 0)

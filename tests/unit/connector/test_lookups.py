@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user would lose: time (the same question asked of storage again), or fresh blocks (an old "no")."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from llmd_storage_connector.counters import Counters
+from llmd_storage_connector.lookups import Answer, Lookups
+from llmd_storage_connector.store import Outcome
+from llmd_storage_connector.verdicts import ABSENT_S, PRESENT_S, Verdict, VerdictCache
+from tests.unit.connector.conftest import key
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Scene:
+    """Lookups over a set of present keys; answers come when `answer_all` says so."""
+
+    def __init__(self) -> None:
+        self.clock, self.present = FakeClock(), set[bytes]()
+        self.asked: list[bytes] = []
+        self.verdicts = VerdictCache()
+        self.lookups = Lookups(
+            contains=self._contains,
+            verdicts=self.verdicts,
+            counters=Counters(),
+            clock=self.clock,
+            deadline_s=1.0,
+            threads=2,
+        )
+
+    def _contains(self, key: bytes) -> Outcome:
+        self.asked.append(key)
+        return Outcome(True) if key in self.present else Outcome(False, "absent")
+
+    def answer_all(self) -> None:
+        self.lookups.flush()
+        while self.lookups._queue:
+            for asked in self.lookups._queue.popleft()[1]:
+                self.lookups._answer(asked)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_a_question_goes_out_once_for_all_requests(scene: Scene) -> None:
+    scene.present.add(key(1))
+    for request in ("a", "b", "a"):
+        assert scene.lookups.ask(request, key(1)) is Answer.ASK_AGAIN
+    scene.answer_all()
+    assert scene.asked == [key(1)]
+    assert scene.lookups.ask("a", key(1)) is scene.lookups.ask("c", key(1)) is Answer.HIT
+
+
+def test_no_is_believed_for_a_short_time_and_final_for_the_request(scene: Scene) -> None:
+    scene.lookups.ask("a", key(1))
+    scene.answer_all()
+    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    assert scene.lookups.ask("b", key(1)) is Answer.MISS
+    scene.clock.now += ABSENT_S
+    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    assert scene.lookups.ask("c", key(1)) is Answer.ASK_AGAIN
+    scene.lookups.forget("a")
+    assert scene.lookups.ask("a", key(1)) is Answer.ASK_AGAIN
+
+
+def test_yes_is_believed_longer(scene: Scene) -> None:
+    scene.verdicts.put(key(1), Verdict(True, "", scene.clock.now))
+    scene.clock.now += PRESENT_S - 1
+    assert scene.lookups.ask("a", key(1)) is Answer.HIT
+    scene.clock.now += 1
+    assert scene.lookups.ask("a", key(1)) is Answer.ASK_AGAIN
+
+
+def test_an_answer_counts_for_who_waited_however_late_it_is_seen(scene: Scene) -> None:
+    """A step of the engine may take longer than a "no" is believed."""
+    scene.lookups.ask("a", key(1))
+    scene.answer_all()
+    scene.clock.now += 10 * ABSENT_S
+    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    assert scene.asked == [key(1)]
+
+
+def test_an_answer_that_never_comes_is_asked_for_again_by_later_requests(scene: Scene) -> None:
+    scene.lookups.ask("a", key(1))
+    scene.lookups.flush()
+    scene.lookups._queue.clear()  # its thread hangs
+    scene.clock.now += 1.5
+    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    assert scene.lookups.ask("b", key(1)) is Answer.ASK_AGAIN
+    scene.answer_all()
+    assert scene.asked == [key(1)]
+
+
+def test_the_deadline_is_the_requests_not_the_blocks(scene: Scene) -> None:
+    scene.lookups.ask("a", key(1))
+    scene.clock.now += 0.9
+    scene.lookups.ask("a", key(2))
+    scene.clock.now += 0.2
+    assert scene.lookups.ask("a", key(2)) is Answer.MISS
+
+
+def test_questions_nobody_waits_for_are_thrown_away(scene: Scene) -> None:
+    for number in range(50):
+        scene.lookups.ask("a", key(number))
+    scene.lookups.flush()
+    scene.clock.now += 2
+    scene.lookups.ask("b", key(99))
+    scene.lookups.flush()
+    assert [keys for _, keys in scene.lookups._queue] == [[key(99)]]
+
+
+def test_the_cache_is_bounded() -> None:
+    cache = VerdictCache(maximum=3)
+    for number in range(5):
+        cache.put(key(number), Verdict(True, "", 0.0))
+    assert [cache.get(key(number)) is not None for number in range(5)] == [False, False, True, True, True]
+
+
+@pytest.fixture
+def running(scene: Scene) -> Iterator[Scene]:
+    scene.lookups.start()
+    yield scene
+    scene.lookups.close()
+
+
+def test_threads_answer_and_survive_a_bug(running: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    real = running.verdicts.put
+
+    def put(asked: bytes, verdict: Verdict) -> None:
+        real(asked, verdict)
+        if asked == key(2):
+            answered.set()
+
+    monkeypatch.setattr(running.verdicts, "put", put)
+    monkeypatch.setattr(running.lookups, "_contains", lambda asked: 1 / 0 if asked == key(1) else Outcome(True))
+    running.lookups.ask("a", key(1))
+    running.lookups.flush()
+    running.lookups.ask("a", key(2))
+    running.lookups.flush()
+    assert answered.wait(10)
+    assert running.lookups.ask("a", key(2)) is Answer.HIT

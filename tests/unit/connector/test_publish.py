@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user would lose: blocks that are whole under their name, and a folder without litter."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmd_storage_connector import publish as publishing
+from llmd_storage_connector.publish import AUTO, STRATEGIES, chosen, publish
+
+BUFFERS = [b"header", memoryview(b"payload" * 1000)]
+CONTENT = b"".join(bytes(buffer) for buffer in BUFFERS)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("by", ["path", "descriptor"])
+def test_a_block_is_whole_and_alone(tmp_path: Path, strategy: str, by: str) -> None:
+    folder = str(tmp_path) if by == "path" else os.open(tmp_path, os.O_RDONLY)
+    assert publish(strategy, folder, "block", BUFFERS)
+    assert [path.name for path in tmp_path.iterdir()] == ["block"]
+    assert (tmp_path / "block").read_bytes() == CONTENT
+    if isinstance(folder, int):
+        os.close(folder)
+
+
+@pytest.mark.parametrize("strategy", ["link", "exclusive"])
+def test_a_block_that_is_there_is_left_alone(tmp_path: Path, strategy: str) -> None:
+    (tmp_path / "block").write_bytes(b"first")
+    assert not publish(strategy, str(tmp_path), "block", BUFFERS)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"first"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("call", ["writev", "close", "rename", "link", "fsync"])
+def test_a_failure_leaves_nothing(tmp_path: Path, strategy: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk shows at any of these calls, at close and fsync on network filesystems."""
+    real: Callable[..., Any] = getattr(os, call)
+    failed = []
+
+    def full(*args: Any, **kwargs: Any) -> Any:
+        if call == "close":
+            real(*args, **kwargs)
+        failed.append(call)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(publishing.os, call, full)
+    try:
+        publish(strategy, str(tmp_path), "block", BUFFERS)
+    except OSError as error:
+        assert error.errno == errno.ENOSPC
+    monkeypatch.undo()
+    if failed and not (call == "close" and strategy == "rename_fsync"):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.writev
+    monkeypatch.setattr(publishing.os, "writev", lambda fd, buffers: real(fd, [buffers[0][:5]]))
+    publish("link", str(tmp_path), "block", BUFFERS)
+    assert (tmp_path / "block").read_bytes() == CONTENT
+
+
+def test_auto_is_the_way_that_other_nodes_see_at_once() -> None:
+    assert chosen(AUTO) == "rename_fsync"
+    assert {chosen(strategy) for strategy in STRATEGIES} == set(STRATEGIES)
