@@ -1,0 +1,31 @@
+{{/*
+One image reference. Call with (list $ $image), $image = {registry, repository, tag, digest}.
+A digest wins over a tag; global.imageRegistry (a mirror) wins over the image's own registry.
+*/}}
+{{- define "llm-d-storage.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- with $root.Values.global.imageRegistry | default $image.registry }}{{ . }}/{{ end -}}
+{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end -}}
+{{- end -}}
+
+{{/* image + imagePullPolicy of a container. Call with (list $ $image). */}}
+{{- define "llm-d-storage.containerImage" -}}
+image: {{ include "llm-d-storage.image" . | quote }}
+imagePullPolicy: {{ (index . 1).pullPolicy }}
+{{- end -}}
+
+{{/* The project's own image: hooks and connector. */}}
+{{- define "llm-d-storage.projectImage" -}}
+{{- include "llm-d-storage.containerImage" (list . .Values.global.image) -}}
+{{- end -}}
+
+{{- define "llm-d-storage.imagePullSecrets" -}}
+{{- with .Values.global.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}

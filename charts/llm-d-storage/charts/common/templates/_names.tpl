@@ -1,0 +1,76 @@
+{{/*
+The only place where names are made. They depend on the release and on .Values.global alone, so the umbrella
+and every subchart compute the same string.
+*/}}
+
+{{/*
+The base of all names. At most 48 characters, so that the longest suffix ("-storage-report", 15) fits a label's 63;
+a longer release name is cut and gets a digest, so that two long names with one beginning stay apart.
+*/}}
+{{- define "llm-d-storage.names.base" -}}
+{{- $base := .Values.global.nameOverride | default .Release.Name -}}
+{{- if gt (len $base) 48 -}}
+{{- printf "%s-%s" ($base | trunc 39 | trimSuffix "-" | trimSuffix ".") (sha256sum $base | trunc 8) -}}
+{{- else -}}
+{{- $base -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "llm-d-storage.names.claim" -}}
+{{- .Values.global.existingClaim | default (printf "%s-kv-cache" (include "llm-d-storage.names.base" .)) -}}
+{{- end -}}
+
+{{- define "llm-d-storage.names.modelserver" -}}
+{{- include "llm-d-storage.names.base" . }}-modelserver
+{{- end -}}
+
+{{- define "llm-d-storage.names.pool" -}}
+{{- include "llm-d-storage.names.base" . }}-pool
+{{- end -}}
+
+{{- define "llm-d-storage.names.epp" -}}
+{{- include "llm-d-storage.names.base" . }}-epp
+{{- end -}}
+
+{{- define "llm-d-storage.names.router" -}}
+{{- include "llm-d-storage.names.base" . }}-router
+{{- end -}}
+
+{{- define "llm-d-storage.names.gateway" -}}
+{{- include "llm-d-storage.names.base" . }}-gateway
+{{- end -}}
+
+{{- define "llm-d-storage.names.route" -}}
+{{- include "llm-d-storage.names.base" . }}-route
+{{- end -}}
+
+{{- define "llm-d-storage.names.preflight" -}}
+{{- include "llm-d-storage.names.base" . }}-preflight
+{{- end -}}
+
+{{/* Of cluster-wide objects. A colon is in no namespace and in no release name, so two pairs never give one name. */}}
+{{- define "llm-d-storage.names.preflightCluster" -}}
+{{- printf "%s:%s" .Release.Namespace (include "llm-d-storage.names.preflight" .) -}}
+{{- end -}}
+
+{{- define "llm-d-storage.names.probe" -}}
+{{- include "llm-d-storage.names.base" . }}-probe
+{{- end -}}
+
+{{- define "llm-d-storage.names.proof" -}}
+{{- include "llm-d-storage.names.base" . }}-proof
+{{- end -}}
+
+{{- define "llm-d-storage.names.report" -}}
+{{- include "llm-d-storage.names.base" . }}-storage-report
+{{- end -}}
+
+{{/* Where a client inside the cluster sends its requests; empty when the chart does not know it. */}}
+{{- define "llm-d-storage.names.url" -}}
+{{- $mode := .Values.global.router.mode -}}
+{{- if eq $mode "standalone" -}}
+http://{{ include "llm-d-storage.names.router" . }}.{{ .Release.Namespace }}.svc:80
+{{- else if eq $mode "service" -}}
+http://{{ include "llm-d-storage.names.modelserver" . }}.{{ .Release.Namespace }}.svc:8000
+{{- end -}}
+{{- end -}}

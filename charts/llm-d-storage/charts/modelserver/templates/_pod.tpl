@@ -1,0 +1,62 @@
+{{/*
+Environment of the vLLM container. A name in extraEnv replaces the chart's entry of that name: two entries of one name
+are refused by server-side apply.
+*/}}
+{{- define "llm-d-storage.modelserver.env" -}}
+{{- $own := list
+      (dict "name" "PYTHONPATH" "value" "/opt/llmd-connector")
+      (dict "name" "PYTHONHASHSEED" "value" "42")
+      (dict "name" "HOME" "value" "/cache")
+      (dict "name" "USER" "value" "llm-d") -}}
+{{- if .Values.hfToken.enabled -}}
+{{- $ref := dict "name" .Values.hfToken.secretName "key" .Values.hfToken.secretKey -}}
+{{- $own = append $own (dict "name" "HF_TOKEN" "valueFrom" (dict "secretKeyRef" $ref)) -}}
+{{- end -}}
+{{- $replaced := dict -}}
+{{- range .Values.extraEnv }}{{ $_ := set $replaced .name true }}{{ end -}}
+{{- $env := list -}}
+{{- range $own }}{{ if not (hasKey $replaced .name) }}{{ $env = append $env . }}{{ end }}{{ end -}}
+{{- toYaml (concat $env .Values.extraEnv) -}}
+{{- end -}}
+
+{{/* The values' resources, plus the accelerators that tensor parallelism takes. */}}
+{{- define "llm-d-storage.modelserver.resources" -}}
+{{- $resources := deepCopy .Values.resources -}}
+{{- with .Values.accelerator.resource -}}
+{{- range $kind := list "requests" "limits" -}}
+{{- $of := deepCopy (get $resources $kind | default dict) -}}
+{{- $_ := set $of $.Values.accelerator.resource (int64 $.Values.tensorParallelSize | toString) -}}
+{{- $_ := set $resources $kind $of -}}
+{{- end -}}
+{{- end -}}
+{{- include "llm-d-storage.resources" $resources -}}
+{{- end -}}
+
+{{/* /dev/shm: vLLM keeps the whole CPU tier there, in one file. */}}
+{{- define "llm-d-storage.modelserver.shmSize" -}}
+{{- $tier := include "llm-d-storage.bytes" .Values.cpuTier.size | int64 -}}
+{{- $headroom := include "llm-d-storage.bytes" .Values.cpuTier.shmHeadroom | int64 -}}
+{{- include "llm-d-storage.mebibytes" (add $tier $headroom) -}}
+{{- end -}}
+
+{{- define "llm-d-storage.modelserver.startupProbe" -}}
+{{- $period := 5 -}}
+httpGet: {path: /health, port: http}
+periodSeconds: {{ $period }}
+timeoutSeconds: 5
+failureThreshold: {{ div (add (int64 .Values.probes.startupSeconds) 4) $period }}
+{{- end -}}
+
+{{- define "llm-d-storage.modelserver.spread" -}}
+{{- if ne .Values.spread "none" }}
+topologySpreadConstraints:
+  # Two replicas on one node would share its fate, and would prove nothing about the filesystem.
+  - topologyKey: kubernetes.io/hostname
+    maxSkew: 1
+    whenUnsatisfiable: {{ ternary "DoNotSchedule" "ScheduleAnyway" (eq .Values.spread "required") }}
+    labelSelector:
+      matchLabels:
+        {{- include "llm-d-storage.selectorLabels" (list . "modelserver") | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- end -}}

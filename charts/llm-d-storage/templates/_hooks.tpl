@@ -1,0 +1,61 @@
+{{/* What the three hook Jobs share. */}}
+
+{{/* Annotations of a hook object. Call with (list "events" weight). Weights: account -20, role -15, binding -10, Jobs 0 and up. */}}
+{{- define "llm-d-storage.hooks.annotations" -}}
+helm.sh/hook: {{ index . 0 }}
+helm.sh/hook-weight: {{ index . 1 | quote }}
+# A Job that failed stays, with its log, until the next run.
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
+
+{{/* The container of a hook. Call with (list $ "hook" $configJson). */}}
+{{- define "llm-d-storage.hooks.container" -}}
+{{- $root := index . 0 -}}
+- name: {{ index . 1 }}
+  {{- include "llm-d-storage.projectImage" $root | nindent 2 }}
+  command: [python3, -m, llmd_storage_hooks]
+  args:
+    - {{ index . 1 }}
+    - --config
+    - {{ index . 2 | quote }}
+  terminationMessagePolicy: FallbackToLogsOnError
+  securityContext:
+    {{- include "llm-d-storage.containerSecurityContext" $root | nindent 4 }}
+  resources:
+    {{- include "llm-d-storage.resources" $root.Values.hooks.resources | nindent 4 }}
+{{- end -}}
+
+{{/* What every hook's configuration begins with. Call with (list $ $timeoutSeconds $reportName); gives JSON. */}}
+{{- define "llm-d-storage.hooks.commonConfig" -}}
+{{- $root := index . 0 -}}
+{{- dict
+      "release" $root.Release.Name
+      "namespace" $root.Release.Namespace
+      "reportConfigMap" (index . 2)
+      "checks" $root.Values.hooks.checks
+      "allowInconclusive" $root.Values.hooks.allowInconclusive
+      "timeoutSeconds" (include "llm-d-storage.hooks.ownTimeout" (index . 1) | int64) | toJson -}}
+{{- end -}}
+
+{{/* The program stops before Kubernetes stops it, so that it can still say why. */}}
+{{- define "llm-d-storage.hooks.ownTimeout" -}}
+{{- sub (int64 .) 20 -}}
+{{- end -}}
+
+{{- define "llm-d-storage.hooks.anyEnabled" -}}
+{{- with .Values.hooks -}}
+{{- if or .preflight.enabled .probe.enabled .proof.enabled }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* nodeSelector and tolerations. Call with the values that hold both. */}}
+{{- define "llm-d-storage.hooks.scheduling" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,68 @@
+"""Runs the real helm on the chart, and reads what it prints. No cluster."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.lab.paths import lab
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "llm-d-storage"
+SCENARIOS = tuple(sorted(path.stem for path in (CHART / "ci").glob("*.yaml")))
+RELEASE = "kv"
+NAMESPACE = "inference"
+
+Object = dict[str, Any]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load_yaml(text: str) -> list[Any]:
+    return [doc for doc in yaml.load_all(text, Loader=_LOADER) if doc]
+
+
+def helm(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    argv = [str(lab().bin / "helm"), *map(str, args)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+def scenario_file(scenario: str) -> Path:
+    return CHART / "ci" / f"{scenario}.yaml"
+
+
+@cache
+def rendered(scenario: str, *extra: str, release: str = RELEASE) -> str:
+    """The manifests of one ci/ scenario; ``extra`` goes to helm."""
+    args = ("template", release, CHART, "-n", NAMESPACE, "-f", scenario_file(scenario), *extra)
+    done = helm(*args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def objects(scenario: str, *extra: str, release: str = RELEASE) -> list[Object]:
+    return load_yaml(rendered(scenario, *extra, release=release))
+
+
+def one(objs: list[Object], kind: str, suffix: str) -> Object:
+    """The object of that kind whose name ends in ``suffix``."""
+    found = [o for o in objs if o["kind"] == kind and o["metadata"]["name"].endswith(suffix)]
+    assert len(found) == 1, f"{len(found)} objects of kind {kind} named *{suffix}"
+    return found[0]
+
+
+def pod_specs(objs: list[Object]) -> Iterator[tuple[str, Object]]:
+    """(kind/name, pod spec) of everything that makes pods."""
+    for o in objs:
+        if o["kind"] in ("Deployment", "Job"):
+            yield f"{o['kind']}/{o['metadata']['name']}", o["spec"]["template"]["spec"]
+
+
+def refusal(*args: str) -> str:
+    """What helm says when it must refuse these values."""
+    done = helm("template", RELEASE, CHART, "-n", NAMESPACE, *args)
+    assert done.returncode != 0, "helm accepted them"
+    return done.stderr

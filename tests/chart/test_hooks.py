@@ -1,0 +1,121 @@
+"""The hook Jobs are called as the hooks want to be called."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from llmd_storage_hooks import config as hook_config
+from tests.chart import helm
+
+KINDS = {
+    "preflight": hook_config.PreflightConfig,
+    "probe": hook_config.ProbeConfig,
+    "proof": hook_config.ProofConfig,
+}
+
+
+def container(scenario: str, hook: str, *extra: str) -> dict[str, Any]:
+    job = helm.one(helm.objects(scenario, *extra), "Job", f"-{hook}")
+    return job["spec"]["template"]["spec"]["containers"][0]
+
+
+def text(scenario: str, hook: str, *extra: str) -> str:
+    args: list[str] = container(scenario, hook, *extra)["args"]
+    assert args[:2] == [hook, "--config"] and len(args) == 3
+    return args[2]
+
+
+@pytest.mark.parametrize("hook", KINDS)
+@pytest.mark.parametrize("scenario", helm.SCENARIOS)
+def test_the_hook_itself_takes_its_configuration(scenario: str, hook: str) -> None:
+    """An unknown or missing key is exit 2, i.e. a release that fails for no reason of the user's."""
+    parsed = hook_config.parse(KINDS[hook], text(scenario, hook))
+    assert (parsed.release, parsed.namespace) == (helm.RELEASE, helm.NAMESPACE)
+    job = helm.one(helm.objects(scenario), "Job", f"-{hook}")
+    assert parsed.timeout_seconds < job["spec"]["activeDeadlineSeconds"], "it could not say why it stopped"
+
+
+def test_command_and_image() -> None:
+    for hook in KINDS:
+        c = container("lab", hook)
+        assert c["command"] == ["python3", "-m", "llmd_storage_hooks"]
+        assert c["image"] == "localhost/llm-d-storage:0.1.0"
+
+
+def test_preflight_is_told_what_the_release_needs() -> None:
+    seen = json.loads(text("gateway", "preflight"))
+    assert {c["name"] for c in seen["crds"]} == {
+        "inferencepools.inference.networking.k8s.io",
+        "gateways.gateway.networking.k8s.io",
+        "httproutes.gateway.networking.k8s.io",
+        "podmonitors.monitoring.coreos.com",
+    }
+    assert seen["gatewayClass"] == "gke-l7-regional-external-managed"
+    assert seen["secrets"] == [
+        {
+            "name": "llm-d-hf-token",
+            "key": "HF_TOKEN",
+            "required": True,
+            "neededFor": "modelserver.hfToken.enabled=true",
+        }
+    ]
+    assert seen["accelerator"] == {"resource": "nvidia.com/gpu", "perPod": 2, "replicas": 2}
+    lab = json.loads(text("lab", "preflight"))
+    assert lab["gatewayClass"] == "" and lab["secrets"] == []
+    assert [c["name"] for c in lab["crds"]] == ["inferencepools.inference.networking.k8s.io"]
+    assert (lab["storage"]["storageClassName"], lab["storage"]["size"]) == ("cephfs", "8Gi")
+    assert json.loads(text("service", "preflight"))["crds"] == []
+
+
+def test_preflight_knows_a_class_that_this_release_makes() -> None:
+    storage = json.loads(text("gcp-lustre", "preflight"))["storage"]
+    assert storage["createsStorageClass"] is True
+    assert (storage["storageClassName"], storage["provisioner"]) == ("lustre-class", "lustre.csi.storage.gke.io")
+    assert storage["parameters"]["perUnitStorageThroughput"] == "1000"
+    assert json.loads(text("existing-claim", "preflight"))["storage"]["existingClaim"] == "team-kv-cache"
+
+
+def test_preflight_writes_a_report_only_when_there_is_an_object_for_it() -> None:
+    """Before a first install the ConfigMap does not exist."""
+    assert json.loads(text("lab", "preflight"))["reportConfigMap"] == ""
+    assert json.loads(text("lab", "preflight", "--is-upgrade"))["reportConfigMap"] == "kv-storage-report"
+    for hook in ("probe", "proof"):
+        assert json.loads(text("lab", hook))["reportConfigMap"] == "kv-storage-report"
+
+
+def test_probe_tries_what_the_connector_does() -> None:
+    seen = json.loads(text("everything", "probe"))
+    assert seen["path"] == "/mnt/kv-cache"
+    assert seen["publish"] == "rename_fsync"
+    assert seen["floors"] == {"readMiBps": 200, "writeMiBps": 100}
+    assert seen["allowInconclusive"] is True
+    assert seen["checks"] == {"probe.clock-skew": "warn"}
+
+
+def test_proof_asks_the_pods_that_serve_and_the_router() -> None:
+    seen = json.loads(text("lab", "proof"))
+    assert seen["podSelector"] == helm.one(helm.objects("lab"), "Service", "-modelserver")["spec"]["selector"]
+    assert (seen["model"], seen["port"], seen["blockTokens"]) == ("smollm2", 8000, 32)
+    assert seen["routerUrl"] == "http://kv-router.inference.svc:80"
+    assert seen["readyTimeoutSeconds"] == 300
+    assert json.loads(text("service", "proof"))["routerUrl"] == "http://kv-modelserver.inference.svc:8000"
+    assert json.loads(text("default", "proof"))["routerUrl"] == ""
+    assert json.loads(text("default", "proof"))["model"] == "Qwen/Qwen3-32B"
+    assert json.loads(text("external", "proof"))["routerUrl"] == "http://proxy.example.com"
+
+
+def test_router_and_model_services_are_what_the_proof_asks() -> None:
+    service = helm.one(helm.objects("lab"), "Service", "-router")
+    assert service["spec"]["ports"][0]["port"] == 80
+    service = helm.one(helm.objects("service"), "Service", "-modelserver")
+    assert service["spec"]["ports"][0]["port"] == 8000
+
+
+def test_hooks_can_be_switched_off() -> None:
+    off = ("--set", "hooks.preflight.enabled=false,hooks.probe.enabled=false,hooks.proof.enabled=false")
+    objs = helm.objects("lab", *off)
+    assert not [o for o in objs if o["kind"] == "Job" or o["metadata"]["name"].endswith("-report")]
+    assert {o["metadata"]["name"] for o in objs if o["kind"] == "ServiceAccount"} == {"kv-epp"}

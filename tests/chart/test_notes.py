@@ -1,0 +1,37 @@
+"""NOTES: what was proved, what was not, what to do next. It must not claim more than the hooks did."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chart import helm
+
+
+def notes(scenario: str, *extra: str) -> str:
+    args = ("install", "kv", helm.CHART, "-n", "inference", "--dry-run=client", "-f", helm.scenario_file(scenario))
+    done = helm.helm(*args, *extra)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("\nNOTES:\n")[2]
+
+
+@pytest.mark.parametrize("scenario", helm.SCENARIOS)
+def test_they_say_what_to_do_next_and_how_to_clean_up(scenario: str) -> None:
+    said = notes(scenario)
+    for part in ("PROVED", "NOT PROVED", "NEXT:", "CLEANING UP"):
+        assert part in said
+    assert "<no value>" not in said and "%!" not in said
+    assert "kubectl -n inference" in said
+    if scenario == "existing-claim":
+        assert "team-kv-cache is not touched" in said
+    else:
+        assert "delete persistentvolumeclaim kv-kv-cache" in said
+    assert ("WHEN THE PICKER IS DOWN" in said) == (scenario != "service")
+
+
+def test_what_was_switched_off_is_not_called_proved() -> None:
+    said = notes("lab", "--set", "hooks.proof.enabled=false")
+    proved, _, rest = said.partition("NOT PROVED")
+    assert "proof" not in proved.partition("PROVED,")[2]
+    assert "hooks.proof.enabled is false" in rest
+    assert "could not look" in notes("lab", "--set", "hooks.allowInconclusive=true")
+    assert "probe.clock-skew was set to warn" in notes("everything")

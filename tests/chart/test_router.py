@@ -1,0 +1,158 @@
+"""Endpoint picker and Envoy: their configurations are checked by the real programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chart import helm
+
+WITH_POOL = [s for s in helm.SCENARIOS if s != "service"]
+
+
+def picker_config(scenario: str, *extra: str) -> str:
+    return helm.one(helm.objects(scenario, *extra), "ConfigMap", "-epp")["data"]["epp.yaml"]
+
+
+def envoy_config(scenario: str) -> dict[str, Any]:
+    return helm.load_yaml(helm.one(helm.objects(scenario), "ConfigMap", "-router")["data"]["envoy.yaml"])[0]
+
+
+def free_port() -> str:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return str(s.getsockname()[1])
+
+
+def refused_by_picker(picker: Path, args: list[str], config: Path, tmp_path: Path) -> str | None:
+    """What the real picker has against its configuration; it reads it before it needs an API server."""
+    kubeconfig = tmp_path / "kubeconfig"
+    cluster = {"name": "x", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
+    users = [{"name": "x", "user": {}}]
+    kubeconfig.write_text(
+        json.dumps({"clusters": [cluster], "contexts": [context], "users": users, "current-context": "x"})
+    )
+    ours = [a for a in args if not re.match(r"--(config-file|(grpc|grpc-health|metrics)-port)=", a)]
+    ports = [f"--{name}-port={free_port()}" for name in ("grpc", "grpc-health", "metrics")]
+    process = subprocess.Popen(
+        [picker, *ours, *ports, f"--config-file={config}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={"KUBECONFIG": str(kubeconfig), "PATH": os.environ["PATH"]},
+    )
+    timer = threading.Timer(30, process.kill)
+    timer.start()
+    said = []
+    try:
+        assert process.stdout
+        for line in process.stdout:
+            if "loaded configuration from file/text successfully" in line:
+                return None
+            said.append(line)
+            if '"logger":"setup"' in line and '"error":' in line:
+                break
+    finally:
+        process.kill()
+        process.wait()
+        timer.cancel()
+    return "".join(said)
+
+
+@pytest.mark.parametrize("scenario", WITH_POOL)
+def test_the_real_picker_takes_flags_and_configuration(picker: Path, scenario: str, tmp_path: Path) -> None:
+    """It decodes strictly: one wrong field is a crash loop in the cluster."""
+    config = tmp_path / "epp.yaml"
+    config.write_text(picker_config(scenario))
+    pod = helm.one(helm.objects(scenario), "Deployment", "-epp")["spec"]["template"]["spec"]
+    assert refused_by_picker(picker, pod["containers"][0]["args"], config, tmp_path) is None
+
+
+def test_the_real_picker_refuses_a_wrong_one(picker: Path, tmp_path: Path) -> None:
+    config = tmp_path / "epp.yaml"
+    config.write_text(picker_config("lab").replace("queue-scorer", "cue-scorer"))
+    assert refused_by_picker(picker, ["--pool-name=x", "--tracing=false"], config, tmp_path)
+
+
+def test_weights_come_from_the_values() -> None:
+    (config,) = helm.load_yaml(picker_config("everything"))
+    (profile,) = config["schedulingProfiles"]
+    assert [(p["pluginRef"], p["weight"]) for p in profile["plugins"]] == [
+        ("queue-scorer", 1),
+        ("prefix-cache-scorer", 2.5),
+    ]
+    assert [p["type"] for p in config["plugins"]] == ["queue-scorer", "prefix-cache-scorer"]
+
+
+def test_a_new_configuration_restarts_picker_and_envoy() -> None:
+    def checksums(*extra: str) -> list[str]:
+        objs = helm.objects("lab", *extra)
+        return [
+            helm.one(objs, "Deployment", suffix)["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+            for suffix in ("-epp", "-router")
+        ]
+
+    before, weights = checksums(), checksums("--set", "inferencepool.scorers.queue=9")
+    assert before[0] != weights[0] and before[1] == weights[1]
+    assert before[1] != checksums("--set", "inferencepool.failureMode=FailOpen")[1]
+
+
+def test_pool_points_at_the_picker() -> None:
+    objs = helm.objects("external")
+    ref = helm.one(objs, "InferencePool", "-pool")["spec"]["endpointPickerRef"]
+    service = helm.one(objs, "Service", "-epp")
+    assert ref["name"] == service["metadata"]["name"]
+    assert ref["port"]["number"] in [p["port"] for p in service["spec"]["ports"]]
+    assert ref["failureMode"] == "FailClose"
+    assert helm.one(helm.objects("lab"), "InferencePool", "-pool")["spec"]["endpointPickerRef"]["failureMode"] == (
+        "FailClose"
+    )
+    assert helm.one(helm.objects("default"), "InferencePool", "-pool")["spec"]["endpointPickerRef"]["failureMode"] == (
+        "FailOpen"
+    )
+
+
+def manager(config: dict[str, Any]) -> dict[str, Any]:
+    return config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+@pytest.mark.parametrize("scenario", ["lab", "standalone"])
+def test_no_timeout_cuts_a_long_generation(scenario: str) -> None:
+    hcm = manager(envoy_config(scenario))
+    assert hcm["stream_idle_timeout"] == hcm["request_timeout"] == "0s"
+    for route in hcm["route_config"]["virtual_hosts"][0]["routes"]:
+        assert route["route"]["timeout"] == route["route"]["idle_timeout"] == "0s"
+
+
+def test_clients_cannot_choose_the_address() -> None:
+    """Envoy connects to whatever that header names."""
+    (extension,) = manager(envoy_config("standalone"))["early_header_mutation_extensions"]
+    assert extension["typed_config"]["mutations"] == [{"remove": "x-gateway-destination-endpoint"}]
+
+
+def test_fail_open_has_somewhere_to_go() -> None:
+    def clusters(scenario: str) -> set[str]:
+        return {c["name"] for c in envoy_config(scenario)["static_resources"]["clusters"]}
+
+    assert clusters("lab") == {"picked", "picker"}
+    assert clusters("standalone") == {"picked", "picker", "any"}
+    assert manager(envoy_config("lab"))["http_filters"][0]["typed_config"]["failure_mode_allow"] is False
+    assert manager(envoy_config("standalone"))["http_filters"][0]["typed_config"]["failure_mode_allow"] is True
+
+
+@pytest.mark.parametrize("scenario", ["lab", "standalone"])
+def test_the_real_envoy_takes_its_configuration(envoy: Path, scenario: str, tmp_path: Path) -> None:
+    path = tmp_path / "envoy.yaml"
+    path.write_text(helm.one(helm.objects(scenario), "ConfigMap", "-router")["data"]["envoy.yaml"])
+    argv = [envoy, "--mode", "validate", "--disable-hot-restart", "--config-path", path]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
