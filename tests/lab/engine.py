@@ -15,6 +15,9 @@ from tests.lab.proc import Console, Word
 REQUIREMENTS = REPO / "requirements" / "engine.txt"
 SCRIPTS = HERE / "scripts"
 READY = ".ready"  # written last: an environment without it was not finished
+CACHE = "vllm-cache"  # in the environment: what vLLM would find out anew at each start of a pod
+# Otherwise vLLM imports itself once more, in a process of its own, to look at the model's class.
+INSPECT = "from vllm.model_executor.models import ModelRegistry as r; r.models['LlamaForCausalLM'].inspect_model_cls()"
 
 
 def engine_digest() -> str:
@@ -34,7 +37,7 @@ def python(lab: Lab) -> Path:
 
 
 def _made_by() -> str:
-    return digest.of_files([SCRIPTS / "cuda_stubs.py"], versions.VLLM_SHIM_VERSION, str(deps.base_python()))
+    return digest.of_files([SCRIPTS / "cuda_stubs.py"], versions.VLLM_SHIM_VERSION, str(deps.base_python()), INSPECT)
 
 
 def engine_current(lab: Lab) -> bool:
@@ -69,6 +72,7 @@ def make_engine(c: Console, lab: Lab) -> None:
         "import importlib.metadata as m, torch; v = m.version('vllm'); assert 'cpu' in v; print(v, torch.__version__)"
     )
     c.run([venv / "bin" / "python", "-c", check])
+    c.run([venv / "bin" / "python", "-c", INSPECT], env={"VLLM_CACHE_ROOT": str(venv / CACHE)})
     (venv / READY).write_text(_made_by() + "\n")
     before = (venv.parent / "current").resolve()
     link = venv.parent / ".current.new"

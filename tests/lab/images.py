@@ -143,11 +143,14 @@ def vllm_spec(lab: Lab) -> Spec:
         # vLLM asks it which cores there are, and does not start without an answer.
         rootfs.add_program(root, LSCPU)
 
-    made = digest.of_files(RECIPE, _python_digest(), engine.engine_digest(), engine.model_digest(), listing)
+    made = digest.of_files(
+        RECIPE, _python_digest(), engine.engine_digest(), engine.model_digest(), listing, engine.INSPECT
+    )
     env = {
         "PATH": f"{venv}/bin:{oci.DEFAULT_PATH}",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CACHE_ROOT": f"{venv}/{engine.CACHE}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     config = oci.Config(("vllm", "serve"), env=env)
