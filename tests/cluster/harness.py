@@ -31,6 +31,11 @@ class Done:
     out: str
     seconds: float
 
+    @property
+    def text(self) -> str:
+        """As sentences: helm logs a hook's table as one escaped line when it does not write to a terminal."""
+        return " ".join(self.out.replace("\\n", "\n").replace('\\"', '"').replace("|", " ").split())
+
     def ok(self) -> Done:
         assert self.code == 0, self.out[-6000:]
         return self

@@ -27,7 +27,7 @@ def refused(release: Release, *settings: str) -> str:
     made = release.cluster.objects(release.namespace)
     kinds = {o.split("/")[0] for o in made}
     assert not kinds & {"persistentvolumeclaim", "deployment.apps", "service"}, made
-    return done.out
+    return done.text
 
 
 def test_a_class_for_local_disks_is_refused_by_name_with_the_remedy(unproven: Release, cluster: Cluster) -> None:
@@ -70,8 +70,8 @@ def test_a_claim_of_one_node_is_refused(unproven: Release, cluster: Cluster) -> 
     finally:
         cluster.kubectl("delete", "pvc", "single", "-n", unproven.namespace).ok()
     assert done.code != 0
-    assert '"single"' in done.out
-    assert "ReadWriteMany" in done.out
+    assert '"single"' in done.text
+    assert "ReadWriteMany" in done.text
 
 
 @pytest.mark.parametrize(

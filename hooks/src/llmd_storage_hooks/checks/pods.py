@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proof, readiness: how the waiting for two model servers ended, to one finding."""
+
+from __future__ import annotations
+
+from llmd_storage_hooks.config import ProofConfig
+from llmd_storage_hooks.facts import PodState
+from llmd_storage_hooks.proving import waiting
+from llmd_storage_hooks.proving.seen import Awaited
+from llmd_storage_hooks.verdicts import Finding, Verdict
+
+_CHECK = "proof.pods"
+
+# What to do about the reasons that Kubernetes gives, as far as this chart's values can do something.
+_REMEDIES = {
+    "Unschedulable": "Make room: modelserver.resources, tensorParallelSize, replicas, nodeSelector and tolerations "
+    "must fit the nodes.",
+    "ImagePullBackOff": "Set modelserver.image to one the nodes can pull, and global.imagePullSecrets if it is "
+    "private.",
+    "ErrImageNeverPull": "Load the image on the nodes, or set its pullPolicy to IfNotPresent.",
+    "InvalidImageName": "Correct modelserver.image.",
+    "CreateContainerConfigError": "A Secret or ConfigMap that the pod names is missing; see the message.",
+    "OOMKilled": "Raise the container's memory limit, or lower modelserver.cpuTier.size (it counts as memory).",
+    "NotReady": "Loading a model takes time: raise hooks.proof.readyTimeoutSeconds and the startup budget of the "
+    "probes, or see the pod's log.",
+    "ContainerCreating": "The volume may not mount: see kubectl describe pod, under Events.",
+}
+_REMEDIES["ErrImagePull"] = _REMEDIES["ImagePullBackOff"]
+
+
+def check(config: ProofConfig, awaited: Awaited) -> Finding:
+    result = awaited.result
+    if awaited.failure:
+        return Finding(
+            _CHECK,
+            Verdict.INCONCLUSIVE,
+            f"Could not check the model servers: {awaited.failure}.",
+            "The hook's ServiceAccount needs get and list on pods in this namespace.",
+        )
+    if isinstance(result, waiting.Pair):
+        said = f"Two model servers are ready ({awaited.waited_seconds:.0f} s waited)."
+        return Finding(_CHECK, Verdict.PASS, said)
+    if isinstance(result, waiting.Alone):
+        return Finding(
+            _CHECK,
+            Verdict.INCONCLUSIVE,
+            f"There is one model server only ({result.pod.name}), so there is nothing to share with.",
+            "Set modelserver.replicas to 2 or more. To accept one, set hooks.allowInconclusive=true.",
+            seen={"pod": result.pod.name},
+        )
+    if isinstance(result, waiting.Hopeless):
+        pod = result.pod
+        return Finding(
+            _CHECK,
+            Verdict.FAIL,
+            f"Model server {waiting.line(pod)}; it will not become ready by waiting.",
+            f"{_remedy(pod)} Then: kubectl logs {pod.name} --previous.",
+            seen={"pod": pod.name, "reason": pod.reason, "log": awaited.log_tail[-2000:]},
+        )
+    return _timed_out(config, awaited, result)
+
+
+def died(before: PodState, now: PodState | None, log: str) -> Finding | None:
+    """Whether a server that was ready has stopped working since."""
+    check_id = "proof.stable"
+    if now is not None and now.ready and now.restarts == before.restarts:
+        return None
+    became = waiting.line(now) if now is not None else f"{before.name}: gone"
+    return Finding(
+        check_id,
+        Verdict.FAIL,
+        f"A model server that was ready stopped working while it was asked: {became}.",
+        f"{_remedy(now) if now is not None else ''} See kubectl logs {before.name} --previous.".strip(),
+        seen={"pod": before.name, "log": log[-2000:]},
+    )
+
+
+def _timed_out(config: ProofConfig, awaited: Awaited, result: waiting.Wait) -> Finding:
+    waited = f"{awaited.waited_seconds:.0f} s"
+    if not awaited.pods:
+        selector = ",".join(f"{key}={value}" for key, value in sorted(config.pod_selector.items()))
+        return Finding(
+            _CHECK,
+            Verdict.FAIL,
+            f"After {waited} no pod in namespace {config.namespace} matches {selector}.",
+            "See kubectl describe deployment and replicaset: quota, Pod Security or an admission webhook may "
+            "refuse the pods.",
+        )
+    waits = [pod for pod in awaited.pods if not pod.ready and not pod.deleting]
+    worst = waits[0] if waits else awaited.pods[0]
+    return Finding(
+        _CHECK,
+        Verdict.FAIL,
+        f"After {waited}: {result.why}. {waiting.line(worst)}.",
+        _remedy(worst),
+        seen={"pods": [waiting.line(pod) for pod in awaited.pods]},
+    )
+
+
+def _remedy(pod: PodState) -> str:
+    if "OOMKilled" in f"{pod.reason} {pod.message}":
+        return _REMEDIES["OOMKilled"]
+    return _REMEDIES.get(pod.reason, f"See kubectl describe pod {pod.name} and its log.")

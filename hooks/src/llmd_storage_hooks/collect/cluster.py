@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Preflight's facts from the API server. Each read that fails becomes `Unknown`; the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from llmd_storage_hooks import facts, parse
+from llmd_storage_hooks.collect.kube import KubeApi
+from llmd_storage_hooks.config import PreflightConfig
+from llmd_storage_hooks.errors import CollectError, NotFound
+
+T = TypeVar("T")
+
+
+def preflight_facts(kube: KubeApi, config: PreflightConfig) -> facts.PreflightFacts:
+    version = _read(lambda: parse.version(kube.get("/version")))
+    if isinstance(version, facts.Absent):
+        version = facts.Unknown("the API server has no /version")
+    if isinstance(version, facts.Unknown):
+        return without_cluster(config, version)  # one time-out is enough
+    core = f"/api/v1/namespaces/{config.namespace}"
+    gateway = None
+    if config.gateway_class:
+        path = f"/apis/gateway.networking.k8s.io/v1/gatewayclasses/{config.gateway_class}"
+        gateway = _read(lambda: parse.gateway_class(kube.get(path)))
+    claim = None
+    claim_name = config.storage.existing_claim or config.storage.claim_name
+    if claim_name:
+        claim = _read(lambda: parse.claim(kube.get(f"{core}/persistentvolumeclaims/{claim_name}")))
+    return facts.PreflightFacts(
+        version=version,
+        crds={f"{crd.name}/{crd.version}": _group(kube, crd.name, crd.version) for crd in config.crds},
+        gateway_class=gateway,
+        classes=_classes(kube, config),
+        claim=claim,
+        secrets={ref.name: _secret(kube, core, ref.name) for ref in config.secrets},
+        nodes=_nodes(kube, config),
+    )
+
+
+def without_cluster(config: PreflightConfig, why: facts.Unknown) -> facts.PreflightFacts:
+    """Every fact unknown, for the same reason."""
+    has_claim = config.storage.existing_claim or config.storage.claim_name
+    return facts.PreflightFacts(
+        version=why,
+        crds={f"{crd.name}/{crd.version}": why for crd in config.crds},
+        gateway_class=why if config.gateway_class else None,
+        classes=why,
+        claim=why if has_claim else None,
+        secrets={ref.name: why for ref in config.secrets},
+        nodes=why,
+    )
+
+
+def _read(get: Callable[[], T]) -> T | facts.Absent | facts.Unknown:
+    try:
+        return get()
+    except NotFound:
+        return facts.Absent()
+    except CollectError as error:
+        return facts.Unknown(str(error))
+
+
+def _present(seen: T | facts.Absent | facts.Unknown) -> T | facts.Unknown:
+    return facts.Unknown("the API server does not serve it") if isinstance(seen, facts.Absent) else seen
+
+
+def _group(kube: KubeApi, name: str, version: str) -> facts.ServedGroup | facts.Absent | facts.Unknown:
+    """By discovery, which every account may read; the CRD objects themselves need more rights."""
+    group = name.partition(".")[2]
+    versions = _read(lambda: parse.group_versions(kube.get(f"/apis/{group}")))
+    if isinstance(versions, facts.Absent | facts.Unknown):
+        return versions
+    if version not in versions:
+        return facts.ServedGroup(versions, frozenset())
+    names = _read(lambda: parse.resource_names(kube.get(f"/apis/{group}/{version}")))
+    if isinstance(names, facts.Absent | facts.Unknown):
+        return names
+    return facts.ServedGroup(versions, names)
+
+
+def _classes(kube: KubeApi, config: PreflightConfig) -> tuple[facts.StorageClass, ...] | facts.Unknown:
+    if config.storage.existing_claim:
+        return ()
+    path = "/apis/storage.k8s.io/v1/storageclasses"
+    return _present(_read(lambda: tuple(parse.storage_class(one) for one in parse.items(kube.get(path)))))
+
+
+def _secret(kube: KubeApi, core: str, name: str) -> facts.SecretKeys | facts.Absent | facts.Unknown:
+    return _read(lambda: parse.secret_keys(kube.get(f"{core}/secrets/{name}")))
+
+
+def _nodes(kube: KubeApi, config: PreflightConfig) -> tuple[facts.Node, ...] | facts.Unknown:
+    if not config.accelerator.resource:
+        return ()
+    return _present(_read(lambda: tuple(parse.node(one) for one in parse.items(kube.get("/api/v1/nodes")))))

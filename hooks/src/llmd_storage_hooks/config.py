@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The config of the three hooks: what the chart renders, what a person may write by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from llmd_storage_hooks import closed
+from llmd_storage_hooks.errors import ConfigError
+from llmd_storage_hooks.strategies import AUTO, STRATEGIES
+from llmd_storage_hooks.verdicts import OVERRIDES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """Keys that every hook has."""
+
+    release: str
+    namespace: str
+    report_config_map: str = ""  # "" = the report is printed only
+    checks: dict[str, str] = field(default_factory=dict)
+    allow_inconclusive: bool = False
+    timeout_seconds: float = 600.0  # the whole hook, from its start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crd:
+    name: str  # plural.group
+    version: str
+    needed_for: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    existing_claim: str = ""  # a claim the user brings; then no class is looked at
+    claim_name: str = ""  # the claim the chart makes (it may exist already: it outlives an uninstall)
+    storage_class_name: str = ""  # "" = the cluster's default class
+    creates_storage_class: bool = False
+    provisioner: str = ""  # of the class that the chart creates
+    parameters: dict[str, str] = field(default_factory=dict)  # of the class that the chart creates
+    size: str = ""
+    access_mode: str = "ReadWriteMany"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRef:
+    name: str
+    key: str
+    required: bool = True
+    needed_for: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    resource: str = ""  # "" = CPU
+    per_pod: int = 0
+    replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightConfig(Common):
+    crds: tuple[Crd, ...] = ()
+    gateway_class: str = ""
+    storage: Storage = Storage()
+    rwx_overrides: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[SecretRef, ...] = ()
+    accelerator: Accelerator = Accelerator()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeConfig(Common):
+    path: str
+    deadline_seconds: float = 60.0  # each step, from its start
+    publish: str = AUTO  # how the connector publishes a block; the others are measured for comparison
+    floors: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofConfig(Common):
+    pod_selector: dict[str, str]
+    model: str
+    block_tokens: int
+    timeout_seconds: float = 3600.0  # a large model may take most of it to load
+    port: int = 8000
+    prompt_blocks: int = 16
+    max_tokens: int = 16
+    ready_timeout_seconds: float = 1800.0
+    request_timeout_seconds: float = 300.0
+    min_reused_fraction: float = 0.95
+    router_url: str = ""  # "" = the router is not asked
+    prompt_file: str = ""  # "" = a random prompt
+    api_key_env: str = ""  # name of the environment variable that holds the key
+
+
+FLOORS = ("readMiBps", "writeMiBps")
+
+C = TypeVar("C", bound=Common)
+
+
+def parse(kind: type[C], text: str) -> C:
+    """Config text to a checked config.
+
+    Raises: ConfigError with one sentence.
+    """
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--config is not JSON ({error}).") from error
+    return from_json(kind, raw)
+
+
+def from_json(kind: type[C], raw: Any) -> C:
+    config = closed.load(kind, raw)
+    for check, wanted in config.checks.items():
+        _one_of(f'config.checks."{check}"', wanted, OVERRIDES)
+    if config.timeout_seconds <= 0:
+        raise ConfigError("config.timeoutSeconds must be more than 0.")
+    if isinstance(config, PreflightConfig):
+        for provisioner, wanted in config.rwx_overrides.items():
+            _one_of(f'config.rwxOverrides."{provisioner}"', wanted, ("yes", "no"))
+    if isinstance(config, ProbeConfig):
+        _check_probe(config)
+    if isinstance(config, ProofConfig):
+        _check_proof(config)
+    return config
+
+
+def _one_of(where: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f'{where} is "{value}"; it must be one of: {", ".join(allowed)}.')
+
+
+def _check_probe(config: ProbeConfig) -> None:
+    _one_of("config.publish", config.publish, (AUTO, *STRATEGIES))
+    if config.deadline_seconds <= 0:
+        raise ConfigError("config.deadlineSeconds must be more than 0.")
+    for floor in config.floors:
+        _one_of("a key of config.floors", floor, FLOORS)
+
+
+def _check_proof(config: ProofConfig) -> None:
+    if not config.pod_selector:
+        raise ConfigError("config.podSelector is empty; it would match every pod of the namespace.")
+    for name, value in (
+        ("blockTokens", config.block_tokens),
+        ("promptBlocks", config.prompt_blocks),
+        ("maxTokens", config.max_tokens),
+    ):
+        if value < 1:
+            raise ConfigError(f"config.{name} is {value}; it must be at least 1.")
+    if not 0 < config.min_reused_fraction <= 1:
+        raise ConfigError("config.minReusedFraction must be more than 0 and at most 1.")

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one probe pod observed. JSON-ready, because the second pod hands it over as a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    index: int
+    node: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`outcome`: done, deadline (a wait ended), hung (a file operation never came back), error, aborted
+    (the other pod gave up)."""
+
+    name: str
+    seconds: float
+    outcome: str
+    detail: str = ""
+    operation: str = ""
+    errno: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One file that the other pod had just published. `first`: ok, missing or wrong (stale or torn data)."""
+
+    strategy: str
+    writer: int
+    first: str
+    seconds: float | None  # until the right content was read; None = not within the step's deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    strategy: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    reads: int
+    versions: int
+    torn: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What this pod could do with a file of the other's. Errors are "" when there was none."""
+
+    writer: int
+    written_uid: int
+    written_gid: int
+    seen_uid: int
+    seen_gid: int
+    read_error: str
+    delete_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusive:
+    rounds: int
+    won: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recreate:
+    """`first`: what the first read after the re-creation gave: ok, missing, old or wrong."""
+
+    delete_seconds: float | None
+    first: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    first: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    direction: str  # write or read
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    pod: Pod
+    steps: tuple[Step, ...] = ()
+    partner: Pod | None = None
+    clock_offset_seconds: float | None = None  # how far the other node's clock is ahead of this one's
+    strategy: str = ""  # how the connector publishes on this filesystem
+    lookups: tuple[Lookup, ...] = ()
+    publishes: tuple[Publish, ...] = ()
+    replace: Replace | None = None
+    access: Access | None = None
+    exclusive: Exclusive | None = None
+    recreate: Recreate | None = None
+    negative: Negative | None = None
+    throughput: tuple[Throughput, ...] = ()
+    free_bytes: int | None = None

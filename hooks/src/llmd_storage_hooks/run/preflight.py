@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Preflight: read the cluster once, check everything, say it."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import yaml
+
+from llmd_storage_hooks import parse, rwx
+from llmd_storage_hooks.checks import claims, cluster, secrets, storage
+from llmd_storage_hooks.collect.cluster import preflight_facts, without_cluster
+from llmd_storage_hooks.collect.kube import Kube, KubeApi
+from llmd_storage_hooks.config import PreflightConfig
+from llmd_storage_hooks.errors import Unreachable
+from llmd_storage_hooks.facts import PreflightFacts, Unknown
+from llmd_storage_hooks.run.outcome import Outcome
+from llmd_storage_hooks.verdicts import Finding
+
+
+def rwx_table() -> tuple[rwx.Entry, ...]:
+    text = resources.files("llmd_storage_hooks").joinpath("data/rwx.yaml").read_text(encoding="utf-8")
+    return rwx.table(yaml.safe_load(text))
+
+
+def collect(config: PreflightConfig, kube: KubeApi | None = None) -> PreflightFacts:
+    try:
+        return preflight_facts(kube or Kube.connect(), config)
+    except Unreachable as error:
+        return without_cluster(config, Unknown(str(error)))
+
+
+def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
+    size_bytes = parse.quantity(config.storage.size)
+    chosen, about_class = storage.check(config, facts, rwx_table(), size_bytes)
+    return [
+        *cluster.check(config, facts),
+        *about_class,
+        *claims.check(config, facts, chosen, size_bytes),
+        *secrets.check(config, facts),
+    ]
+
+
+def run(config: PreflightConfig, kube: KubeApi | None = None) -> Outcome:
+    return Outcome(check(config, collect(config, kube)))

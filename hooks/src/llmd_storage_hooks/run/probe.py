@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Probe: one of the two pods of an Indexed Job. Pod 0 reports, pod 1 hands over."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from llmd_storage_hooks.checks import probe as checks
+from llmd_storage_hooks.clock import SystemClock
+from llmd_storage_hooks.collect.files import Files
+from llmd_storage_hooks.config import ProbeConfig
+from llmd_storage_hooks.output import say
+from llmd_storage_hooks.probing.pair import Pair, Seat
+from llmd_storage_hooks.run.outcome import Outcome
+from llmd_storage_hooks.verdicts import Finding, Verdict
+
+LINGER_S = 15.0
+
+
+def run(config: ProbeConfig) -> Outcome:
+    seat = _seat()
+    if isinstance(seat, Finding):
+        return Outcome([seat])
+    pair = Pair(config, seat, Files(Path(config.path)), SystemClock(), say)
+    return report_side(config, pair) if seat.index == 0 else hand_over_side(config, pair)
+
+
+def report_side(config: ProbeConfig, pair: Pair) -> Outcome:
+    mine = pair.take_all()
+    theirs = pair.take_over() if pair.met() and not pair.hung() else None
+    pair.clean_up()
+    return Outcome(checks.check(config, mine, theirs), checks.numbers(mine, theirs))
+
+
+def hand_over_side(config: ProbeConfig, pair: Pair) -> Outcome:
+    """Pod 1 is silent when pod 0 has what it saw: a failed pod would end the Job before pod 0 has reported."""
+    mine = pair.take_all()
+    if pair.met() and not pair.hung() and pair.hand_over():
+        say("probe[1] handed over; pod 0 has the report.")
+        return Outcome([], silent=True)
+    if pair.met():
+        # A failed pod ends the Job, and with it pod 0. Give that one time to meet its own deadline and report.
+        time.sleep(LINGER_S)
+    pair.clean_up()
+    return Outcome(checks.check(config, mine, None), checks.numbers(mine, None))
+
+
+def _seat() -> Seat | Finding:
+    index = os.environ.get("JOB_COMPLETION_INDEX", "")
+    run_id = os.environ.get("PROBE_RUN_ID", "")
+    safe = bool(run_id) and all(ch.isalnum() or ch in "-_." for ch in run_id) and not run_id.startswith(".")
+    if index in ("0", "1") and safe:
+        return Seat(int(index), run_id, os.environ.get("NODE_NAME", ""))
+    return Finding(
+        "probe.environment",
+        Verdict.INCONCLUSIVE,
+        f'The probe needs JOB_COMPLETION_INDEX (0 or 1; it is "{index}") and PROBE_RUN_ID (a plain name, the '
+        f'same in both pods; it is "{run_id}").',
+        "Run it as the chart's Job does: an Indexed Job of two completions.",
+    )

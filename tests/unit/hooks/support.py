@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared by the hooks' tests: a clock that does not sleep, a small HTTP server, the report's schema."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from llmd_storage_hooks.report import Report, to_json
+from llmd_storage_hooks.verdicts import Finding
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "hook-report.schema.json").read_text(encoding="utf-8"))
+
+
+class FakeClock:
+    """Sleeping only moves the time on."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+def assert_valid(body: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER).validate(
+        body
+    )
+
+
+def report(*findings: Finding, hook: str = "probe", **more: Any) -> Report:
+    return Report(hook, "demo", "ns", "2026-01-01T00:00:00+00:00", 1.25, findings, **more)
+
+
+def by_id(findings: list[Finding]) -> dict[str, Finding]:
+    """The findings by id; each must fit the report's schema."""
+    for one in findings:
+        assert_valid(to_json(report(one, hook=one.id.split(".")[0])))
+    return {one.id: one for one in findings}
+
+
+Reply = tuple[int, bytes | Iterator[bytes]]
+
+
+@contextmanager
+def http_server(answer: Callable[[str, str, bytes], Reply]) -> Iterator[str]:
+    """A loopback server; `answer(method, path, body)` gives status and body. Yields the base URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.0"
+
+        def log_message(self, *args: Any) -> None:
+            return
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, data = answer(self.command, self.path, body)
+            self.send_response(status)
+            self.end_headers()
+            for part in [data] if isinstance(data, bytes) else data:
+                self.wfile.write(part)
+                self.wfile.flush()
+
+        do_GET = do_POST = do_PATCH = _serve
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()

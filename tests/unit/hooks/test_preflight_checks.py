@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Preflight's verdicts, branch by branch: facts in, finding out."""
+
+import pytest
+
+from llmd_storage_hooks import facts as f
+from llmd_storage_hooks.checks import claims, cluster, secrets, storage
+from llmd_storage_hooks.collect.cluster import without_cluster
+from llmd_storage_hooks.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
+from llmd_storage_hooks.run.preflight import check, rwx_table
+from llmd_storage_hooks.rwx import answer, find
+from tests.unit.hooks.support import by_id
+
+GI = 1024**3
+TABLE = rwx_table()
+UNKNOWN = f.Unknown("not allowed (forbidden)")
+
+
+def verdict(finding):
+    by_id([finding])
+    return finding.verdict.value
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (f.ClusterVersion("v1.36.0", 1, 36), "pass"),
+        (f.ClusterVersion("v1.29.9", 1, 29), "pass"),
+        (f.ClusterVersion("v1.24.0", 1, 24), "warn"),
+        (UNKNOWN, "inconclusive"),
+    ],
+)
+def test_version(seen, expected):
+    assert verdict(cluster.version(seen)) == expected
+
+
+CRD = Crd(name="inferencepools.inference.networking.k8s.io", version="v1", needed_for="router.mode=gateway")
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected", "said"),
+    [
+        (f.ServedGroup(("v1",), frozenset({"inferencepools"})), "pass", "served in v1"),
+        (f.ServedGroup(("v1alpha2",), frozenset()), "fail", "only in v1alpha2"),
+        (f.ServedGroup(("v1",), frozenset({"other"})), "fail", "without inferencepools"),
+        (f.Absent(), "fail", "router.mode=gateway"),
+        (UNKNOWN, "warn", "Could not check"),
+    ],
+)
+def test_crd(seen, expected, said):
+    finding = cluster.crd(CRD, seen)
+    assert verdict(finding) == expected
+    assert finding.id == "preflight.crd.inferencepools"
+    assert said in finding.sentence
+    assert expected == "pass" or "Install the CRD" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (f.GatewayClass("istio", "istio.io/x", True, ""), "pass"),
+        (f.GatewayClass("istio", "istio.io/x", False, "waiting"), "warn"),
+        (f.Absent(), "fail"),
+        (UNKNOWN, "warn"),
+    ],
+)
+def test_gateway_class(seen, expected):
+    finding = cluster.gateway_class("istio", seen)
+    assert verdict(finding) == expected
+    assert '"istio"' in finding.sentence
+
+
+def node(name, gpus, ready=True, schedulable=True):
+    return f.Node(name, ready, schedulable, {"nvidia.com/gpu": gpus})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "expected"),
+    [
+        (Accelerator(), (), "skipped"),
+        (Accelerator(resource="nvidia.com/gpu", per_pod=2, replicas=2), UNKNOWN, "warn"),
+        (Accelerator(resource="nvidia.com/gpu", per_pod=2, replicas=2), (node("a", 4),), "pass"),
+        # eight devices, but no node holds a whole pod's worth twice
+        (Accelerator(resource="nvidia.com/gpu", per_pod=2, replicas=2), (node("a", 1), node("b", 3)), "fail"),
+        (Accelerator(resource="nvidia.com/gpu", per_pod=1, replicas=1), (node("a", 8, ready=False),), "fail"),
+        (Accelerator(resource="nvidia.com/gpu", per_pod=1, replicas=1), (node("a", 8, schedulable=False),), "fail"),
+        (Accelerator(resource="nvidia.com/gpu", per_pod=1, replicas=1), (), "fail"),
+    ],
+)
+def test_accelerators(wanted, nodes, expected):
+    assert verdict(cluster.accelerators(wanted, nodes)) == expected
+
+
+CEPH = f.StorageClass("cephfs", "cephfs.csi.ceph.com", is_default=True)
+LOCAL = f.StorageClass("local-path", "rancher.io/local-path")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "classes", "expected", "chosen"),
+    [
+        (Storage(storage_class_name="cephfs"), (CEPH, LOCAL), "pass", "cephfs"),
+        (Storage(storage_class_name="nope"), (CEPH, LOCAL), "fail", None),
+        (Storage(storage_class_name="nope"), (), "fail", None),
+        (Storage(), (CEPH, LOCAL), "pass", "cephfs"),
+        (Storage(), (LOCAL,), "fail", None),
+        (Storage(), (CEPH, f.StorageClass("b", "x", is_default=True)), "warn", "cephfs"),
+        (Storage(), UNKNOWN, "warn", None),
+        (Storage(storage_class_name="cephfs"), UNKNOWN, "warn", None),
+        (Storage(storage_class_name="new", creates_storage_class=True, provisioner="p"), (), "pass", "new"),
+        (Storage(storage_class_name="new", creates_storage_class=True), (), "fail", None),
+    ],
+)
+def test_storage_class(wanted, classes, expected, chosen):
+    got, finding = storage.storage_class(wanted, classes)
+    assert verdict(finding) == expected
+    assert (got.name if got else None) == chosen
+
+
+def test_a_missing_class_names_those_there_are():
+    _, finding = storage.storage_class(Storage(storage_class_name="nope"), (CEPH, LOCAL))
+    assert finding.sentence == 'StorageClass "nope" does not exist; the cluster has: "cephfs", "local-path".'
+    assert "storage.storageClassName" in finding.remedy
+
+
+def test_an_rwo_class_is_refused_with_name_and_remedy():
+    finding = storage.rwx(LOCAL, answer(TABLE, LOCAL.provisioner, {}, {}))
+    assert verdict(finding) == "fail"
+    assert finding.id == "preflight.storageclass.rwx"
+    assert 'StorageClass "local-path" (provisioner rancher.io/local-path) cannot give' in finding.sentence
+    assert "storage.storageClassName" in finding.remedy
+    assert 'hooks.rwxOverrides."rancher.io/local-path"="yes"' in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("provisioner", "parameters", "overrides", "expected", "hint"),
+    [
+        ("nfs.csi.k8s.io", {}, {}, "pass", ""),
+        ("x.example.com", {}, {}, "warn", "shared filesystem"),
+        ("x.example.com", {}, {"x.example.com": "no"}, "fail", "shared filesystem"),
+        ("x.example.com", {}, {"x.example.com": "yes"}, "pass", ""),
+        ("driver.longhorn.io", {"migratable": "true"}, {}, "fail", "migratable"),
+        ("ebs.csi.aws.com", {}, {}, "fail", "fsx.csi.aws.com"),
+    ],
+)
+def test_rwx(provisioner, parameters, overrides, expected, hint):
+    chosen = f.StorageClass("c", provisioner, parameters)
+    finding = storage.rwx(chosen, answer(TABLE, provisioner, parameters, overrides))
+    assert verdict(finding) == expected
+    assert hint in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("asked", "gi", "expected", "remedy"),
+    [
+        ("18000Gi", 18000, "pass", ""),
+        ("27000Gi", 27000, "pass", ""),
+        ("954000Gi", 954000, "pass", ""),
+        ("20000Gi", 20000, "fail", "18000Gi or 27000Gi"),
+        ("100Gi", 100, "fail", "Set storage.size to 18000Gi."),
+        ("960000Gi", 960000, "fail", "Set storage.size to 954000Gi."),
+        ("many", None, "fail", "18000Gi"),
+    ],
+)
+def test_lustre_sizes(asked, gi, expected, remedy):
+    entry = find(TABLE, "lustre.csi.storage.gke.io")
+    chosen = f.StorageClass("lustre", "lustre.csi.storage.gke.io")
+    finding = storage.size(chosen, entry, entry.size, asked, None if gi is None else gi * GI)
+    assert verdict(finding) == expected
+    assert remedy in finding.remedy
+
+
+def claim(**changes):
+    base = {
+        "name": "kv",
+        "phase": "Bound",
+        "access_modes": ("ReadWriteMany",),
+        "storage_class": "cephfs",
+        "requested_bytes": 10 * GI,
+        "capacity_bytes": 10 * GI,
+    }
+    return f.Claim(**{**base, **changes})
+
+
+@pytest.mark.parametrize(
+    ("seen", "size", "expected", "said"),
+    [
+        (claim(), 10 * GI, "pass", "is bound"),
+        (claim(), None, "pass", "is bound"),
+        (claim(), 20 * GI, "warn", "10Gi"),
+        (claim(phase="Pending", capacity_bytes=None), None, "warn", "not bound yet"),
+        (claim(phase="Lost"), None, "fail", "lost its volume"),
+        (claim(deleting=True), None, "fail", "being deleted"),
+        (claim(access_modes=("ReadWriteOnce",)), None, "fail", "ReadWriteOnce, not ReadWriteMany"),
+        (claim(access_modes=()), None, "fail", "none, not ReadWriteMany"),
+        (f.Absent(), None, "fail", "no such claim"),
+        (UNKNOWN, None, "warn", "Could not check"),
+        (None, None, "warn", "not looked at"),
+    ],
+)
+def test_existing_claim(seen, size, expected, said):
+    finding = claims.existing_claim(Storage(existing_claim="kv", size="20Gi"), seen, size)
+    assert verdict(finding) == expected
+    assert said in finding.sentence
+    assert '"kv"' in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted", "chosen", "size", "expected", "said"),
+    [
+        (claim(), "cephfs", CEPH, 10 * GI, "pass", "is kept"),
+        (claim(), "", CEPH, 10 * GI, "pass", "is kept"),
+        (claim(), "other", None, 10 * GI, "fail", "class cannot be changed"),
+        (claim(), "cephfs", CEPH, 5 * GI, "fail", "cannot shrink"),
+        (claim(), "cephfs", CEPH, 20 * GI, "fail", "does not let claims grow"),
+        (claim(), "cephfs", f.StorageClass("cephfs", "x", allows_expansion=True), 20 * GI, "pass", "is kept"),
+        (claim(access_modes=("ReadWriteOnce",)), "cephfs", CEPH, 10 * GI, "fail", "not ReadWriteMany"),
+    ],
+)
+def test_kept_claim(seen, wanted, chosen, size, expected, said):
+    finding = claims.kept_claim(seen, chosen, Storage(storage_class_name=wanted, size="?"), size)
+    assert verdict(finding) == expected
+    assert said in finding.sentence
+
+
+TOKEN = SecretRef(name="hf", key="HF_TOKEN", needed_for="downloading the model")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "expected", "said"),
+    [
+        (TOKEN, f.SecretKeys("hf", frozenset({"HF_TOKEN"}), frozenset()), "pass", "has key"),
+        (TOKEN, f.SecretKeys("hf", frozenset({"token"}), frozenset()), "fail", "it has: token"),
+        (TOKEN, f.SecretKeys("hf", frozenset({"HF_TOKEN"}), frozenset({"HF_TOKEN"})), "fail", "is empty"),
+        (TOKEN, f.Absent(), "fail", "does not exist in namespace ns (downloading the model needs it)"),
+        (SecretRef(name="hf", key="HF_TOKEN", required=False), f.Absent(), "warn", "does not exist"),
+        (TOKEN, UNKNOWN, "warn", "Could not check"),
+    ],
+)
+def test_secret(wanted, seen, expected, said):
+    finding = secrets.secret(wanted, seen, "ns")
+    assert verdict(finding) == expected
+    assert said in finding.sentence
+    assert expected == "pass" or "kubectl create secret generic hf --namespace ns" in finding.remedy
+
+
+FULL = PreflightConfig(
+    release="demo",
+    namespace="ns",
+    crds=(CRD,),
+    gateway_class="istio",
+    storage=Storage(storage_class_name="lustre", claim_name="demo-kv-cache", size="20000Gi"),
+    secrets=(TOKEN,),
+    accelerator=Accelerator(resource="nvidia.com/gpu", per_pod=1, replicas=2),
+)
+
+
+def test_without_an_api_server_every_check_says_so():
+    findings = by_id(check(FULL, without_cluster(FULL, f.Unknown("connection refused"))))
+    assert findings["preflight.kubernetes.version"].verdict.value == "inconclusive"
+    assert all("connection refused" in one.sentence for one in findings.values())
+
+
+def test_all_checks_together():
+    seen = f.PreflightFacts(
+        version=f.ClusterVersion("v1.36.0", 1, 36),
+        crds={cluster.crd_key(CRD): f.ServedGroup(("v1",), frozenset({"inferencepools"}))},
+        gateway_class=f.GatewayClass("istio", "c", True, ""),
+        classes=(f.StorageClass("lustre", "lustre.csi.storage.gke.io"),),
+        claim=f.Absent(),
+        secrets={"hf": f.Absent()},
+        nodes=(node("a", 8),),
+    )
+    got = {name: one.verdict.value for name, one in by_id(check(FULL, seen)).items()}
+    assert got == {
+        "preflight.kubernetes.version": "pass",
+        "preflight.crd.inferencepools": "pass",
+        "preflight.gatewayclass": "pass",
+        "preflight.accelerator.count": "pass",
+        "preflight.storageclass.exists": "pass",
+        "preflight.storageclass.rwx": "pass",
+        "preflight.storage.size": "fail",
+        "preflight.secret.hf": "fail",
+    }
+
+
+def test_with_a_claim_of_the_users_own_the_class_plays_no_part():
+    config = PreflightConfig(release="demo", namespace="ns", storage=Storage(existing_claim="kv"))
+    seen = f.PreflightFacts(f.ClusterVersion("v1.36.0", 1, 36), {}, None, (), claim(), {}, ())
+    findings = by_id(check(config, seen))
+    assert findings["preflight.claim.usable"].verdict.value == "pass"
+    assert not any("storageclass" in name for name in findings)
+
+
+def test_a_claim_kept_from_an_earlier_release_is_checked_too():
+    config = PreflightConfig(
+        release="demo", namespace="ns", storage=Storage(storage_class_name="cephfs", claim_name="kv", size="10Gi")
+    )
+    seen = f.PreflightFacts(f.ClusterVersion("v1.36.0", 1, 36), {}, None, (CEPH,), claim(), {}, ())
+    assert by_id(check(config, seen))["preflight.claim.kept"].verdict.value == "pass"

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The probe's verdicts: two pods' observations in, findings out."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+
+from llmd_storage_hooks import closed
+from llmd_storage_hooks.checks import posix, sharing
+from llmd_storage_hooks.checks import probe as checks
+from llmd_storage_hooks.config import ProbeConfig
+from llmd_storage_hooks.probing import seen
+from llmd_storage_hooks.probing.steps import STEPS
+from tests.unit.hooks.support import by_id
+
+CONFIG = ProbeConfig(release="demo", namespace="ns", path="/mnt/kv-cache")
+
+
+def lookups(writer, slow=None, strategy="link"):
+    times = {"link": 0.002, "rename_fsync": 0.002, "exclusive": 0.003, "rename": 4.9, **(slow or {})}
+    return tuple(seen.Lookup(name, writer, "ok", seconds) for name, seconds in times.items())
+
+
+def pod(index, node):
+    return seen.Pod(index, node, 1000, 1000)
+
+
+def steps(*last):
+    return (seen.Step("meet", 0.1, "done"), *last)
+
+
+MINE = seen.Observations(
+    pod=pod(0, "n1"),
+    steps=steps(),
+    partner=pod(1, "n2"),
+    strategy="link",
+    lookups=lookups(1),
+    publishes=(seen.Publish("link", 0.03),),
+    access=seen.Access(1, 1000, 1000, 1000, 1000, "", ""),
+    exclusive=seen.Exclusive(4, (0, 2)),
+    throughput=(seen.Throughput("write", 2**25, 0.5),),
+    free_bytes=10**9,
+    clock_offset_seconds=0.25,
+)
+THEIRS = seen.Observations(
+    pod=pod(1, "n2"),
+    steps=steps(),
+    partner=pod(0, "n1"),
+    strategy="link",
+    lookups=lookups(0),
+    replace=seen.Replace(100, 20, 0, 0),
+    access=seen.Access(0, 1000, 1000, 1000, 1000, "", ""),
+    exclusive=seen.Exclusive(4, (1, 3)),
+    recreate=seen.Recreate(0.01, "ok", 0.02),
+    negative=seen.Negative("missing", 0.02),
+    throughput=(seen.Throughput("read", 2**25, 0.25),),
+)
+
+
+def test_good_storage_passes_every_check():
+    findings = by_id(checks.check(CONFIG, MINE, THEIRS))
+    assert {name: one.verdict.value for name, one in findings.items()} == dict.fromkeys(findings, "pass")
+    assert set(findings) == {
+        "probe.partner",
+        "probe.nodes",
+        "probe.finished",
+        "probe.visibility",
+        "probe.firstlookup",
+        "probe.rename",
+        "probe.permissions",
+        "probe.exclusive",
+        "probe.recreate",
+        "probe.negative",
+        "probe.throughput",
+    }
+
+
+def test_numbers_are_reported():
+    numbers = checks.numbers(MINE, THEIRS)
+    assert numbers["firstLookupSeconds"]["rename"] == {"max": 4.9, "median": 4.9, "high": 4.9}
+    assert (numbers["writeMiBps"], numbers["readMiBps"]) == (64.0, 128.0)
+    assert numbers["freeBytes"] == 10**9
+    assert numbers["clockOffsetSeconds"] == 0.25
+
+
+@pytest.mark.parametrize(("a", "b"), [("n1", "n1"), ("", "n2"), ("n1", ""), ("", "")])
+def test_one_node_is_never_a_pass(a, b):
+    mine = replace(MINE, pod=pod(0, a), partner=pod(1, b))
+    assert checks.nodes(mine).verdict.value == "inconclusive"
+
+
+def test_a_partner_that_never_came_is_inconclusive_and_names_both_causes():
+    mine = seen.Observations(pod=pod(0, "n1"), steps=(seen.Step("meet", 60.0, "deadline", "waited"),))
+    findings = by_id(checks.check(CONFIG, mine, None))
+    finding = findings["probe.partner"]
+    assert finding.verdict.value == "inconclusive"
+    assert "within 60 s" in finding.sentence
+    assert "second node" in finding.sentence
+    assert "not shared" in finding.sentence
+    assert findings["probe.finished"].verdict.value == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("step", "expected", "said", "remedy"),
+    [
+        (seen.Step("replace", 60.0, "hung", "no answer within 60 s", "open and read x"), "fail",
+         'did not answer in step "replace"', "storage's servers"),
+        (seen.Step("replace", 1.0, "error", "No space left on device", "write x", errno.ENOSPC), "fail",
+         "No space left", "storage.size"),
+        (seen.Step("meet", 1.0, "error", "Permission denied", "mkdir x", errno.EACCES), "fail",
+         "Permission denied", "fsGroup"),
+        (seen.Step("meet", 1.0, "error", "Read-only file system", "mkdir x", errno.EROFS), "fail",
+         "Read-only", "mounted read-only"),
+        (seen.Step("meet", 1.0, "error", "odd", "mkdir x", errno.EBADF), "fail", "odd", "health"),
+        (seen.Step("replace", 60.0, "deadline", "waited 60 s"), "fail", "did not end in time", "other pod"),
+        (seen.Step("replace", 60.0, "aborted", "step x: y"), "fail", "did not end in time", "other pod"),
+        (seen.Step("replace", 5.0, "stopped", "told to end"), "inconclusive", "told to end", "helm test"),
+    ],
+)  # fmt: skip
+def test_a_step_that_did_not_end_well(step, expected, said, remedy):
+    mine = replace(MINE, steps=steps(step))
+    finding = by_id(checks.check(CONFIG, mine, THEIRS))["probe.finished"]
+    assert finding.verdict.value == expected
+    assert said in finding.sentence
+    assert remedy in finding.remedy
+
+
+def test_the_pod_that_met_the_trouble_is_named_not_the_one_that_waited():
+    mine = replace(MINE, steps=steps(seen.Step("replace", 60.0, "aborted", "told")))
+    theirs = replace(THEIRS, steps=steps(seen.Step("replace", 1.0, "error", "No space", "write", errno.ENOSPC)))
+    finding = checks.finished(CONFIG, mine, theirs)
+    assert "pod 1" in finding.sentence
+    assert "full" in finding.remedy
+
+
+def test_without_the_other_pods_observations_nothing_is_claimed():
+    findings = by_id(checks.check(CONFIG, MINE, None))
+    assert findings["probe.finished"].verdict.value == "inconclusive"
+    for name in ("rename", "permissions", "exclusive", "recreate", "negative"):
+        assert findings[f"probe.{name}"].verdict.value == "skipped"
+
+
+def test_nothing_observed_is_skipped():
+    empty = replace(MINE, lookups=(), throughput=())
+    findings = by_id(checks.check(CONFIG, empty, None))
+    for name in ("visibility", "firstlookup", "throughput"):
+        assert findings[f"probe.{name}"].verdict.value == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (seen.Lookup("link", 0, "missing", 0.5), "pass"),
+        (seen.Lookup("link", 0, "missing", None), "fail"),
+        (seen.Lookup("link", 0, "wrong", 0.5), "fail"),
+        (seen.Lookup("link", 0, "wrong", None), "fail"),
+        (seen.Lookup("exclusive", 0, "wrong", 0.1), "pass"),  # seen while it was written
+    ],
+)
+def test_visibility(one, expected):
+    assert sharing.visibility((*lookups(0), one)).verdict.value == expected
+
+
+def test_a_slow_first_lookup_warns_with_the_quicker_way():
+    finding = sharing.first_lookup(lookups(0, {"link": 4.8}), "link")
+    assert finding.verdict.value == "warn"
+    assert "4.8 s" in finding.sentence
+    assert "modelserver.storageTier.publish=rename_fsync" in finding.remedy
+
+
+def test_one_slow_look_among_many_is_an_outlier_two_are_not():
+    quick = tuple(seen.Lookup("link", 0, "ok", 0.01) for _ in range(6))
+    slow = seen.Lookup("link", 0, "ok", 3.0)
+    assert sharing.first_lookup((*quick, slow), "link").verdict.value == "pass"
+    assert sharing.first_lookup((*quick, slow, slow), "link").verdict.value == "warn"
+
+
+def test_where_every_way_is_slow_the_mount_is_to_blame():
+    slow = dict.fromkeys(("link", "rename_fsync", "exclusive", "rename"), 3.0)
+    finding = sharing.first_lookup(lookups(0, slow), "link")
+    assert finding.verdict.value == "warn"
+    assert "lookupcache" in finding.remedy
+
+
+def test_a_strategy_without_numbers_is_skipped():
+    assert sharing.first_lookup(lookups(0), "other").verdict.value == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (seen.Replace(100, 20, 0, 0), "pass"),
+        (seen.Replace(100, 20, 1, 0), "fail"),
+        (seen.Replace(100, 20, 0, 3), "warn"),
+        (seen.Replace(100, 1, 0, 0), "warn"),
+    ],
+)
+def test_rename(one, expected):
+    assert posix.rename(replace(THEIRS, replace=one)).verdict.value == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "expected", "said"),
+    [
+        (seen.Access(0, 1000, 1000, 1000, 1000, "Permission denied", ""), "fail", "cannot read"),
+        (seen.Access(0, 1000, 1000, 1000, 1000, "", "Permission denied"), "fail", "cannot delete"),
+        (seen.Access(0, 1000, 1000, 65534, 65534, "", ""), "warn", "maps users"),
+    ],
+)
+def test_permissions(one, expected, said):
+    finding = posix.permissions(MINE, replace(THEIRS, access=one))
+    assert finding.verdict.value == expected
+    assert said in finding.sentence
+
+
+@pytest.mark.parametrize(("first", "second"), [((0, 1, 2), (2, 3)), ((0,), (2, 3))])
+def test_exclusive_create_with_two_winners_or_none(first, second):
+    mine = replace(MINE, exclusive=seen.Exclusive(4, first))
+    theirs = replace(THEIRS, exclusive=seen.Exclusive(4, second))
+    assert posix.exclusive(mine, theirs).verdict.value == "fail"
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (seen.Recreate(0.1, "missing", 0.5), "pass"),
+        (seen.Recreate(3.0, "ok", 0.1), "warn"),
+        (seen.Recreate(None, "ok", 0.1), "warn"),
+        (seen.Recreate(0.1, "missing", 2.0), "warn"),
+        (seen.Recreate(0.1, "old", 0.5), "fail"),
+        (seen.Recreate(0.1, "wrong", 0.5), "fail"),
+        (seen.Recreate(0.1, "missing", None), "fail"),
+    ],
+)
+def test_recreate(one, expected):
+    finding = sharing.recreate(replace(THEIRS, recreate=one))
+    assert finding.verdict.value == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (seen.Negative("ok", 0.01), "pass"),
+        (seen.Negative("missing", 3.0), "warn"),
+        (seen.Negative("missing", None), "fail"),
+    ],
+)
+def test_negative(one, expected):
+    assert sharing.negative(replace(THEIRS, negative=one)).verdict.value == expected
+
+
+@pytest.mark.parametrize(
+    ("floors", "expected"), [({}, "pass"), ({"readMiBps": 100}, "pass"), ({"readMiBps": 500}, "fail")]
+)
+def test_throughput_floors(floors, expected):
+    config = replace(CONFIG, floors=floors)
+    assert posix.throughput(config, MINE, THEIRS).verdict.value == expected
+
+
+def test_observations_survive_the_hand_over():
+    assert closed.load(seen.Observations, closed.dump(THEIRS)) == THEIRS
+    assert closed.load(seen.Observations, closed.dump(MINE)) == MINE
+
+
+def test_step_names_are_unique():
+    assert len({name for name, _ in STEPS}) == len(STEPS)

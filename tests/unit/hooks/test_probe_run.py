@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The probe for real: two processes on one directory, and what happens when one of them has trouble."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from llmd_storage_hooks import strategies
+from llmd_storage_hooks.clock import Deadline, SystemClock
+from llmd_storage_hooks.collect.files import Files
+from llmd_storage_hooks.config import ProbeConfig
+from llmd_storage_hooks.errors import DeadlinePassed
+from llmd_storage_hooks.probing import pair as pairing
+from llmd_storage_hooks.probing.mail import ABORT, Mail, PartnerAborted
+from llmd_storage_hooks.probing.pair import Pair, Seat
+from llmd_storage_hooks.probing.supervise import Hung, bounded
+from tests.unit.hooks.support import assert_valid
+
+
+def start(home, index, run="r1", node=None, **config):
+    settings = {
+        "release": "demo",
+        "namespace": "ns",
+        "path": str(home),
+        "deadlineSeconds": 5,
+        "timeoutSeconds": 30,
+        **config,
+    }
+    env = {
+        **os.environ,
+        "JOB_COMPLETION_INDEX": str(index),
+        "PROBE_RUN_ID": run,
+        "NODE_NAME": node or f"node-{index}",
+        "TERMINATION_LOG": str(home / f"termination-{index}"),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "llmd_storage_hooks",
+        "probe",
+        "--output",
+        "json",
+        "--config",
+        json.dumps(settings),
+    ]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process, timeout=60):
+    out, _ = process.communicate(timeout=timeout)
+    last = out.strip().splitlines()[-1] if out.strip() else ""
+    report = json.loads(last) if last.startswith("{") else None
+    if report:
+        assert_valid(report)
+    assert "Traceback" not in out
+    return process.returncode, report, out
+
+
+def verdicts(report):
+    return {one["id"]: one["verdict"] for one in report["findings"]}
+
+
+def left(path: Path) -> list[str]:
+    return sorted(one.name for one in path.iterdir() if not one.name.startswith("termination"))
+
+
+def test_two_pods_on_two_nodes(tmp_path):
+    (tmp_path / "termination-0").touch()
+    pods = [start(tmp_path, index, deadlineSeconds=20) for index in (0, 1)]
+    (code, report, _), (other, silent, out) = [finish(one) for one in pods]
+    assert (code, other, silent) == (0, 0, None)
+    assert set(verdicts(report).values()) == {"pass"}
+    assert "handed over" in out
+    assert report["numbers"]["strategy"] == "rename_fsync"
+    assert set(report["numbers"]["firstLookupSeconds"]) == set(strategies.STRATEGIES)
+    assert left(tmp_path) == []
+    assert "PASS" in (tmp_path / "termination-0").read_text()
+
+
+def test_both_pods_on_one_node_is_inconclusive(tmp_path):
+    pods = [start(tmp_path, index, node="same", publish="link") for index in (0, 1)]
+    (code, report, _), (other, _, _) = [finish(one) for one in pods]
+    assert (code, other) == (3, 0)
+    assert verdicts(report)["probe.nodes"] == "inconclusive"
+    assert report["numbers"]["strategy"] == "link"
+
+
+def test_two_probes_at_once_do_not_disturb_each_other(tmp_path):
+    pods = [start(tmp_path, index, run=run) for run in ("r1", "r2") for index in (0, 1)]
+    assert [finish(one)[0] for one in pods] == [0, 0, 0, 0]
+    assert left(tmp_path) == []
+
+
+def test_a_missing_partner_ends_by_the_deadline_and_is_said(tmp_path):
+    code, report, _ = finish(start(tmp_path, 0, deadlineSeconds=1, timeoutSeconds=2))
+    assert code == 3
+    assert verdicts(report)["probe.partner"] == "inconclusive"
+    assert left(tmp_path) == []
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()  # root may write anywhere, but nobody can make a directory inside a file
+    code, report, _ = finish(start(tmp_path, 0, path=str(tmp_path / "file")))
+    assert code == 1
+    (finding,) = [one for one in report["findings"] if one["id"] == "probe.finished"]
+    assert 'Step "meet" failed' in finding["sentence"]
+    assert "Not a directory" in finding["sentence"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="dropping to another user needs root")
+def test_a_directory_of_another_user_gets_the_remedy(tmp_path):
+    os.chmod(tmp_path, 0o755)
+    for one in (tmp_path, *tmp_path.parents):  # the other user must get there at all
+        if one.stat().st_uid == os.geteuid() and one.is_relative_to("/tmp") and one != Path("/tmp"):
+            os.chmod(one, 0o755)
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        os.setuid(65534)
+        seat = Seat(0, "r1", "n1")
+        config = ProbeConfig(release="d", namespace="n", path=str(tmp_path), timeout_seconds=3, deadline_seconds=1)
+        observed = Pair(config, seat, Files(tmp_path), SystemClock(), lambda _: None).take_all()
+        os.write(write_end, json.dumps([observed.steps[0].outcome, observed.steps[0].errno]).encode())
+        os._exit(0)
+    os.close(write_end)
+    os.waitpid(child, 0)
+    assert json.loads(os.read(read_end, 1000)) == ["error", 13]
+
+
+def test_a_hung_filesystem_ends_by_the_deadline_with_the_steps_name(tmp_path):
+    # Opening a FIFO that nobody writes to never returns: as a dead mount does.
+    mail = tmp_path / ".probe" / "r1" / "mail"
+    mail.mkdir(parents=True)
+    os.mkfifo(mail / "1.hello")
+    began = time.monotonic()
+    code, report, _ = finish(start(tmp_path, 0, deadlineSeconds=1, timeoutSeconds=3))
+    assert time.monotonic() - began < 15
+    assert code == 1
+    (finding,) = [one for one in report["findings"] if one["id"] == "probe.finished"]
+    assert 'did not answer in step "meet"' in finding["sentence"]
+    assert "open and read" in finding["sentence"]
+
+
+def test_a_pod_that_is_told_to_end_cleans_up(tmp_path):
+    process = start(tmp_path, 0)
+    while not (tmp_path / ".probe" / "r1" / "mail" / "0.hello").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    code, report, _ = finish(process)
+    assert code == 3
+    assert verdicts(report)["probe.finished"] == "inconclusive"
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(("index", "run"), [("2", "r1"), ("", "r1"), ("0", ""), ("0", "../x"), ("0", ".x")])
+def test_a_wrong_environment_is_said(tmp_path, index, run):
+    code, report, _ = finish(start(tmp_path, index, run=run))
+    assert code == 3
+    assert verdicts(report) == {"probe.environment": "inconclusive"}
+
+
+# --- both pods as threads, so that one can be given broken files -----------------------------------------
+
+
+class Broken(Files):
+    """Raises or hangs on the operations whose label contains `on`."""
+
+    def __init__(self, root, on, error=None, hang_s=0.0):
+        self._on, self._error, self._hang_s = on, error, hang_s
+        super().__init__(root)
+
+    @property
+    def doing(self):
+        return self._doing
+
+    @doing.setter
+    def doing(self, label):
+        self._doing = label
+        if self._on in label and label:
+            if self._hang_s:
+                time.sleep(self._hang_s)
+            if self._error:
+                raise OSError(self._error, os.strerror(self._error))
+
+
+def both(tmp_path, files_1, monkeypatch, deadline_s=2.0):
+    """Runs pod 0 with sound files and pod 1 with the given ones. Returns the observations, and whether handed over."""
+    monkeypatch.setattr(pairing, "HAND_OVER_S", 3.0)
+    config = ProbeConfig(
+        release="d", namespace="n", path=str(tmp_path), deadline_seconds=deadline_s, timeout_seconds=20
+    )
+    found = {}
+
+    def zero():
+        pod = Pair(config, Seat(0, "r", "n0"), Files(tmp_path), SystemClock(), lambda _: None)
+        found["mine"] = pod.take_all()
+        found["theirs"] = pod.take_over()
+        pod.clean_up()
+
+    def one():
+        pod = Pair(config, Seat(1, "r", "n1"), files_1, SystemClock(), lambda _: None)
+        found["own"] = pod.take_all()
+        found["handed"] = not pod.hung() and pod.hand_over()
+
+    threads = [threading.Thread(target=zero), threading.Thread(target=one)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return found
+
+
+def test_an_error_on_one_pod_is_handed_over_at_once(tmp_path, monkeypatch):
+    began = time.monotonic()
+    found = both(tmp_path, Broken(tmp_path, "publish-nothing-like-this", None), monkeypatch)
+    assert found["handed"]
+    assert all(step.outcome == "done" for step in found["theirs"].steps)
+    found = both(tmp_path, Broken(tmp_path, "write .probe/r/permissions", 28), monkeypatch)
+    assert found["theirs"].steps[-1].outcome == "error"
+    assert found["theirs"].steps[-1].errno == 28
+    assert found["mine"].steps[-1].outcome == "aborted"
+    assert "No space left" in found["mine"].steps[-1].detail
+    assert time.monotonic() - began < 20
+
+
+def test_a_hang_on_the_other_pod_ends_this_one_by_its_deadline(tmp_path, monkeypatch):
+    broken = Broken(tmp_path, "open and read .probe/r/replace", hang_s=8.0)
+    found = both(tmp_path, broken, monkeypatch, deadline_s=1.0)
+    assert found["own"].steps[-1].outcome == "hung"
+    assert "replace/target" in found["own"].steps[-1].operation
+    assert found["mine"].steps[-1].outcome in ("deadline", "hung")
+    assert found["theirs"] is None
+
+
+def test_a_pod_that_finds_nobody_to_hand_over_to_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(pairing, "HAND_OVER_S", 0.5)
+    config = ProbeConfig(release="d", namespace="n", path=str(tmp_path), deadline_seconds=1, timeout_seconds=2)
+    said = []
+    pod = Pair(config, Seat(1, "r", "n1"), Files(tmp_path), SystemClock(), said.append)
+    pod.take_all()
+    assert not pod.hand_over()
+    assert any("could not hand" in line for line in said)
+    pod.clean_up()
+    assert left(tmp_path) == []
+
+
+def test_where_hard_links_are_refused_they_have_no_numbers(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    found = both(tmp_path, Files(tmp_path), monkeypatch, deadline_s=8.0)
+    assert {one.strategy for one in found["theirs"].lookups} == {"rename_fsync", "exclusive", "rename"}
+    assert list(tmp_path.glob("**/*.tmp")) == []
+
+
+def test_a_way_that_is_set_but_refused_is_an_error_of_the_step(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    config = ProbeConfig(release="d", namespace="n", path=str(tmp_path), deadline_seconds=2, timeout_seconds=20)
+    pod = Pair(replace(config, publish="link"), Seat(0, "r", "n"), Files(tmp_path), SystemClock(), lambda _: None)
+    other = Pair(replace(config, publish="link"), Seat(1, "r", "m"), Files(tmp_path), SystemClock(), lambda _: None)
+    thread = threading.Thread(target=other.take_all)
+    thread.start()
+    observed = pod.take_all()
+    thread.join(20)
+    assert observed.steps[-1].outcome == "error"
+    assert observed.steps[-1].errno == 1
+
+
+# --- pieces -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", strategies.STRATEGIES)
+def test_every_way_to_publish_leaves_one_whole_file(tmp_path, strategy):
+    files = Files(tmp_path)
+    seconds = files.publish("block", b"x" * 100_000, strategy)
+    assert seconds >= 0
+    assert [one.name for one in tmp_path.iterdir()] == ["block"]
+    assert files.read("block") == b"x" * 100_000
+    assert files.names(".") == ["block"]
+
+
+def test_the_ways_are_the_connectors():
+    publish = pytest.importorskip("llmd_storage_connector.publish")
+    assert set(strategies.STRATEGIES) == set(publish.STRATEGIES)
+    assert strategies.chosen("auto") == publish.chosen("auto")
+    assert strategies.chosen("link") == publish.chosen("link") == "link"
+
+
+def test_mail(tmp_path):
+    clock = SystemClock()
+    first, second = (Mail(Files(tmp_path), "mail", index, clock) for index in (0, 1))
+    first.open()
+    first.send("a", {"x": 1})
+    assert second.has("a")
+    assert second.receive("a", Deadline.after(clock, 1)) == {"x": 1}
+    with pytest.raises(DeadlinePassed):
+        second.receive("b", Deadline.after(clock, 0.05))
+    first.send(ABORT, "no space")
+    with pytest.raises(PartnerAborted, match="no space"):
+        second.receive("b", Deadline.after(clock, 1))
+
+
+def test_a_half_written_message_is_read_again(tmp_path):
+    clock = SystemClock()
+    mail = Mail(Files(tmp_path), "mail", 0, clock)
+    mail.open()
+    target = tmp_path / "mail" / "1.a"
+    target.write_text("{")
+    threading.Timer(0.2, lambda: target.write_text('{"body": 5}')).start()
+    assert mail.receive("a", Deadline.after(clock, 3)) == 5
+
+
+def test_waiting_for_mail_makes_the_listing_fresh(tmp_path):
+    """A waiter touches the directory now and then, and leaves nothing in it."""
+    clock = SystemClock()
+    mail = Mail(Files(tmp_path), "mail", 0, clock)
+    mail.open()
+    before = (tmp_path / "mail").stat().st_mtime_ns
+    with pytest.raises(DeadlinePassed):
+        mail.receive("a", Deadline.after(clock, 1.3))
+    assert (tmp_path / "mail").stat().st_mtime_ns > before
+    assert list((tmp_path / "mail").iterdir()) == []
+
+
+def test_bounded_gives_back_values_and_errors_and_gives_up():
+    clock = SystemClock()
+    assert bounded(lambda: 5, Deadline.after(clock, 1)) == 5
+    with pytest.raises(ZeroDivisionError):
+        bounded(lambda: 1 // 0, Deadline.after(clock, 1))
+    with pytest.raises(Hung):
+        bounded(lambda: time.sleep(1), Deadline.after(clock, 0.05), grace_s=0.05)

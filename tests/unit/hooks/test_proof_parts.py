@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proof's pieces: counters, prompts, streams, and who is a pair."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmd_storage_hooks import metrics, prompts
+from llmd_storage_hooks.checks import answers
+from llmd_storage_hooks.checks import proof as checks
+from llmd_storage_hooks.collect.server import Server, events
+from llmd_storage_hooks.config import ProofConfig
+from llmd_storage_hooks.errors import CollectError, NotFound, Unreachable
+from llmd_storage_hooks.facts import PodState
+from llmd_storage_hooks.proving import waiting
+from llmd_storage_hooks.proving.seen import Answer
+from tests.unit.hooks.support import http_server
+
+TEXT = """
+# HELP vllm:kv_offload_tiering_chunk_hits_total hits
+# TYPE vllm:kv_offload_tiering_chunk_hits_total counter
+vllm:kv_offload_tiering_chunk_hits_total{engine="0",model_name="a \\"b\\", c",tier="1:shared_storage"} 3.0
+vllm:kv_offload_tiering_chunk_hits_total{engine="1",model_name="x",tier="1:shared_storage"} 4.0
+vllm:kv_offload_tiering_chunk_hits_total{engine="0",model_name="x",tier="0:primary"} 100.0
+vllm:prompt_tokens_cached_by_source_total{source="disk"} 64
+vllm:prompt_tokens_total 1e+03
+process_max_fds NaN
+broken
+odd{a="b"} x
+"""
+
+
+def test_counters_are_summed_over_engines_and_told_apart_by_tier():
+    seen = metrics.parse(TEXT)
+    assert seen.total("vllm:kv_offload_tiering_chunk_hits_total", tier="shared_storage") == 7
+    assert seen.total("vllm:prompt_tokens_total") == 1000
+    assert seen.total("nothing") == 0
+    read = metrics.reading(seen)
+    assert (read.storage_hits, read.disk_tokens, read.connector_loaded, read.attributes_sources) == (7, 64, True, True)
+
+
+def test_a_declared_but_never_counted_family_still_shows_the_connector():
+    seen = metrics.parse("# TYPE vllm:kv_offload_tiering_chunk_queries_total counter\n")
+    assert metrics.reading(seen).connector_loaded
+    assert not metrics.reading(metrics.parse("")).connector_loaded
+
+
+def test_delta_never_goes_below_zero_after_a_restart():
+    before, after = metrics.parse("vllm:prompt_tokens_total 5"), metrics.parse("vllm:prompt_tokens_total 2")
+    assert metrics.delta(metrics.reading(before), metrics.reading(after)).prompt_tokens == 0
+
+
+@given(st.integers(0, 5000), st.integers(1, 512))
+def test_full_blocks_never_hold_the_last_token(tokens, block):
+    full = prompts.full_block_tokens(tokens, block)
+    assert full % block == 0
+    assert full < max(tokens, 1)
+    assert full + block >= tokens
+
+
+@given(st.integers(1, 64), st.integers(1, 512), st.integers(1, 9000), st.integers(1, 64))
+def test_a_wanted_prompt_fits_the_context_and_has_full_blocks(blocks, block, context, answer):
+    wanted = prompts.target_tokens(blocks, block, context, answer)
+    if wanted:
+        assert wanted + answer <= context
+        assert prompts.full_block_tokens(wanted, block) > 0
+
+
+@given(st.integers(1, 200), st.integers(1, 300))
+def test_fit_takes_the_shortest_start(count, wanted):
+    words = prompts.random_words(count, 1)
+    text, tokens = prompts.fit(words, wanted, lambda text: 2 * len(text.split()))
+    assert tokens == 2 * len(text.split())
+    assert tokens >= min(wanted, 2 * count)
+    assert tokens < wanted + 2 or tokens == 2 * count
+
+
+def test_fresh_prompts_differ():
+    assert prompts.random_words(50, 1) != prompts.random_words(50, 2)
+
+
+def test_event_streams():
+    lines = ["", ": comment", "data: {broken", "data: [1]", 'data: {"a": 1}', "data: [DONE]", 'data: {"a": 2}']
+    assert list(events(iter(lines))) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (404, b"", NotFound),
+        (500, b"boom", CollectError),
+        (200, b"no json", CollectError),
+        (200, b"[]", CollectError),
+        (200, b'{"count": "x"}', CollectError),
+    ],
+)
+def test_odd_tokenizers(status, body, error):
+    with http_server(lambda *_: (status, body)) as url, pytest.raises(error):
+        Server(url, "m", 5).tokenize("x")
+
+
+def test_odd_metrics_and_dead_servers():
+    with http_server(lambda *_: (503, b"")) as url:
+        with pytest.raises(CollectError, match="answered 503"):
+            Server(url, "m", 5).metrics()
+        dead = url
+    for call in (Server(dead, "m", 1).metrics, lambda: Server(dead, "m", 1).tokenize("x")):
+        with pytest.raises(Unreachable):
+            call()
+    answer = Server(dead, "m", 1).complete("x", 1)
+    assert (answer.status, answer.good) == (0, False)
+    assert answer.error
+
+
+def test_a_stream_without_a_token_is_not_an_answer():
+    with http_server(lambda *_: (200, b"data: [DONE]\n\n")) as url:
+        assert not Server(url, "m", 5).complete("x", 1).good
+
+
+def test_the_api_key_is_sent():
+    seen = []
+
+    def answer(method, path, body):
+        seen.append(path)
+        return 200, b""
+
+    with http_server(answer) as url:
+        server = Server(url, "m", 5, api_key="secret")
+        assert server._http.headers["authorization"] == "Bearer secret"
+        server.metrics()
+    assert seen == ["/metrics"]
+
+
+def state(name, node="n1", ready=True, generation="g", **more):
+    fields = {"phase": "Running", "deleting": False, "restarts": 0, "reason": "", "message": "", "container": ""}
+    fields.update(more)
+    return PodState(name=name, node=node, ip="10.0.0.1", ready=ready, generation=generation, **fields)
+
+
+def test_two_nodes_are_preferred():
+    pair = waiting.pick([state("c", "n2"), state("b", "n1"), state("a", "n1")])
+    assert (pair.first.name, pair.second.name) == ("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("pods", "alone", "expected"),
+    [
+        ([], 0, waiting.Wait),
+        ([state("a"), state("b")], 0, waiting.Pair),
+        ([state("a"), state("b"), state("c", ready=False)], 0, waiting.Pair),
+        ([state("a"), state("b", deleting=True)], 0, waiting.Wait),
+        ([state("a")], 5, waiting.Wait),
+        ([state("a")], 15, waiting.Alone),
+        ([state("a", generation="1"), state("b", generation="2")], 0, waiting.Wait),
+        ([state("a", ready=False, reason="CrashLoopBackOff", restarts=2), state("b")], 0, waiting.Wait),
+        ([state("a", ready=False, reason="CrashLoopBackOff", restarts=3), state("b")], 0, waiting.Hopeless),
+        ([state("a", ready=False, reason="ErrImageNeverPull")], 0, waiting.Hopeless),
+        ([state("a", ready=False, reason="ImagePullBackOff")], 0, waiting.Wait),
+    ],
+)
+def test_when_to_stop_waiting(pods, alone, expected):
+    assert isinstance(waiting.judge(pods, alone), expected)
+
+
+CONFIG = ProofConfig(release="d", namespace="n", pod_selector={"a": "b"}, model="m", block_tokens=32)
+
+
+def counters(**values):
+    zero = metrics.reading(metrics.parse("# TYPE vllm:kv_offload_tiering_x counter\n"))
+    fields = {name: values.get(name, getattr(zero, name)) for name in metrics.Reading.__slots__}
+    return metrics.Reading(**fields)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, "none"),
+        ({"local_tokens": 64}, "local_cache"),
+        ({"external_tokens": 64}, "cpu_tier"),
+        ({"external_tokens": 64, "storage_read_bytes": 1, "storage_hits": 2}, "storage"),
+        ({"external_tokens": 640, "storage_read_bytes": 1, "storage_hits": 2}, "mixed"),
+        (
+            {"external_tokens": 64, "storage_read_bytes": 1, "disk_tokens": 64, "attributes_sources": True},
+            "storage",
+        ),
+    ],
+)
+def test_where_reused_tokens_came_from(values, expected):
+    assert checks.source(CONFIG, counters(**values)) == expected
+
+
+def test_tokens_are_compared_by_text_where_ids_are_missing():
+    first = Answer(200, text="a b", tokens=(1, 2))
+    assert answers.same_tokens(first, Answer(200, text="a b"))
+    assert not answers.same_tokens(first, Answer(200, text="a c"))
+    assert answers.logprobs_delta(first, Answer(200)) is None
+    assert answers.logprobs(first, Answer(200)).verdict.value == "skipped"
+
+
+def test_a_prompt_shorter_than_a_block_is_named():
+    finding = checks.length(CONFIG, Answer(200, prompt_tokens=32))
+    assert finding.verdict.value == "fail"
+    assert "shorter than a block" in finding.sentence
+
+
+def test_a_cache_that_does_not_help_warns():
+    slow = answers.speed(Answer(200, ttft_seconds=0.1), Answer(200, ttft_seconds=0.4))
+    assert slow.verdict.value == "warn"

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of provisioners: a wrong entry refuses good storage, or lets bad storage through."""
+
+import pytest
+
+from llmd_storage_hooks.run.preflight import rwx_table
+from llmd_storage_hooks.rwx import Rwx, answer, find
+
+TABLE = rwx_table()
+
+
+@pytest.mark.parametrize(
+    ("provisioner", "parameters", "expected"),
+    [
+        ("nfs.csi.k8s.io", {}, "yes"),
+        ("cephfs.csi.ceph.com", {}, "yes"),
+        ("rook-ceph.cephfs.csi.ceph.com", {}, "yes"),
+        ("openshift-storage.cephfs.csi.ceph.com", {}, "yes"),
+        ("efs.csi.aws.com", {}, "yes"),
+        ("fsx.csi.aws.com", {}, "yes"),
+        ("filestore.csi.storage.gke.io", {}, "yes"),
+        ("lustre.csi.storage.gke.io", {}, "yes"),
+        ("rancher.io/local-path", {}, "no"),
+        ("ebs.csi.aws.com", {}, "no"),
+        ("pd.csi.storage.gke.io", {}, "no"),
+        ("disk.csi.azure.com", {}, "no"),
+        ("rook-ceph.rbd.csi.ceph.com", {}, "no"),
+        ("topolvm.io", {}, "no"),
+        ("hostpath.csi.k8s.io", {}, "no"),
+        ("kubernetes.io/no-provisioner", {}, "unknown"),
+        ("driver.longhorn.io", {}, "unknown"),
+        ("driver.longhorn.io", {"nfsOptions": "vers=4.2"}, "yes"),
+        ("driver.longhorn.io", {"migratable": "true", "nfsOptions": "x"}, "no"),
+        ("csi.trident.netapp.io", {"backendType": "ontap-nas-economy"}, "yes"),
+        ("csi.trident.netapp.io", {"backendType": "ontap-san"}, "no"),
+        ("csi.trident.netapp.io", {}, "unknown"),
+        ("csi.vsphere.vmware.com", {"csi.storage.k8s.io/fstype": "nfs4"}, "yes"),
+        ("csi.vsphere.vmware.com", {"fstype": "ext4"}, "no"),
+        ("csi-unity.dellemc.com", {"protocol": "NFS"}, "yes"),
+        ("csi-unity.dellemc.com", {"protocol": "iSCSI"}, "no"),
+        ("something.example.com", {}, "unknown"),
+    ],
+)
+def test_verdict(provisioner, parameters, expected):
+    assert answer(TABLE, provisioner, parameters, {}).rwx.value == expected
+
+
+def test_an_override_wins_and_is_named():
+    got = answer(TABLE, "rancher.io/local-path", {}, {"rancher.io/local-path": "yes"})
+    assert got.rwx is Rwx.YES
+    assert "rwxOverrides" in got.because
+
+
+def test_the_parameter_that_decided_is_named():
+    assert "nfsOptions" in answer(TABLE, "driver.longhorn.io", {"nfsoptions": "x"}, {}).because
+
+
+def test_every_entry_has_a_source_and_its_own_name():
+    assert all(entry.source.startswith("https://") for entry in TABLE)
+    names = [entry.name for entry in TABLE]
+    assert len(names) == len(set(names))
+
+
+def test_an_exact_name_wins_over_a_pattern():
+    assert find(TABLE, "cephfs.csi.ceph.com") is not None
+    assert find(TABLE, "csi.weka.io").name == "csi.weka.io"
