@@ -9,11 +9,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pykube
+from pytest_helm_charts.k8s.deployment import wait_for_deployments_to_run
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "llm-d-storage"
@@ -192,7 +194,6 @@ class Release:
     name: str
     namespace: str
     install: Done | None = None
-    settings: list[str] = field(default_factory=list)
 
     def upgrade(self, *settings: str, values: Path = LAB_VALUES, timeout: str = "10m") -> Done:
         """`helm upgrade --install`, with the given `--set` settings on top of the values file."""
@@ -212,6 +213,12 @@ class Release:
             return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
 
         return [p for p in self.pods() if ready(p)]
+
+    def wait_deployed(self, timeout_s: int = 300) -> None:
+        """Until every Deployment of the release runs as it was last asked to."""
+        client = pykube.HTTPClient(pykube.KubeConfig.from_file(str(self.cluster.kubeconfig)))
+        names = [f"{self.name}-{part}" for part in ("modelserver", "epp", "router")]
+        wait_for_deployments_to_run(client, names, self.namespace, timeout_s, missing_ok=False)
 
     def wait_ready(self, count: int = 2, timeout_s: float = 300) -> list[str]:
         eventually(lambda: len(self.ready_pods()) == count == len(self.pods()), timeout_s, f"{count} ready pods", 1)

@@ -18,6 +18,7 @@ def test_the_install_ends_well_after_failed_tries(release: Release) -> None:
     assert release.install is not None
     status = json.loads(release.cluster.helm("status", release.name, "-n", release.namespace, "-o", "json").ok().out)
     assert status["info"]["status"] == "deployed"
+    release.wait_deployed()
 
 
 @pytest.mark.parametrize("hook", ["probe", "proof"])

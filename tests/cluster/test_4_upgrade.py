@@ -17,6 +17,7 @@ def claim(release: Release) -> tuple[str, str]:
 def test_an_upgrade_is_proven_and_keeps_the_claim(release: Release) -> None:
     before, proved = claim(release), release.report("proof")["startedAt"]
     release.upgrade(*CHANGED).ok()
+    release.wait_deployed()
     assert claim(release) == before
     assert release.report("proof")["startedAt"] > proved
     assert all(p["metadata"]["annotations"]["reason"] == "test" for p in release.ready_pods())

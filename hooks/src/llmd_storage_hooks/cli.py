@@ -43,8 +43,21 @@ OutputOption = Annotated[
 
 C = TypeVar("C", bound=Common)
 
+# What the chart passes is in the hook's Job: kubectl get job -o yaml, or helm get hooks RELEASE.
+EXAMPLES = {
+    "preflight": """llmd-storage-hooks preflight --config
+        '{"release": "kv", "namespace": "default", "storage": {"storageClassName": "cephfs"}}'""",
+    "probe": """PROBE_RUN_ID=1 JOB_COMPLETION_INDEX=0 NODE_NAME=a llmd-storage-hooks probe --config
+        '{"release": "kv", "namespace": "default", "path": "/mnt/kv-cache"}' (and index 1 on another node)""",
+    "proof": "llmd-storage-hooks proof --config @proof.json --output json",
+}
 
-@app.command()
+
+def example(hook: str) -> str:
+    return f"Example: {' '.join(EXAMPLES[hook].split())}"
+
+
+@app.command(epilog=example("preflight"))
 def preflight(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> None:
     """Before the install: can this cluster and this storage carry a shared cache at all? Reads only."""
     from llmd_storage_hooks.run.preflight import run
@@ -52,7 +65,7 @@ def preflight(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> 
     _run("preflight", PreflightConfig, config, output, run)
 
 
-@app.command()
+@app.command(epilog=example("probe"))
 def probe(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> None:
     """On the claim: two pods check what a shared cache needs of the filesystem."""
     from llmd_storage_hooks.run.probe import run
@@ -60,7 +73,7 @@ def probe(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> None
     _run("probe", ProbeConfig, config, output, run)
 
 
-@app.command()
+@app.command(epilog=example("proof"))
 def proof(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> None:
     """On the running servers: pod A prefills a prompt, pod B answers it from the shared storage."""
     from llmd_storage_hooks.run.proof import run
