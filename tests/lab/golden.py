@@ -83,12 +83,11 @@ def first_lower(mounts: str) -> Path:
 def top_layer(socket: Path, image: oci.Image) -> Path:
     """The folder of an image's unpacked top layer."""
     key = "llmd-bake"
-    # `view` prints nothing; the parent's chain id is the name of its committed snapshot.
-    output(ctr(socket, "snapshots", "view", key, image.chain_id))
-    try:
-        return first_lower(output(ctr(socket, "snapshots", "mounts", "/unused", key)))
-    finally:
-        output(ctr(socket, "snapshots", "rm", key))
+    # A view of the parent's chain id, which is the name of its committed snapshot. One command makes it and says
+    # where it is: nothing refers to a view, so containerd's collector may take it at any moment after.
+    mounts = output(ctr(socket, "snapshots", "view", "--target", "/unused", key, image.chain_id))
+    succeeds(ctr(socket, "snapshots", "rm", key))
+    return first_lower(mounts)
 
 
 def link_tree(c: Console, source: Path, target: Path) -> None:

@@ -34,11 +34,12 @@ def build_steps(lab: Lab) -> list[Step]:
         image_step(lab, "envoy-image", lambda: [images.envoy_spec()], ("packages",)),
         image_step(lab, "vllm-image", lambda: [images.vllm_spec(lab)], ("base-images", "model")),
         project_image_step(lab),
-        step(
+        Step(
             "image-store",
-            golden.make,
-            golden.is_current,
+            lambda c: golden.make(c, lab),
             ("base-images", "go-images", "envoy-image", "vllm-image", "project-image"),
+            lambda: golden.is_current(lab),
+            IMAGES,
         ),
     ]
 
