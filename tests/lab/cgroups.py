@@ -42,12 +42,13 @@ def members(root: Path = ROOT) -> set[int]:
     return pids
 
 
-def remove(root: Path = ROOT) -> None:
-    """Removes the lab's groups, the deepest first. One that is still busy stays, and leftovers names it."""
+def remove(root: Path = ROOT) -> list[Path]:
+    """Removes the lab's groups, the deepest first. Returns those that are still busy."""
     for group in found(root):
         for d in sorted((d for d in group.rglob("*") if d.is_dir()), reverse=True):
             _rmdir(d)
         _rmdir(group)
+    return found(root)
 
 
 def _rmdir(d: Path) -> None:

@@ -100,6 +100,15 @@ def _kill_all(lab: Lab, timeout_s: float) -> None:
         time.sleep(0.2)
 
 
+def _remove_cgroups(timeout_s: float = 20) -> None:
+    """A killed process of gigabytes is out of the lists long before the kernel has freed it and lets its group go."""
+    end = time.monotonic() + timeout_s
+    while cgroups.remove():
+        if time.monotonic() > end:
+            return  # leftovers names what stayed
+        time.sleep(0.2)
+
+
 def down(lab: Lab, timeout_s: float = 60) -> None:
     """Ends everything of a run and removes its traces. What is kept between runs (binaries, images, logs) stays."""
     _kill_all(lab, timeout_s)
@@ -107,7 +116,7 @@ def down(lab: Lab, timeout_s: float = 60) -> None:
         output(["umount", "-l", point])
     for ns in namespaces():
         output(["ip", "netns", "del", ns])
-    cgroups.remove()
+    _remove_cgroups()
     if lab.run.exists():
         # Two image stores of tens of thousands of links; and never across a mount that could not be undone.
         output(["rm", "-rf", "--one-file-system", lab.run], timeout_s=120)
