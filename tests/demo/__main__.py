@@ -57,7 +57,7 @@ def main(
     path = write(report, REPO / "build" / "demo-report.json")
     terminal.print(table(report))
     terminal.print(f"the same as JSON: {path.relative_to(REPO)}", highlight=False)
-    terminal.print(demo.where_to_look(), highlight=False, markup=False)
+    terminal.print(demo.where_to_look(), highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ class PlainLines:
         self.next_s: dict[str, float] = {}
 
     def _line(self, text: str) -> None:
-        self.terminal.print(f"{time.monotonic() - self.begun_s:7.1f} s  {text}", highlight=False, markup=False)
+        self.terminal.print(
+            f"{time.monotonic() - self.begun_s:7.1f} s  {text}", highlight=False, markup=False, soft_wrap=True
+        )
 
     def changed(self, record: Record) -> None:
         name = record.step.name
