@@ -47,3 +47,14 @@ def test_groups_of_version_2_are_one_folder(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
     cgroups.create("llmd-n1", tmp_path)
     assert cgroups.found(tmp_path) == [tmp_path / "llmd-n1"]
+
+
+def test_a_control_group_that_the_kernel_still_holds_is_named_and_goes_later(tmp_path: Path) -> None:
+    group = tmp_path / "memory" / "llmd-n1"
+    (group / "pod").mkdir(parents=True)
+    held = group / "pod" / "held"
+    held.touch()
+    assert cgroups.remove(tmp_path) == [group]
+    held.unlink()
+    assert cgroups.remove(tmp_path) == []
+    assert not group.exists()
