@@ -20,6 +20,8 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     "usable": Metric("Whether the storage tier is usable (1) or serving without it (0).", gauge=True),
+    "breaker_open": Metric("Whether storage is left alone (1) because it missed its deadlines.", gauge=True),
+    "breaker_trips": Metric("Times that storage was given up for missed deadlines."),
     "lookup_hits": Metric("Blocks that a request asked for and storage has."),
     "lookup_misses": Metric("Blocks that a request asked for and cannot have, by reason.", "reason"),
     "loaded_blocks": Metric("Blocks read, checked and handed to the engine."),
@@ -29,7 +31,7 @@ METRICS: dict[str, Metric] = {
     "stored_bytes": Metric("KV bytes published."),
     "store_existing": Metric("Blocks that were not written because storage has them."),
     "store_failures": Metric("Blocks that could not be stored, by reason.", "reason"),
-    "store_drops": Metric("Blocks not stored because the queue was full or the tier unusable.", "reason"),
+    "store_drops": Metric("Blocks not stored because the queue was full or storage is not used, by reason.", "reason"),
     "corrupt_blocks": Metric("Block files refused as damaged, by the rule they break.", "rule"),
     "deadline_misses": Metric("Operations given up at their deadline.", "operation"),
 }

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from llmd_storage_connector.breaker import Breaker
 from llmd_storage_connector.config import Config
 from llmd_storage_connector.counters import Counters
 from llmd_storage_connector.errors import ConnectorError
@@ -32,6 +33,8 @@ from llmd_storage_connector.verdicts import Verdict, VerdictCache
 logger = logging.getLogger("vllm.llmd_storage_connector.engine")
 
 UNUSABLE = "unusable"
+BREAKER = "breaker"
+LOOKUP = "lookup"
 QUEUE_FULL = "queue_full"
 _FAILURES = {Kind.LOAD: "load_failures", Kind.STORE: "store_failures"}
 _DONE = {Kind.LOAD: "loaded", Kind.STORE: "stored"}
@@ -47,6 +50,7 @@ class Store(Protocol):
     def get(self, key: bytes, buffer: BlockBuffer) -> Outcome: ...
     def put(self, key: bytes, buffer: BlockBuffer) -> Outcome: ...
     def touch(self, key: bytes) -> None: ...
+    def answers(self) -> bool: ...
 
 
 class Rows(Protocol):
@@ -74,6 +78,7 @@ class TransferEngine:
         self._clock = clock
         self._row_bytes = store.spec.payload_bytes
         self.verdicts = VerdictCache()
+        self.breaker = Breaker(store.answers, config.lookup_deadline_s, self._on_breaker_open, clock)
         self.lookups = Lookups(
             contains=store.contains,
             verdicts=self.verdicts,
@@ -81,6 +86,8 @@ class TransferEngine:
             clock=clock,
             deadline_s=config.lookup_deadline_s,
             threads=config.lookup_threads,
+            on_late=lambda: self.breaker.missed(LOOKUP),
+            on_answered=lambda: self.breaker.answered(LOOKUP),
         )
         self._ledger = Ledger(
             row_bytes=self._row_bytes,
@@ -100,7 +107,7 @@ class TransferEngine:
 
     def start(self) -> None:
         """Open the store in the background and begin to work. Thread: the owner's, once."""
-        targets = [("llmd-open", self._open)]
+        targets = [("llmd-open", self._open), ("llmd-breaker", self.breaker.run)]
         targets += [(f"llmd-io-{index}", self._run) for index in range(self._config.io_threads)]
         for name, target in targets:
             thread = threading.Thread(target=target, name=name, daemon=True)
@@ -133,6 +140,9 @@ class TransferEngine:
         if self._ledger.refuses:
             self._counters.add("lookup_misses", detail=UNUSABLE)
             return Answer.MISS
+        if self.breaker.is_open:
+            self._counters.add("lookup_misses", detail=BREAKER)
+            return Answer.MISS
         return self.lookups.ask(request_id, key)
 
     def submit_load(self, job_id: int, request_id: str, keys: Sequence[bytes], rows: Sequence[int]) -> None:
@@ -154,6 +164,9 @@ class TransferEngine:
             else:
                 wanted.append((key, row))
         self._counters.add("store_existing", len(job.succeeded))
+        if self.breaker.is_open:
+            self._counters.add("store_drops", len(wanted), detail=BREAKER)
+            wanted = []
         refused = self._ledger.submit(job, wanted)
         reason = UNUSABLE if self._ledger.refuses else QUEUE_FULL
         self._counters.add("store_drops", refused, detail=reason)
@@ -180,6 +193,7 @@ class TransferEngine:
         self._ledger.enter(Phase.CLOSED)
         self._ledger.end_all()
         self.lookups.close()
+        self.breaker.close()
         limit = time.monotonic() + timeout_s
         threads = [*self._threads, *self.lookups.threads]
         for thread in threads:
@@ -187,7 +201,15 @@ class TransferEngine:
         return sum(thread.is_alive() for thread in threads)
 
     def _expire(self) -> None:
-        self._count_given_up(self._ledger.expire(self._clock()))
+        late = self._ledger.expire(self._clock())
+        self._count_given_up(late)
+        for job, _ in late:
+            self.breaker.missed(job.kind.value)
+
+    def _on_breaker_open(self) -> None:
+        """What waits for sick storage ends now: its rows are wanted back, and its requests can be computed."""
+        self._counters.add("breaker_trips")
+        self._count_given_up(self._ledger.expire(float("inf")))
 
     def _count_given_up(self, jobs: list[tuple[Job, int]]) -> None:
         for job, unsettled in jobs:
@@ -249,6 +271,8 @@ class TransferEngine:
             self._counters.add("corrupt_blocks", detail=outcome.reason)
         if not self._ledger.settle(job, key, ok=outcome.ok, moved_bytes=moved):
             return
+        if outcome.ok:
+            self.breaker.answered(job.kind.value)
         if outcome.existed:
             self._counters.add("store_existing")
         elif outcome.ok:

@@ -42,15 +42,16 @@ class Answer(Enum):
 
 @dataclass(slots=True)
 class _Request:
-    """deadline: None until it first has to wait. missed: final for this request, whatever comes later."""
+    """deadline: None until it first has to wait; late: it passed. missed: final here, whatever comes later."""
 
     deadline: float | None = None
+    late: bool = False
     missed: set[bytes] = field(default_factory=set)
     waiting: dict[bytes, float] = field(default_factory=dict)
 
 
 class Lookups:
-    """See the module's head."""
+    """See the module's head. on_late: a request waited in vain (once each); on_answered: an answer came in time."""
 
     def __init__(
         self,
@@ -61,12 +62,16 @@ class Lookups:
         clock: Callable[[], float],
         deadline_s: float,
         threads: int,
+        on_late: Callable[[], None],
+        on_answered: Callable[[], None],
     ) -> None:
         self._contains = contains
         self.verdicts = verdicts
         self._counters = counters
         self._clock = clock
         self._deadline_s = deadline_s
+        self._on_late = on_late
+        self._on_answered = on_answered
         self._thread_count = threads
         self._requests: dict[str, _Request] = {}
         self._asked: dict[bytes, float] = {}
@@ -104,6 +109,9 @@ class Lookups:
             request.deadline = now + self._deadline_s
         if now >= request.deadline:
             self._counters.add("deadline_misses", detail="lookup")
+            if not request.late:
+                request.late = True
+                self._on_late()
             return self._tell(request, key, Verdict(False, DEADLINE, now))
         request.waiting.setdefault(key, now)
         # A question whose answer got lost (its task outlived the deadline) is asked anew.
@@ -161,6 +169,8 @@ class Lookups:
                 if self._clock() >= deadline or self._closed:
                     break
                 self._answer(key)
+                if self._clock() < deadline:
+                    self._on_answered()
 
     def _answer(self, key: bytes) -> None:
         try:

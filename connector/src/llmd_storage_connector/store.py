@@ -10,6 +10,7 @@ import errno
 import logging
 import mmap
 import os
+import secrets
 import stat
 import time
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ ABSENT = "absent"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # A file this young may still be being written by a node that creates under the final name.
 UNFINISHED_GRACE_S = 60.0
+_WRITE_REFUSED = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM}
 # Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read.
 TOUCH_AFTER_S = 3600.0
 
@@ -119,6 +121,22 @@ class BlockStore:
         except OSError as error:
             return Outcome(False, _reason(error))
         return Outcome(True, existed=not published)
+
+    def answers(self) -> bool:
+        """Whether storage is well: a small file goes all the way there and is removed again.
+
+        A stat would not do: a client's cache may answer for a server that is gone. Where writing is refused (read
+        only, full, not ours) a look at the folder has to do. May hang.
+        """
+        if not self._folder:
+            return False  # not opened yet
+        name = layout.scratch_name(secrets.token_hex(6), 0)
+        try:
+            publish("rename_fsync", self._folder, name, [b"trial"])
+            os.unlink(f"{self._folder}/{name}")
+        except OSError as error:
+            return error.errno in _WRITE_REFUSED and os.access(self._folder, os.R_OK | os.X_OK)
+        return True
 
     def touch(self, key: bytes) -> None:
         """Mark the block as used now. Failure is no one's loss."""

@@ -97,7 +97,7 @@ class SharedStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is 
         spec = BlockSpec(digest_of(facts), self.block_size_bytes, parallel.world_size)
         self._label = (f"1:{tier_type}",)
         self._counters = Counters()
-        self._shown_usable: int | None = None
+        self._shown: dict[str, int] = {}
         self._drain_timeout_s = max(config.load_deadline_s, config.store_deadline_s) + 1.0
         self._rows = ViewRows(primary_kv_view)
         store = BlockStore(Path(config.root_dir), facts, spec, config.publish)
@@ -171,11 +171,15 @@ class SharedStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is 
         stats = OffloadingConnectorStats()
         for (name, detail), count in self._counters.take().items():
             stats.increase_counter(PREFIX + name, count, self._label + ((detail,) if detail else ()))
-        usable = int(self._engine.phase is Phase.READY)
-        if usable != self._shown_usable:
-            # vLLM keeps a gauge's last value: sent when it changes, so that most steps send nothing.
-            stats.set_gauge(PREFIX + "usable", usable, self._label)
-            self._shown_usable = usable
+        gauges = {
+            "usable": int(self._engine.phase is Phase.READY),
+            "breaker_open": int(self._engine.breaker.is_open),
+        }
+        # vLLM keeps a gauge's last value: sent when it changes, so that most steps send nothing.
+        for name, value in gauges.items():
+            if self._shown.get(name) != value:
+                stats.set_gauge(PREFIX + name, value, self._label)
+        self._shown = gauges
         return stats
 
     @classmethod

@@ -18,6 +18,7 @@ from llmd_storage_connector.jobs import Result
 from llmd_storage_connector.ledger import Phase
 from llmd_storage_connector.lookups import Answer
 from llmd_storage_connector.store import BlockBuffer, BlockStore, Outcome
+from llmd_storage_connector.verdicts import VerdictCache
 from tests.unit.connector.conftest import PAYLOAD_BYTES, key, make_config, make_facts, make_spec
 
 pytestmark = pytest.mark.timeout(60)
@@ -71,6 +72,10 @@ class SickStore(BlockStore):
     def put(self, key: bytes, buffer: BlockBuffer) -> Outcome:
         self._maybe_hang("put")
         return super().put(key, buffer)
+
+    def answers(self) -> bool:
+        self._maybe_hang("answers")
+        return super().answers()
 
 
 class Bench:
@@ -353,3 +358,56 @@ def test_spec_refuses_nonsense() -> None:
         BlockSpec(b"short", 1)
     with pytest.raises(ValueError, match="positive"):
         BlockSpec(bytes(32), 0)
+
+
+def test_after_few_missed_deadlines_nothing_waits_until_storage_is_well_again(
+    bench: Callable[..., Bench], sick: SickStore
+) -> None:
+    play = bench(lookup_deadline_s=0.2)
+    assert play.store_rows([0, 1]).success
+    play.engine.verdicts = play.engine.lookups.verdicts = (
+        VerdictCache()
+    )  # another engine's blocks, as far as this one knows
+    sick.hanging = {"contains", "get", "put", "answers"}
+    for request in ("first", "second"):
+        assert play.ask(0, request) is Answer.MISS
+    assert play.engine.breaker.is_open
+    began = time.monotonic()
+    for number in range(200):
+        assert play.engine.ask(f"later-{number}", key(0)) is Answer.MISS
+    play.engine.submit_store(7, "r", [key(5)], [5])
+    assert not play.results()[0].success
+    assert time.monotonic() - began < 0.2, "someone waited for sick storage"
+    assert play.counted("lookup_misses", "breaker") == 200
+    assert play.counted("store_drops", "breaker") == 1
+    assert play.counted("breaker_trips") == 1
+    sick.hanging = set()
+    sick.well.set()
+    limit = time.monotonic() + 10
+    while play.engine.breaker.is_open:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    assert play.ask(0, "healed") is Answer.HIT
+
+
+def test_jobs_that_wait_for_sick_storage_end_when_it_is_given_up(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench(lookup_deadline_s=0.2, store_deadline_s=60.0)
+    sick.hanging = {"contains", "put", "answers"}
+    play.engine.submit_store(1, "r", [key(0)], [0])
+    for request in ("first", "second"):
+        assert play.ask(1, request) is Answer.MISS
+    (result,) = play.results(within_s=5)
+    assert not result.success
+
+
+def test_storage_that_was_never_opened_is_not_tried_in_some_other_folder(tmp_path: Path) -> None:
+    facts = make_facts()
+    assert not BlockStore(tmp_path, facts, make_spec(facts), "auto").answers()
+
+
+def test_a_trial_leaves_nothing_behind(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench()
+    assert play.store_rows([0]).success
+    before = sorted(sick._root.rglob("*"))
+    assert sick.answers()
+    assert sorted(sick._root.rglob("*")) == before

@@ -29,6 +29,7 @@ class Scene:
     def __init__(self) -> None:
         self.clock, self.present = FakeClock(), set[bytes]()
         self.asked: list[bytes] = []
+        self.late: list[float] = []
         self.verdicts = VerdictCache()
         self.lookups = Lookups(
             contains=self._contains,
@@ -37,6 +38,8 @@ class Scene:
             clock=self.clock,
             deadline_s=1.0,
             threads=2,
+            on_late=lambda: self.late.append(self.clock()),
+            on_answered=lambda: None,
         )
 
     def _contains(self, key: bytes) -> Outcome:
@@ -110,6 +113,8 @@ def test_the_deadline_is_the_requests_not_the_blocks(scene: Scene) -> None:
     scene.lookups.ask("a", key(2))
     scene.clock.now += 0.2
     assert scene.lookups.ask("a", key(2)) is Answer.MISS
+    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    assert len(scene.late) == 1, "a request that waited in vain counts once, however many blocks it asked for"
 
 
 def test_questions_nobody_waits_for_are_thrown_away(scene: Scene) -> None:
