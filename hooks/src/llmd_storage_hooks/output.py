@@ -16,7 +16,7 @@ from rich.text import Text
 from llmd_storage_hooks.collect.kube import Kube, KubeApi
 from llmd_storage_hooks.errors import CollectError, NotFound
 from llmd_storage_hooks.report import Report, headline, termination_message, to_json, worst_first
-from llmd_storage_hooks.verdicts import Verdict
+from llmd_storage_hooks.verdicts import Finding, Verdict
 
 _STYLES = {
     Verdict.PASS: "green",
@@ -25,7 +25,6 @@ _STYLES = {
     Verdict.INCONCLUSIVE: "magenta",
     Verdict.SKIPPED: "dim",
 }
-_LOG_WIDTH = 140  # a pod's log has no width of its own
 
 
 def say(line: str) -> None:
@@ -34,11 +33,17 @@ def say(line: str) -> None:
 
 
 def show(report: Report, output: str) -> None:
-    """The table for people, and with `json` the whole report as the last line."""
+    """A table on a terminal, a line a check elsewhere; with `json` the whole report as the last line."""
     terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else _LOG_WIDTH, no_color=not terminal, highlight=False)
-    console.print()
-    console.print(_table(report, plain=not terminal))
+    console = Console(no_color=not terminal, highlight=False, soft_wrap=not terminal)
+    if terminal:
+        console.print()
+        console.print(_table(report))
+    else:
+        # Helm passes a hook's log on as one escaped line, in which a table's frame is noise; and who reads a log
+        # reads its end, so the worst comes last.
+        for one in reversed(worst_first(report)):
+            console.print(Text(_line(one)))
     numbers = {key: value for key, value in report.numbers.items() if not isinstance(value, dict | list)}
     if numbers:
         console.print(Text("numbers: " + ", ".join(f"{key}={value}" for key, value in numbers.items())))
@@ -47,14 +52,26 @@ def show(report: Report, output: str) -> None:
         print(json.dumps(to_json(report), sort_keys=True), flush=True)
 
 
-def _table(report: Report, plain: bool) -> Table:
-    table = Table(box=box.ASCII2 if plain else box.SIMPLE_HEAD, show_lines=False, expand=False)
+def _wants_action(one: Finding) -> bool:
+    return one.verdict not in (Verdict.PASS, Verdict.SKIPPED)
+
+
+def _line(one: Finding) -> str:
+    line = f"{one.verdict.value.upper() if _wants_action(one) else one.verdict.value} {one.id}: {one.sentence}"
+    if _wants_action(one):
+        line += f" -> {one.remedy}" if one.remedy else ""
+        line += f" ({one.link})" if one.link else ""
+    return line
+
+
+def _table(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_lines=False, expand=False)
     table.add_column("verdict", no_wrap=True)
     table.add_column("check", no_wrap=True)
     table.add_column("what was found, and what to do")
     for one in worst_first(report):
         said = Text(one.sentence)
-        if one.verdict not in (Verdict.PASS, Verdict.SKIPPED):
+        if _wants_action(one):
             said.append(f"\n-> {one.remedy}" if one.remedy else "", style="bold")
             said.append(f"\n   {one.link}" if one.link else "", style="dim")
         table.add_row(Text(one.verdict.value, style=_STYLES[one.verdict]), one.id, said)

@@ -24,10 +24,19 @@ def test_the_report_fits_its_schema():
     assert_valid(to_json(report(GOOD, BAD, numbers={"a": 1})))
 
 
-def test_the_table_shows_the_worst_first_with_its_remedy(capsys):
-    output.show(report(GOOD, BAD, numbers={"speed": 5, "deep": {"x": 1}}), "table")
+def test_a_terminal_gets_a_table_with_the_worst_first(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    output.show(report(GOOD, BAD), "table")
     out = capsys.readouterr().out
     assert out.index("probe.b") < out.index("probe.a")
+    assert "-> Set [bold]y[/bold]." in out
+
+
+def test_a_log_gets_a_line_a_check_with_the_worst_last_and_its_remedy(capsys):
+    output.show(report(GOOD, BAD, numbers={"speed": 5, "deep": {"x": 1}}), "table")
+    out = capsys.readouterr().out
+    assert out.index("pass probe.a") < out.index('FAIL probe.b: Class "x" cannot.')
     assert "-> Set [bold]y[/bold]." in out  # what a user sets is never taken for markup
     assert "https://y" in out
     assert "https://x" not in out  # nobody needs a link for what is well
