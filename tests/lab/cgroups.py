@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.lab.paths import PREFIX
@@ -33,26 +34,24 @@ def found(root: Path = ROOT) -> list[Path]:
 
 def members(root: Path = ROOT) -> set[int]:
     pids: set[int] = set()
-    for group in found(root):
-        for f in group.rglob("cgroup.procs"):
-            try:
-                pids |= {int(p) for p in f.read_text().split()}
-            except (FileNotFoundError, OSError):
-                continue
+    for group in _all_groups(root):
+        try:
+            pids |= {int(p) for p in (group / "cgroup.procs").read_text().split()}
+        except OSError:
+            continue
     return pids
 
 
 def remove(root: Path = ROOT) -> list[Path]:
     """Removes the lab's groups, the deepest first. Returns those that are still busy."""
-    for group in found(root):
-        for d in sorted((d for d in group.rglob("*") if d.is_dir()), reverse=True):
-            _rmdir(d)
-        _rmdir(group)
+    for group in _all_groups(root):
+        try:
+            group.rmdir()
+        except OSError:
+            continue
     return found(root)
 
 
-def _rmdir(d: Path) -> None:
-    try:
-        d.rmdir()
-    except OSError:
-        pass
+def _all_groups(root: Path) -> list[Path]:
+    """The lab's groups and all below them, the deepest first. Groups vanish while one looks: os.walk does not mind."""
+    return [Path(folder) for top in found(root) for folder, _, _ in os.walk(top, topdown=False)]
