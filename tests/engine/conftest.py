@@ -80,9 +80,12 @@ class Engine:
 
     def kill(self) -> None:
         """kill -9, children too: vLLM's own processes outlive a parent that is killed."""
+        own = _shared_memory(self.process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
+        for path in own:
+            path.unlink(missing_ok=True)
 
     def _send(self, message: dict[str, Any]) -> None:
         self.process.stdin.write(json.dumps(message) + "\n")
@@ -172,3 +175,14 @@ def wait_for_blocks(root: Path, count: int) -> list[Path]:
         assert time.monotonic() < limit, f"{len(files)} of {count} blocks were stored"
         time.sleep(0.05)
     return files
+
+
+def _shared_memory(group: int) -> set[Path]:
+    """What vLLM's message queues map in a process group: Python would remove it at an orderly end only."""
+    found: set[Path] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getpgid(int(process.name)) == group:
+                words = (process / "maps").read_text().split()
+                found |= {Path(w) for w in words if w.startswith(("/dev/shm/psm_", "/dev/shm/sem.mp-"))}
+    return found
