@@ -195,11 +195,11 @@ class Release:
     namespace: str
     install: Done | None = None
 
-    def upgrade(self, *settings: str, values: Path = LAB_VALUES, timeout: str = "10m") -> Done:
-        """`helm upgrade --install`, with the given `--set` settings on top of the values file."""
+    def upgrade(self, *settings: str, timeout: str = "10m") -> Done:
+        """`helm upgrade --install`, with the given `--set` settings on top of the lab's values."""
         flags = [word for s in settings for word in ("--set", s)]
         return self.cluster.helm(
-            *("upgrade", "--install", self.name, str(CHART), "-n", self.namespace, "-f", str(values)),
+            *("upgrade", "--install", self.name, str(CHART), "-n", self.namespace, "-f", str(LAB_VALUES)),
             *("--timeout", timeout, *flags),
         )
 

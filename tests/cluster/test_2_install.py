@@ -9,7 +9,7 @@ import httpx
 import jsonschema
 import pytest
 
-from tests.cluster.harness import LAB_VALUES, ROOT, Cluster, Release, ask
+from tests.cluster.harness import LAB_VALUES, ROOT, Cluster, Release, ask, metrics
 
 pytestmark = pytest.mark.cluster
 
@@ -74,8 +74,6 @@ def test_the_picker_sends_one_prefix_to_one_pod(release: Release) -> None:
 
 
 def _requests(release: Release, pod: str) -> float:
-    from tests.cluster.harness import metrics
-
     with release.vllm(pod) as url:
         return sum(v for k, v in metrics(url).items() if k.startswith("vllm:request_success_total"))
 

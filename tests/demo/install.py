@@ -24,7 +24,7 @@ DOCUMENT_TIMEOUT_S = 600
 
 @dataclass
 class Demo:
-    """One release on one cluster. ``hooks`` and ``document_report`` are filled in by the steps."""
+    """One release on one cluster. The last step fills in ``document_report``."""
 
     target: Target
     chart: Path

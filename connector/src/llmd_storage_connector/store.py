@@ -23,7 +23,7 @@ from llmd_storage_connector import layout
 from llmd_storage_connector.errors import Corrupt, Rule
 from llmd_storage_connector.format import BlockSpec
 from llmd_storage_connector.namespace import open_namespace
-from llmd_storage_connector.publish import chosen, publish
+from llmd_storage_connector.publish import DEFAULT, chosen, publish
 
 # Under vLLM's logger, so that its handlers and level apply.
 logger = logging.getLogger("vllm.llmd_storage_connector.store")
@@ -132,7 +132,7 @@ class BlockStore:
             return False  # not opened yet
         name = layout.scratch_name(secrets.token_hex(6), 0)
         try:
-            publish("rename_fsync", self._folder, name, [b"trial"])
+            publish(DEFAULT, self._folder, name, [b"trial"])
             os.unlink(f"{self._folder}/{name}")
         except OSError as error:
             return error.errno in _WRITE_REFUSED and os.access(self._folder, os.R_OK | os.X_OK)
