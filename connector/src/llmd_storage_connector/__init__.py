@@ -3,10 +3,10 @@
 
 Layers, lowest first; nothing imports upwards, and only the last row imports vLLM or torch:
 
-    errors, config, format, layout, identity     pure
-    publish, weights, namespace, store           files
-    counters, verdicts, lookups, jobs, ledger, engine    threads, queues, deadlines
-    collect, worker, spec, tier, connector       vLLM
+    errors, config, format, layout, identity, chain, worth, pace     pure
+    mounts, publish, folders, weights, namespace, store, sweep, orphans     files
+    counters, quiet, verdicts, lookups, jobs, ledger, breaker, pause, engine     threads, queues, deadlines
+    collect, worker, spec, tier, connector     vLLM
 """
 
 __version__ = "0.1.0"

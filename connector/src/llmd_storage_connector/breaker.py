@@ -53,8 +53,11 @@ class Breaker:
         """Whether storage is left alone. Thread: any, no lock: a moment's difference costs one question."""
         return self._open
 
-    def missed(self, operation: str) -> None:
-        """A deadline passed. Thread: any. Never blocks on storage."""
+    def missed(self, operation: str, how: str = "unanswered past its deadline") -> None:
+        """A deadline passed, or storage failed in a way that is not about one block.
+
+        Thread: any. Never blocks on storage.
+        """
         with self._changed:
             self._misses[operation] = self._misses.get(operation, 0) + 1
             if self._open or self._misses[operation] < TRIP_AFTER:
@@ -62,9 +65,10 @@ class Breaker:
             self._open = True
             self._changed.notify_all()
         logger.error(
-            "KV cache storage does not answer (%s past the deadline, %d times): the engine serves without it and "
-            "tries it again in the background",
+            "KV cache storage is sick (%s %s, %d times): the engine serves without it and tries it again in the "
+            "background",
             operation,
+            how,
             TRIP_AFTER,
         )
         self._on_open()

@@ -17,6 +17,8 @@ from llmd_storage_connector.publish import AUTO, STRATEGIES
 
 SCHEMA_ID = "urn:llm-d-storage:schema:connector-config:1"
 REQUIRED: Any = object()
+# The longest that a request waits for answers about its blocks, and when storage counts as not answering.
+LOOKUP_DEADLINE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +77,21 @@ _OPTIONS: dict[str, Option] = {
         int, None, "Tokens per block file, a multiple of vLLM's block size. Unset: one vLLM block.", minimum=1
     ),
     "io_threads": Option(
-        int, 16, "Threads that read and write blocks; each holds one buffer of a block's size.", minimum=1
+        int, 32, "Threads that read and write blocks; each holds one buffer of 1 MiB, or of a smaller block.", minimum=1
     ),
-    "lookup_threads": Option(int, 32, "Threads that ask whether blocks are there.", minimum=1),
+    "lookup_threads": Option(int, 64, "Threads that ask whether blocks are there.", minimum=1),
     "lookup_deadline_s": Option(
         float,
-        2.0,
-        "Seconds a request waits, in all, to learn which of its blocks are there; later answers are misses.",
+        None,
+        "Seconds a request waits, in all, to learn which of its blocks are there; later answers are misses. Unset: "
+        f"a tenth of what computing them would take, as far as that is known, and at most {LOOKUP_DEADLINE_S:g}.",
         minimum=0.001,
     ),
     "load_deadline_s": Option(
         float,
         20.0,
-        "Seconds one request's load may take from its submission; what is not there by then is recomputed.",
+        "Seconds one request's load may take from its submission; what is not there by then is recomputed. With "
+        "skip_slow_loads a load ends before, as soon as computing would be quicker.",
         minimum=0.001,
     ),
     "store_deadline_s": Option(
@@ -102,10 +106,21 @@ _OPTIONS: dict[str, Option] = {
         "Bytes waiting to be stored beyond which new blocks are dropped. Unset: half of cpu_bytes_to_use.",
         minimum=0,
     ),
+    "skip_slow_loads": Option(
+        bool,
+        True,
+        "Whether loads are left out, or given up, that take longer than computing; they are tried again later.",
+    ),
+    "direct_io": Option(
+        str,
+        "auto",
+        "Whether blocks are read past the page cache; auto does so where the filesystem can.",
+        choices=("auto", "on", "off"),
+    ),
     "publish": Option(
         str,
         AUTO,
-        "How a finished block gets its name; auto is right unless measurement on the mount says otherwise.",
+        "How a finished block gets its name; auto chooses by the filesystem and by measuring at start.",
         choices=(AUTO, *STRATEGIES),
     ),
     "fail_fast": Option(
@@ -131,7 +146,10 @@ VLLM_OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The settings, checked, defaults filled in. Fields are those of the table."""
+    """The settings, checked, defaults filled in. Fields are those of the table, and what follows from them.
+
+    lookup_deadline_derived: nobody set lookup_deadline_s, so that it is the longest a request waits, not how long.
+    """
 
     root_dir: str
     cpu_bytes_to_use: int
@@ -142,11 +160,14 @@ class Config:
     load_deadline_s: float
     store_deadline_s: float
     store_queue_bytes: int
+    skip_slow_loads: bool
+    direct_io: str
     publish: str
     fail_fast: bool
     eviction_policy: str
     offload_prompt_only: bool
     canonical_layout: bool
+    lookup_deadline_derived: bool = False
     vllm_options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -169,11 +190,14 @@ def parse(raw: Mapping[str, Any]) -> Config:
         raise Misconfigured("kv_connector_extra_config: " + "; ".join(faults))
     if values["store_queue_bytes"] is None:
         values["store_queue_bytes"] = int(values["cpu_bytes_to_use"]) // 2
+    derived = values["lookup_deadline_s"] is None
+    if derived:
+        values["lookup_deadline_s"] = LOOKUP_DEADLINE_S
     for name, option in _OPTIONS.items():
         if values[name] is not None:
             values[name] = option.kind(values[name])
     passed = {name: values[name] for name in VLLM_OPTIONS if name in raw or name == "cpu_bytes_to_use"}
-    return Config(**values, vllm_options=passed)
+    return Config(**values, lookup_deadline_derived=derived, vllm_options=passed)
 
 
 def check_topology(world_size: int, nodes: int, devices_here: int | None) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import time
 from typing import Any
 
 import vllm
 from vllm.config import VllmConfig
 from vllm.distributed.kv_transfer.kv_connector.v1 import KVConnectorRole
+from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorMetadata
 from vllm.distributed.kv_transfer.kv_connector.v1.metrics import (
     KVConnectorPromMetrics,
     PromMetric,
@@ -21,12 +23,16 @@ from vllm.distributed.kv_transfer.kv_connector.v1.metrics import (
 )
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 from vllm.platforms import current_platform
-from vllm.v1.kv_cache_interface import KVCacheConfig
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, MLAAttentionSpec
+from vllm.v1.outputs import KVConnectorOutput
 
 from llmd_storage_connector.collect import identity_of
 from llmd_storage_connector.config import Config, check_topology, parse
 from llmd_storage_connector.errors import Misconfigured
+from llmd_storage_connector.pace import Pace
 from llmd_storage_connector.spec import TIER_TYPE, SharedStorageSpec
+from llmd_storage_connector.tier import SharedStorageTier
 
 TESTED_VLLM = "0.32."
 
@@ -43,6 +49,22 @@ class SharedStorageConnector(OffloadingConnector):  # type: ignore[misc]  # vLLM
         # Tiers live with the scheduler; workers only move bytes and need no identity.
         tier = _tier(vllm_config, kv_cache_config, config) if role == KVConnectorRole.SCHEDULER else {}
         super().__init__(_with_spec(vllm_config, config, tier), role, kv_cache_config)
+        self._pace = Pace()
+        manager = getattr(self.connector_scheduler, "manager", None)
+        self._tiers = [t for t in getattr(manager, "secondary_tiers", ()) if isinstance(t, SharedStorageTier)]
+
+    def build_connector_meta(self, scheduler_output: SchedulerOutput) -> KVConnectorMetadata:
+        """A step is handed out: its time, and so what computing costs, is measured from here."""
+        self._pace.begin(scheduler_output.total_num_scheduled_tokens, time.monotonic())
+        return super().build_connector_meta(scheduler_output)
+
+    def update_connector_output(self, connector_output: KVConnectorOutput) -> None:
+        """A step came back."""
+        step = self._pace.end(time.monotonic())
+        if step is not None:
+            for tier in self._tiers:
+                tier.computed(*step)
+        super().update_connector_output(connector_output)
 
     @classmethod
     def build_prom_metrics(
@@ -81,11 +103,18 @@ def _check_engine(vllm_config: VllmConfig, config: Config) -> None:
 def _tier(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig, config: Config) -> dict[str, Any]:
     """The tier's own arguments. Not knowing whose cache it is costs the cache, not the engine."""
     try:
-        return {"identity": identity_of(vllm_config, kv_cache_config).facts()}
+        facts = identity_of(vllm_config, kv_cache_config).facts()
+        return {"identity": facts, "chained": _is_chained(kv_cache_config)}
     except (Misconfigured, OSError) as error:
         if config.fail_fast:
             raise
         return {"identity_fault": str(error)}
+
+
+def _is_chained(kv_cache_config: KVCacheConfig) -> bool:
+    """Whether every layer looks at all tokens before: then a block is of use only with all blocks before it."""
+    kinds = {type(group.kv_cache_spec) for group in kv_cache_config.kv_cache_groups}
+    return kinds <= {FullAttentionSpec, MLAAttentionSpec}
 
 
 def _with_spec(vllm_config: VllmConfig, config: Config, tier: dict[str, Any]) -> VllmConfig:

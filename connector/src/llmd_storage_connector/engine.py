@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Threads and deadlines between vLLM's scheduler and the block store.
 
-The scheduler's thread only queues and collects. A job is spread block by block over all I/O threads.
-Every block passes through the buffer its thread owns: a read that hangs can never land in memory that
-was given back, a write that hangs never reads what replaced its block.
+The scheduler's thread only queues and collects. A job is spread block by block over all I/O threads, a large block
+stripe by stripe. Every stripe passes through the buffer its thread owns: a read that hangs can never land in memory
+that was given back, a write that hangs never reads what replaced its block.
 
-    field                                 | owner      | guarded by
-    _ledger, lookups, verdicts, _counters | any        | themselves
-    fault                                 | opener     | written before the phase that shows it
-    a thread's BlockBuffer                | the thread |
+    field                                        | owner     | guarded by
+    _ledger, lookups, verdicts, breaker, writing | any       | themselves
+    _counters                                    | any       | itself
+    _worth                                       | scheduler |
+    _events                                      | any       | a deque's own operations
+    fault                                        | opener    | written before the phase that shows it
+    a thread's BlockBuffer                       | the thread |
 """
 
 from __future__ import annotations
@@ -16,48 +19,62 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from llmd_storage_connector.breaker import Breaker
 from llmd_storage_connector.config import Config
 from llmd_storage_connector.counters import Counters
-from llmd_storage_connector.errors import ConnectorError
+from llmd_storage_connector.errors import ConnectorError, Corrupt, GivenUp
 from llmd_storage_connector.format import BlockSpec
-from llmd_storage_connector.jobs import Job, Kind, Result
+from llmd_storage_connector.jobs import Fetch, Job, Kind, Piece, Result
 from llmd_storage_connector.ledger import Ledger, Phase
 from llmd_storage_connector.lookups import DEADLINE, Answer, Lookups
-from llmd_storage_connector.store import BlockBuffer, Outcome
+from llmd_storage_connector.pause import WritePause
+from llmd_storage_connector.quiet import Quiet
+from llmd_storage_connector.store import ABSENT, SICK, BlockBuffer, Outcome, Part, Reading, outcome_of
+from llmd_storage_connector.sweep import Sweeper
 from llmd_storage_connector.verdicts import Verdict, VerdictCache
+from llmd_storage_connector.worth import Worth
 
 logger = logging.getLogger("vllm.llmd_storage_connector.engine")
 
 UNUSABLE = "unusable"
 BREAKER = "breaker"
-LOOKUP = "lookup"
+PAUSED = "paused"
 QUEUE_FULL = "queue_full"
-_FAILURES = {Kind.LOAD: "load_failures", Kind.STORE: "store_failures"}
+SLOW = "slow"
+LOOKUP = "lookup"
 _DONE = {Kind.LOAD: "loaded", Kind.STORE: "stored"}
+_FAILURES = {Kind.LOAD: "load_failures", Kind.STORE: "store_failures"}
+_SECONDS = {Kind.LOAD: "load_seconds", Kind.STORE: "store_seconds"}
+# Nobody may be listening to events: they are kept until asked for, but not without bound.
+_MAX_EVENTS = 100_000
 
 
 class Store(Protocol):
     """What the engine needs of a block store; every method may hang."""
 
     spec: BlockSpec
+    way: str
 
+    @property
+    def folder(self) -> str: ...
     def open(self) -> None: ...
     def contains(self, key: bytes) -> Outcome: ...
-    def get(self, key: bytes, buffer: BlockBuffer) -> Outcome: ...
-    def put(self, key: bytes, buffer: BlockBuffer) -> Outcome: ...
+    def open_block(self, key: bytes) -> Reading | Outcome: ...
+    def get_again(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome: ...
+    def put(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome: ...
     def touch(self, key: bytes) -> None: ...
     def answers(self) -> bool: ...
 
 
 class Rows(Protocol):
-    """The CPU tier's memory, by row. Copies are memory only and release the interpreter lock."""
+    """The CPU tier's memory: bytes of a row from an offset on. Memory only; releases the interpreter lock."""
 
-    def copy_out(self, row: int, target: memoryview) -> None: ...
-    def copy_in(self, row: int, source: memoryview) -> None: ...
+    def copy_out(self, row: int, offset: int, target: memoryview) -> None: ...
+    def copy_in(self, row: int, offset: int, source: memoryview) -> None: ...
 
 
 class TransferEngine:
@@ -69,15 +86,25 @@ class TransferEngine:
         rows: Rows,
         config: Config,
         counters: Counters,
+        *,
+        chained: bool = False,
+        tokens_per_block: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """chained: each block's key stands for all before it too. tokens_per_block: 0 when nothing is known."""
         self._store = store
         self._rows = rows
         self._config = config
         self._counters = counters
         self._clock = clock
         self._row_bytes = store.spec.payload_bytes
+        self._stripe_bytes = store.spec.stripe_bytes
+        self._stripes = store.spec.stripe_count
+        self._worth = Worth(tokens_per_block, config.skip_slow_loads)
+        self._quiet = Quiet(logger)
+        self._events: deque[tuple[bytes, bool]] = deque(maxlen=_MAX_EVENTS)
         self.verdicts = VerdictCache()
+        self.writing = WritePause(clock, lambda reason: counters.add("write_pauses", detail=reason))
         self.breaker = Breaker(store.answers, config.lookup_deadline_s, self._on_breaker_open, clock)
         self.lookups = Lookups(
             contains=store.contains,
@@ -86,8 +113,12 @@ class TransferEngine:
             clock=clock,
             deadline_s=config.lookup_deadline_s,
             threads=config.lookup_threads,
+            chained=chained,
+            skips=lambda: self._worth.skips(clock()),
+            patience_s=self._patience_s,
             on_late=lambda: self.breaker.missed(LOOKUP),
             on_answered=lambda: self.breaker.answered(LOOKUP),
+            on_sick=lambda reason: self._on_sick(LOOKUP, reason),
         )
         self._ledger = Ledger(
             row_bytes=self._row_bytes,
@@ -97,6 +128,11 @@ class TransferEngine:
             clock=clock,
             on_end=self._on_end,
         )
+        self._sweeper = Sweeper(
+            folder=lambda: store.folder,
+            may_touch=lambda: self.phase is Phase.READY and not self.breaker.is_open,
+            on_swept=lambda swept: counters.add("swept_files", swept.files),
+        )
         self._threads: list[threading.Thread] = []
         self.fault: ConnectorError | None = None
 
@@ -105,9 +141,24 @@ class TransferEngine:
         """Whether storage is used now."""
         return self._ledger.phase
 
+    @property
+    def writes_paused(self) -> bool:
+        """Whether blocks are dropped because storage refuses writing."""
+        return self.writing.is_paused
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait to be stored, or are being stored."""
+        return self._ledger.queued_bytes
+
+    @property
+    def publish_way(self) -> str:
+        """How blocks get their names on this mount; "" until storage is open."""
+        return self._store.way
+
     def start(self) -> None:
         """Open the store in the background and begin to work. Thread: the owner's, once."""
-        targets = [("llmd-open", self._open), ("llmd-breaker", self.breaker.run)]
+        targets = [("llmd-open", self._open), ("llmd-breaker", self.breaker.run), ("llmd-sweep", self._sweeper.run)]
         targets += [(f"llmd-io-{index}", self._run) for index in range(self._config.io_threads)]
         for name, target in targets:
             thread = threading.Thread(target=target, name=name, daemon=True)
@@ -130,10 +181,19 @@ class TransferEngine:
             logger.error("KV cache storage is NOT used, the engine serves without it: %s", self.fault)
             self._ledger.enter(Phase.UNUSABLE)
             return
+        logger.info("KV cache storage is open: %s, blocks are published by %s", self._store.folder, self._store.way)
         self._ledger.enter(Phase.READY)
         self.lookups.start()
 
     # ---- the scheduler's side: none of these waits, none touches storage -----------------------------
+
+    def _patience_s(self, blocks: int) -> float:
+        limit = self._config.lookup_deadline_s
+        return self._worth.patience_s(blocks, limit) if self._config.lookup_deadline_derived else limit
+
+    def computed(self, tokens: int, seconds: float) -> None:
+        """A step of the engine computed this many tokens: what loading is measured against."""
+        self._worth.computed(tokens, seconds)
 
     def ask(self, request_id: str, key: bytes) -> Answer:
         """See Lookups.ask. While the store is being opened a request waits, up to its deadline."""
@@ -159,22 +219,32 @@ class TransferEngine:
         wanted = []
         for key, row in zip(keys, rows, strict=True):
             verdict = self.verdicts.get(key)
-            if verdict and verdict.present and verdict.is_fresh(now):
+            if verdict and verdict.present and not verdict.inferred and verdict.is_fresh(now):
                 job.succeeded.append(key)
             else:
                 wanted.append((key, row))
         self._counters.add("store_existing", len(job.succeeded))
-        if self.breaker.is_open:
-            self._counters.add("store_drops", len(wanted), detail=BREAKER)
+        closed = BREAKER if self.breaker.is_open else "" if self.writing.admits(now) else PAUSED
+        if wanted and closed:
+            self._counters.add("store_drops", len(wanted), detail=closed)
             wanted = []
         refused = self._ledger.submit(job, wanted)
         reason = UNUSABLE if self._ledger.refuses else QUEUE_FULL
         self._counters.add("store_drops", refused, detail=reason)
 
     def finished(self) -> list[Result]:
-        """Jobs that ended since the last call, those now past their deadline included."""
+        """Jobs that ended since the last call, those that are not worth their time any more included."""
         self._expire()
-        return self._ledger.results()
+        results = self._ledger.results()
+        for result in results:
+            self._counters.observe(_SECONDS[result.kind], result.seconds)
+            if result.kind is Kind.LOAD and result.success:
+                self._worth.loaded(len(result.succeeded), 1.0, result.worked_s)
+        return results
+
+    def take_events(self) -> list[tuple[bytes, bool]]:
+        """(key, whether it is gone) for blocks that this engine stored, or found to be gone, since the last call."""
+        return [self._events.popleft() for _ in range(len(self._events))]
 
     def drain(self, timeout_s: float) -> bool:
         """Wait for all jobs; at the timeout end the rest. Ensures: no job is left, no row is touched.
@@ -182,7 +252,7 @@ class TransferEngine:
         Returns: whether all ended by themselves. Blocks up to timeout_s, and the copies then running.
         """
         complete = self._ledger.wait_empty(timeout_s, self._expire)
-        self._count_given_up(self._ledger.end_all())
+        self._count_given_up(self._ledger.end_all(), DEADLINE)
         return complete
 
     def close(self, timeout_s: float) -> int:
@@ -194,6 +264,7 @@ class TransferEngine:
         self._ledger.end_all()
         self.lookups.close()
         self.breaker.close()
+        self._sweeper.close()
         limit = time.monotonic() + timeout_s
         threads = [*self._threads, *self.lookups.threads]
         for thread in threads:
@@ -202,65 +273,125 @@ class TransferEngine:
 
     def _expire(self) -> None:
         late = self._ledger.expire(self._clock())
-        self._count_given_up(late)
+        self._count_given_up(late, DEADLINE)
         for job, _ in late:
             self.breaker.missed(job.kind.value)
+        for job, seconds, done, others_move in self._ledger.loads_under_way():
+            if self._worth.gives_up(len(job.keys), done, seconds, others_move):
+                self._worth.loaded(len(job.keys), done, seconds)
+                self._count_given_up(self._ledger.give_up([job]), SLOW)
+                self._quiet.log(
+                    logging.WARNING,
+                    SLOW,
+                    "loading %d blocks is slower than computing them (%.0f %% after %.2f s): it is tried again later",
+                    len(job.keys),
+                    100 * done,
+                    seconds,
+                )
 
     def _on_breaker_open(self) -> None:
         """What waits for sick storage ends now: its rows are wanted back, and its requests can be computed."""
         self._counters.add("breaker_trips")
-        self._count_given_up(self._ledger.expire(float("inf")))
+        self._count_given_up(self._ledger.expire(float("inf")), DEADLINE)
 
-    def _count_given_up(self, jobs: list[tuple[Job, int]]) -> None:
+    def _on_sick(self, operation: str, reason: str) -> None:
+        """An error that is not about one block."""
+        self._quiet.log(logging.WARNING, reason, "KV cache storage fails with %s (%s)", reason.upper(), operation)
+        self.breaker.missed(operation, f"failed with {reason.upper()}")
+
+    def _count_given_up(self, jobs: list[tuple[Job, int]], reason: str) -> None:
         for job, unsettled in jobs:
-            self._counters.add("deadline_misses", detail=job.kind.value)
-            self._counters.add(_FAILURES[job.kind], unsettled, detail=DEADLINE)
+            if reason == DEADLINE:
+                self._counters.add("deadline_misses", detail=job.kind.value)
+            self._counters.add(_FAILURES[job.kind], unsettled, detail=reason)
 
     def _on_end(self, job: Job, failed: tuple[bytes, ...]) -> None:
         """vLLM asks again as soon as it hears of a failed load: by then the verdict must be "not there"."""
-        if job.kind is Kind.LOAD:
-            now = self._clock()
-            for key in failed:
-                self.verdicts.put(key, Verdict(False, DEADLINE, now))
+        if job.kind is Kind.LOAD and failed:
+            self.verdicts.put_all(failed, Verdict(False, DEADLINE, self._clock()))
 
     # ---- the threads' side ---------------------------------------------------------------------------
 
     def _run(self) -> None:
         buffer: BlockBuffer | None = None
-        while (taken := self._ledger.take()) is not None:
-            job, key, row = taken
+        while (piece := self._ledger.take()) is not None:
             # Made at first use: a thread that never works costs no memory.
             buffer = buffer or BlockBuffer(self._store.spec)
-            outcome = self._move(job, key, row, buffer)
-            if outcome is not None:
-                self._settle(job, key, outcome)
-                if outcome.refresh:
-                    self._store.touch(key)
-            self._ledger.give_back(job)
+            try:
+                self._move(piece, buffer)
+            except GivenUp:
+                pass  # its job was reported: nothing is left to settle
+            except Exception:
+                logger.exception("moving a block failed in an unforeseen way")
+                self._settle(piece.job, piece.key, Outcome(False, "internal"))
+            if piece.fetch is None:
+                self._ledger.give_back(piece.job)
 
-    def _move(self, job: Job, key: bytes, row: int, buffer: BlockBuffer) -> Outcome | None:
-        """Load or store one block. None: the job is past its deadline, nothing is left to settle."""
+    def _move(self, piece: Piece, buffer: BlockBuffer) -> None:
+        job, key, row = piece.job, piece.key, piece.row
+        if piece.fetch is not None:
+            self._read_stripes(piece.fetch, range(piece.index, piece.index + 1), buffer)
+        elif job.kind is Kind.STORE:
+            outcome = self._store.put(key, buffer, lambda at, target: self._copy_out(job, row, at, target))
+            self._settle(job, key, outcome)
+        else:
+            reading = self._store.open_block(key)
+            if isinstance(reading, Outcome):
+                self._settle(job, key, reading)
+                return
+            fetch = Fetch(job, key, row, reading, self._stripes)
+            alone = self._stripes == 1 or not self._ledger.is_short_of_blocks(self._config.io_threads)
+            if not alone:
+                self._ledger.unfold(fetch, self._stripes)
+            self._read_stripes(fetch, range(self._stripes if alone else 1), buffer)
+
+    def _read_stripes(self, fetch: Fetch, indices: range, buffer: BlockBuffer) -> None:
+        """Read these stripes of a block into its row; whoever ends the last one settles the block."""
+        for index in indices:
+            if not fetch.is_over:
+                self._read_stripe(fetch, index, buffer)
+            if not fetch.end_stripe():
+                continue
+            outcome = fetch.close()
+            if fetch.given_up:
+                return
+            if outcome.damaged:
+                outcome = self._store.get_again(
+                    fetch.key, buffer, lambda at, source: self._copy_in(fetch.job, fetch.row, at, source)
+                )
+            self._settle(fetch.job, fetch.key, outcome)
+            if outcome.refresh:
+                self._store.touch(fetch.key)
+
+    def _read_stripe(self, fetch: Fetch, index: int, buffer: BlockBuffer) -> None:
         try:
-            if job.kind is Kind.STORE:
-                copied = self._copy(job, lambda: self._rows.copy_out(row, buffer.payload))
-                return self._store.put(key, buffer) if copied else None
-            outcome = self._store.get(key, buffer)
-            if outcome.ok and not self._copy(job, lambda: self._rows.copy_in(row, buffer.payload)):
-                return None
-            return outcome
+            source = fetch.reading.read(index, buffer)
+            self._copy_in(fetch.job, fetch.row, index * self._stripe_bytes, source)
+        except GivenUp:
+            fetch.given_up = True
+        except (OSError, Corrupt) as error:
+            fetch.fail(outcome_of(error))
         except Exception:
-            logger.exception("moving a block failed in an unforeseen way")
-            return Outcome(False, "internal")
+            logger.exception("reading a block failed in an unforeseen way")
+            fetch.fail(Outcome(False, "internal"))
 
-    def _copy(self, job: Job, copy: Callable[[], None]) -> bool:
-        """Copy between buffer and row, unless the job's rows are no longer its own."""
+    def _copy_in(self, job: Job, row: int, offset: int, source: memoryview) -> None:
+        """Buffer -> row. Raises: GivenUp when the row is no longer the job's."""
         if not self._ledger.begin_copy(job):
-            return False
+            raise GivenUp
         try:
-            copy()
+            self._rows.copy_in(row, offset, source)
         finally:
-            self._ledger.end_copy(job)
-        return True
+            self._ledger.end_copy(job, len(source))
+
+    def _copy_out(self, job: Job, row: int, offset: int, target: memoryview) -> None:
+        """Row -> buffer. Raises: GivenUp when the row is no longer the job's."""
+        if not self._ledger.begin_copy(job):
+            raise GivenUp
+        try:
+            self._rows.copy_out(row, offset, target)
+        finally:
+            self._ledger.end_copy(job, len(target))
 
     def _settle(self, job: Job, key: bytes, outcome: Outcome) -> None:
         """One block is over, well or not: remember, report, count."""
@@ -269,6 +400,10 @@ class TransferEngine:
         moved = self._row_bytes if outcome.ok and not outcome.existed else 0
         if outcome.damaged:
             self._counters.add("corrupt_blocks", detail=outcome.reason)
+        if job.kind is Kind.STORE:
+            self._judge_writing(outcome)
+        elif outcome.reason in SICK:
+            self._on_sick(job.kind.value, outcome.reason)
         if not self._ledger.settle(job, key, ok=outcome.ok, moved_bytes=moved):
             return
         if outcome.ok:
@@ -278,5 +413,15 @@ class TransferEngine:
         elif outcome.ok:
             self._counters.add(f"{_DONE[job.kind]}_blocks")
             self._counters.add(f"{_DONE[job.kind]}_bytes", moved)
+            if job.kind is Kind.STORE:
+                self._events.append((key, False))
         else:
             self._counters.add(_FAILURES[job.kind], detail=outcome.reason)
+            if job.kind is Kind.LOAD and (outcome.damaged or outcome.reason == ABSENT):
+                self._events.append((key, True))
+
+    def _judge_writing(self, outcome: Outcome) -> None:
+        if outcome.ok and not outcome.existed:
+            self.writing.succeeded()
+        elif not outcome.ok:
+            self.writing.refused(outcome.reason)

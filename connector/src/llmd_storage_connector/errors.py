@@ -18,6 +18,10 @@ class Unusable(ConnectorError):
     """The storage cannot be used now: serve without it."""
 
 
+class GivenUp(ConnectorError):
+    """Nobody wants this block any more: its job is past its deadline."""
+
+
 class Rule(Enum):
     """Why a block file is refused. The ids are those of docs/FORMAT.md; the values label metrics."""
 
@@ -30,6 +34,7 @@ class Rule(Enum):
     KEY = "key"  # F7
     PAYLOAD_CHECKSUM = "payload_checksum"  # F8
     NOT_REGULAR = "not_regular"  # F9
+    OWNER = "owner"  # F10
 
 
 class Corrupt(ConnectorError):

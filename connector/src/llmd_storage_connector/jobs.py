@@ -10,9 +10,12 @@ Copies are memory only, so EXPIRED lasts milliseconds; system calls that hang ho
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+
+from llmd_storage_connector.store import Outcome, Reading
 
 
 class Kind(Enum):
@@ -32,7 +35,10 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What vLLM is told. succeeded: the keys that were loaded or stored; failed: the others."""
+    """What vLLM is told. succeeded: the keys that were loaded or stored; failed: the others.
+
+    seconds: since its submission; worked_s: since a thread began with it.
+    """
 
     job_id: int
     kind: Kind
@@ -40,6 +46,7 @@ class Result:
     succeeded: tuple[bytes, ...]
     failed: tuple[bytes, ...]
     seconds: float
+    worked_s: float
     moved_bytes: int
 
     @property
@@ -49,7 +56,10 @@ class Result:
 
 @dataclass(slots=True)
 class Job:
-    """Guarded by the engine's lock. todo: blocks no thread has taken; left: blocks not settled yet."""
+    """Guarded by the ledger's lock. todo: blocks no thread has taken; left: blocks not settled yet.
+
+    began: when a thread first took one, with the ledger's count of copied bytes then; copied_bytes: its own.
+    """
 
     job_id: int
     kind: Kind
@@ -61,6 +71,9 @@ class Job:
     state: State = State.LIVE
     left: int = 0
     copying: int = 0
+    began: float | None = None
+    copied_bytes: int = 0
+    others_bytes: int = 0
     succeeded: list[bytes] = field(default_factory=list)
     moved_bytes: int = 0
 
@@ -68,5 +81,65 @@ class Job:
         """What to report once it is over."""
         done = set(self.succeeded)
         failed = tuple(key for key in self.keys if key not in done)
-        elapsed = now - self.submitted
-        return Result(self.job_id, self.kind, self.request_id, tuple(self.succeeded), failed, elapsed, self.moved_bytes)
+        worked_s = 0.0 if self.began is None else now - self.began
+        return Result(
+            self.job_id,
+            self.kind,
+            self.request_id,
+            tuple(self.succeeded),
+            failed,
+            now - self.submitted,
+            worked_s,
+            self.moved_bytes,
+        )
+
+
+class Fetch:
+    """A block that is being read by several threads, a stripe each.
+
+    Thread: any; `lock` guards what follows it. The one that finishes the last stripe settles the block.
+    """
+
+    def __init__(self, job: Job, key: bytes, row: int, reading: Reading, stripes: int) -> None:
+        self.job = job
+        self.key = key
+        self.row = row
+        self.reading = reading
+        self._lock = threading.Lock()
+        self._left = stripes
+        self._failure: Outcome | None = None
+        self.given_up = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether reading more of it is pointless."""
+        return self.given_up or self._failure is not None
+
+    def fail(self, failure: Outcome) -> None:
+        """A stripe cannot be had; the first reason stays."""
+        with self._lock:
+            self._failure = self._failure or failure
+
+    def end_stripe(self) -> bool:
+        """One stripe is through, well or not. Returns: whether it was the last."""
+        with self._lock:
+            self._left -= 1
+            return self._left == 0
+
+    def close(self) -> Outcome:
+        """What became of the block. Requires: every stripe is through. Blocks: as long as storage does."""
+        try:
+            return self._failure or (Outcome(False) if self.given_up else self.reading.check())
+        finally:
+            self.reading.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a thread takes: a block nobody has begun, or one more stripe of a block that is being read."""
+
+    job: Job
+    key: bytes
+    row: int
+    fetch: Fetch | None = None
+    index: int = 0

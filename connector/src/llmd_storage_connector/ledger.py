@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """All jobs of an engine, under one lock: queueing, taking turns, deadlines, and the one report of each.
 
-    field                          | owner | guarded by
-    _jobs, _loads, _stores         | any   | changed
-    _writing, _queued_bytes        | any   | changed
-    _results, phase                | any   | changed
-    every field of a Job           | any   | changed
+    field                                | owner | guarded by
+    _jobs, _stripes, _loads, _stores     | any   | _lock
+    _writing, queued_bytes, _copied      | any   | _lock
+    _results, phase                      | any   | _lock
+    every field of a Job                 | any   | _lock
 
-Loads go before stores and several loads take turns block by block; stores never take all threads.
+Blocks that were begun go first, then loads, then stores; several loads take turns block by block; stores never
+take all threads.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
-from llmd_storage_connector.jobs import Job, Kind, Result, State
+from llmd_storage_connector.jobs import Fetch, Job, Kind, Piece, Result, State
 
 Block = tuple[bytes, int]
 
@@ -53,13 +54,18 @@ class Ledger:
         self._clock = clock
         self._on_end = on_end
         self._jobs: dict[int, Job] = {}
+        self._stripes: deque[Piece] = deque()
         self._loads: deque[Job] = deque()
         self._stores: deque[Job] = deque()
         self._writing = 0
-        self._queued_bytes = 0
+        self._copied = 0
         self._results: deque[Result] = deque()
+        self.queued_bytes = 0
         self.phase = Phase.OPENING
-        self.changed = threading.Condition()
+        self._lock = threading.RLock()
+        # Threads that want work wait for the one, all others for the other: waking one of them is enough.
+        self._work = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
 
     @property
     def refuses(self) -> bool:
@@ -68,90 +74,127 @@ class Ledger:
 
     def enter(self, phase: Phase) -> None:
         """Begin a phase; a closed ledger stays closed."""
-        with self.changed:
+        with self._lock:
             if self.phase is not Phase.CLOSED:
                 self.phase = phase
             if self.refuses:
                 self.expire(float("inf"))
-            self.changed.notify_all()
+            self._changed.notify_all()
+            self._work.notify_all()
 
     def wait_phase(self, timeout_s: float) -> Phase:
         """The phase after opening, or OPENING at the timeout."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.phase is not Phase.OPENING, timeout_s)
+        with self._lock:
+            self._changed.wait_for(lambda: self.phase is not Phase.OPENING, timeout_s)
             return self.phase
 
     def submit(self, job: Job, blocks: list[Block]) -> int:
         """Queue the job's blocks. Returns: how many of the last ones were refused, which fails them now."""
-        with self.changed:
+        with self._lock:
             offered = len(blocks)
             if self.refuses:
                 blocks = []
             elif job.kind is Kind.STORE:
-                room = max(0, self._store_queue_bytes - self._queued_bytes) // self._row_bytes
+                room = max(0, self._store_queue_bytes - self.queued_bytes) // self._row_bytes
                 blocks = blocks[:room]
-                self._queued_bytes += len(blocks) * self._row_bytes
+                self.queued_bytes += len(blocks) * self._row_bytes
             job.todo.extend(blocks)
             job.left = len(blocks)
             if blocks:
                 self._jobs[job.job_id] = job
                 self._queue_of(job).append(job)
-                self.changed.notify_all()
+                self._work.notify(len(blocks))
             else:
                 self._finish(job)
             return offered - len(blocks)
 
-    def take(self) -> tuple[Job, bytes, int] | None:
-        """The next block to move; waits for one. None: there will be no more."""
-        with self.changed:
+    def take(self) -> Piece | None:
+        """The next thing to move; waits for one. None: there will be no more."""
+        with self._lock:
             while not self.refuses:
                 if self.phase is Phase.READY:
+                    if self._stripes:
+                        return self._stripes.popleft()
                     if self._loads:
                         return self._next_block(self._loads)
                     if self._stores and self._writing < self._max_writing:
                         self._writing += 1
                         return self._next_block(self._stores)
-                self.changed.wait()
-            return None
+                self._work.wait()
+            # What was begun has files open: they are closed by the threads, never by whoever closes the ledger.
+            return self._stripes.popleft() if self._stripes else None
 
     def give_back(self, job: Job) -> None:
         """The thread that took a block of this job is free again."""
         if job.kind is Kind.STORE:
-            with self.changed:
+            with self._lock:
                 self._writing -= 1
+                if self._stores:
+                    self._work.notify()
 
-    @staticmethod
-    def _next_block(queue: deque[Job]) -> tuple[Job, bytes, int]:
+    def unfold(self, fetch: Fetch, stripes: int) -> None:
+        """A block was opened by the thread that will read its first stripe: the others may be read as well."""
+        with self._lock:
+            rest = (Piece(fetch.job, fetch.key, fetch.row, fetch, index) for index in range(1, stripes))
+            self._stripes.extend(rest)
+            self._work.notify(stripes - 1)
+
+    def is_short_of_blocks(self, threads: int) -> bool:
+        """Whether some of so many threads will find no block of their own to load."""
+        with self._lock:
+            return sum(len(job.todo) for job in self._loads) < threads
+
+    def _next_block(self, queue: deque[Job]) -> Piece:
         """One block of the first job, which then goes to the end of its queue."""
         job = queue.popleft()
         key, row = job.todo.popleft()
         if job.todo:
             queue.append(job)
-        return job, key, row
+        if job.began is None:
+            job.began, job.others_bytes = self._clock(), self._copied
+        return Piece(job, key, row)
+
+    def loads_under_way(self) -> list[tuple[Job, float, float, bool]]:
+        """Loads that were begun: the job, seconds since, part that is there (0 to 1), whether others got bytes."""
+        with self._lock:
+            now = self._clock()
+            return [
+                (
+                    job,
+                    now - job.began,
+                    job.copied_bytes / (len(job.keys) * self._row_bytes),
+                    self._copied > job.others_bytes + job.copied_bytes,
+                )
+                for job in self._jobs.values()
+                if job.kind is Kind.LOAD and job.began is not None and job.state is State.LIVE
+            ]
 
     def begin_copy(self, job: Job) -> bool:
         """Whether the job's rows may be touched until end_copy."""
-        with self.changed:
+        with self._lock:
             if job.state is not State.LIVE:
                 return False
             job.copying += 1
             return True
 
-    def end_copy(self, job: Job) -> None:
+    def end_copy(self, job: Job, copied_bytes: int) -> None:
         """The rows are not touched any more by this thread."""
-        with self.changed:
+        with self._lock:
             job.copying -= 1
+            if job.kind is Kind.LOAD:
+                job.copied_bytes += copied_bytes
+                self._copied += copied_bytes
             if job.state is State.EXPIRED and job.copying == 0:
                 self._finish(job)
 
     def settle(self, job: Job, key: bytes, *, ok: bool, moved_bytes: int) -> bool:
         """One block of the job is over, well or not. Returns: False when the job was given up before."""
-        with self.changed:
+        with self._lock:
             if job.state is not State.LIVE:
                 return False
             job.left -= 1
             if job.kind is Kind.STORE:
-                self._queued_bytes -= self._row_bytes
+                self.queued_bytes -= self._row_bytes
             if ok:
                 job.succeeded.append(key)
                 job.moved_bytes += moved_bytes
@@ -161,8 +204,13 @@ class Ledger:
 
     def expire(self, now: float) -> list[tuple[Job, int]]:
         """Give up jobs past their deadline. Returns: those, each with its number of unsettled blocks."""
-        with self.changed:
-            late = [job for job in self._jobs.values() if job.deadline <= now and job.state is State.LIVE]
+        with self._lock:
+            return self.give_up([job for job in self._jobs.values() if job.deadline <= now])
+
+    def give_up(self, jobs: list[Job]) -> list[tuple[Job, int]]:
+        """End these before their time. Returns: those that had not ended, with their number of unsettled blocks."""
+        with self._lock:
+            late = [job for job in jobs if job.state is State.LIVE]
             for job in late:
                 job.state = State.EXPIRED
             given_up = [(job, job.left) for job in late]
@@ -173,24 +221,24 @@ class Ledger:
 
     def results(self) -> list[Result]:
         """Jobs that ended since the last call."""
-        with self.changed:
+        with self._lock:
             results, self._results = list(self._results), deque()
             return results
 
     def wait_empty(self, timeout_s: float, while_waiting: Callable[[], None]) -> bool:
         """Whether all jobs end within the time."""
         limit = time.monotonic() + timeout_s
-        with self.changed:
+        with self._lock:
             while self._jobs and time.monotonic() < limit:
-                self.changed.wait(0.05)
+                self._changed.wait(0.05)
                 while_waiting()
             return not self._jobs
 
     def end_all(self) -> list[tuple[Job, int]]:
         """Give up every job. Ensures: on return no row is touched; blocks for the copies then running."""
-        with self.changed:
+        with self._lock:
             given_up = self.expire(float("inf"))
-            self.changed.wait_for(lambda: not self._jobs)
+            self._changed.wait_for(lambda: not self._jobs)
             return given_up
 
     def _queue_of(self, job: Job) -> deque[Job]:
@@ -202,7 +250,7 @@ class Ledger:
             return
         job.state = State.DONE
         if job.kind is Kind.STORE:
-            self._queued_bytes -= job.left * self._row_bytes
+            self.queued_bytes -= job.left * self._row_bytes
         if job.todo:
             job.todo.clear()
             self._queue_of(job).remove(job)
@@ -210,4 +258,4 @@ class Ledger:
         self._on_end(job, result.failed)
         self._jobs.pop(job.job_id, None)
         self._results.append(result)
-        self.changed.notify_all()
+        self._changed.notify_all()

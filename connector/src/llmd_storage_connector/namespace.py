@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ FOLDER_MODE = 0o2770
 _THREADS = 16
 
 
-def open_namespace(root: Path, facts: Mapping[str, Any]) -> Path:
+def open_namespace(root: Path, facts: Mapping[str, Any], settle_in: Callable[[Path], None]) -> Path:
     """The folder for blocks with this identity, ready for reading and writing.
+
+    settle_in: called with the folder once all of it is there; its OSErrors count as the namespace's own.
 
     Ensures: every fan-out folder exists and manifest.json states `facts`. A manifest is written last,
     so where one is there the folders are, and opening costs one read.
@@ -34,9 +36,10 @@ def open_namespace(root: Path, facts: Mapping[str, Any]) -> Path:
         _make_folder(root)
         if _manifest_agrees(folder, facts):
             _check_writable(folder)
-            return folder
-        _make_folders(folder)
-        _write_manifest(folder, facts)
+        else:
+            _make_folders(folder)
+            _write_manifest(folder, facts)
+        settle_in(folder)
     except OSError as error:
         raise Unusable(
             f"root_dir {root} cannot be used ({error.strerror} at {error.filename}): mount the shared "
@@ -88,4 +91,4 @@ def _make_folder(path: Path) -> None:
 def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     text = json.dumps(manifest(facts, f"llmd_storage_connector {__version__}"), indent=2, sort_keys=True)
     # Fsync under the final name: seen whole and at once by other nodes, also after a crash.
-    publish.publish("rename_fsync", str(folder), layout.MANIFEST, [text.encode() + b"\n"])
+    publish.publish("rename_fsync", str(folder), layout.MANIFEST, publish.whole([text.encode() + b"\n"]))

@@ -10,15 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import secrets
+import statistics
+import time
 from collections.abc import Callable, Sequence
 
 from llmd_storage_connector.format import Buffer
 from llmd_storage_connector.layout import scratch_name
 
+logger = logging.getLogger("vllm.llmd_storage_connector.publish")
+
 # A folder: an open descriptor, or a path.
 Folder = int | str
+# Fills a new, empty file, whole. What it raises, publish raises.
+Write = Callable[[int], None]
 
 FILE_MODE = 0o660
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -26,18 +33,23 @@ _WRITER = secrets.token_hex(6)
 _numbers = itertools.count()
 
 
-def publish(strategy: str, folder: Folder, name: str, buffers: Sequence[Buffer]) -> bool:
-    """Write `buffers` as the file `name` in `folder`, visible to other nodes as soon as this returns.
+def publish(strategy: str, folder: Folder, name: str, write: Write) -> bool:
+    """Make the file `name` in `folder` of what `write` puts into it, visible to other nodes on return.
 
-    Returns: False when the name was there already (its content is left alone, except by the
-    rename ways, which replace it with equal content). Raises: OSError. Blocks: as long as storage does.
+    Returns: False when the name was there already (its content is left alone, except by the rename ways, which
+    replace it with equal content). Raises: OSError, and what `write` raises. Blocks: as long as storage does.
     """
-    return STRATEGIES[strategy](folder, name, buffers)
+    return STRATEGIES[strategy](folder, name, write)
 
 
-def _rename_fsync(folder: Folder, name: str, buffers: Sequence[Buffer]) -> bool:
+def whole(buffers: Sequence[Buffer]) -> Write:
+    """Writes these, one after the other."""
+    return lambda fd: _write_all(fd, buffers)
+
+
+def _rename_fsync(folder: Folder, name: str, write: Write) -> bool:
     """Rename while still open, then fsync the same descriptor."""
-    scratch, fd = _write_scratch(folder, buffers)
+    scratch, fd = _write_scratch(folder, write)
     named = scratch
     try:
         _rename(folder, scratch, name)
@@ -51,9 +63,9 @@ def _rename_fsync(folder: Folder, name: str, buffers: Sequence[Buffer]) -> bool:
     return True
 
 
-def _link(folder: Folder, name: str, buffers: Sequence[Buffer]) -> bool:
+def _link(folder: Folder, name: str, write: Write) -> bool:
     """Give the finished file its second name, then drop the first. Never replaces a block."""
-    scratch, fd = _write_scratch(folder, buffers)
+    scratch, fd = _write_scratch(folder, write)
     try:
         os.close(fd)
         at, dir_fd = _at(folder)
@@ -65,7 +77,7 @@ def _link(folder: Folder, name: str, buffers: Sequence[Buffer]) -> bool:
     return True
 
 
-def _exclusive(folder: Folder, name: str, buffers: Sequence[Buffer]) -> bool:
+def _exclusive(folder: Folder, name: str, write: Write) -> bool:
     """Create under the final name: the fewest round trips, but readers meet unfinished files.
 
     They refuse those by length and checksum, so that costs a miss and never a wrong byte.
@@ -76,7 +88,7 @@ def _exclusive(folder: Folder, name: str, buffers: Sequence[Buffer]) -> bool:
         return False
     try:
         try:
-            _write_all(fd, buffers)
+            write(fd)
         finally:
             os.close(fd)  # network filesystems tell of a full disk here
     except BaseException:
@@ -85,9 +97,9 @@ def _exclusive(folder: Folder, name: str, buffers: Sequence[Buffer]) -> bool:
     return True
 
 
-def _rename_after_close(folder: Folder, name: str, buffers: Sequence[Buffer]) -> bool:
-    """The common way; fine on local disks."""
-    scratch, fd = _write_scratch(folder, buffers)
+def _rename_after_close(folder: Folder, name: str, write: Write) -> bool:
+    """The common way; fine where one kernel has all there is to know."""
+    scratch, fd = _write_scratch(folder, write)
     try:
         os.close(fd)
         _rename(folder, scratch, name)
@@ -97,21 +109,63 @@ def _rename_after_close(folder: Folder, name: str, buffers: Sequence[Buffer]) ->
     return True
 
 
-STRATEGIES: dict[str, Callable[[Folder, str, Sequence[Buffer]], bool]] = {
+STRATEGIES: dict[str, Callable[[Folder, str, Write], bool]] = {
     "rename_fsync": _rename_fsync,
     "link": _link,
     "exclusive": _exclusive,
     "rename": _rename_after_close,
 }
 AUTO = "auto"
-# What "auto" means: atomic on every POSIX filesystem, and the one atomic way that never met CephFS's five-second
-# first lookup in 2000 files (a link did, in one of fifty): docs/decisions/0001-publish.md.
+# Atomic on every POSIX filesystem, and the one atomic way that never met CephFS's five-second first lookup in 2000
+# files (a link did, in one of fifty): docs/decisions/0001-publish.md.
 DEFAULT = "rename_fsync"
 
+# What "auto" may choose from, the most wanted first: ways that are known to be right on the filesystem.
+_LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "ramfs", "overlay")
+_CEPH = ("ceph", "fuse.ceph", "fuse.ceph-fuse")
+# An atomic way is worth this much more time than the quickest one.
+_ATOMIC_IS_WORTH = 1.2
+_TRIALS = 3
 
-def chosen(strategy: str) -> str:
-    """The way that a configured strategy stands for."""
-    return DEFAULT if strategy == AUTO else strategy
+
+def candidates(filesystem: str) -> tuple[str, ...]:
+    """The ways among which measuring on the mount decides, by the filesystem's type (mounts.filesystem_of)."""
+    if filesystem in _LOCAL:
+        return ("rename",)  # one kernel: a renamed file is seen at once, and a cache needs no fsync
+    if filesystem in _CEPH:
+        return (DEFAULT,)
+    return (DEFAULT, "exclusive")
+
+
+def chosen(strategy: str, filesystem: str, folder: str, block_bytes: int) -> str:
+    """The way that a configured strategy stands for on this mount; "auto" is decided by writing a few files.
+
+    folder: where they are written and removed again. Raises: OSError. Blocks: as long as storage does.
+    """
+    if strategy != AUTO:
+        return strategy
+    ways = candidates(filesystem)
+    if len(ways) == 1:
+        return ways[0]
+    payload = bytes(min(block_bytes, 4 << 20))
+    seconds = {way: _measure(way, folder, payload) for way in ways}
+    quickest = min(seconds.values())
+    way = next(way for way in ways if seconds[way] <= quickest * _ATOMIC_IS_WORTH)
+    shown = ", ".join(f"{name} {1e3 * took:.1f} ms" for name, took in seconds.items())
+    logger.info("a block of %d bytes on %s takes: %s; used: %s", len(payload), filesystem or "storage", shown, way)
+    return way
+
+
+def _measure(way: str, folder: str, payload: bytes) -> float:
+    """Seconds to publish a file this way: the median of a few."""
+    took = []
+    for _ in range(_TRIALS):
+        name = scratch_name(_WRITER, next(_numbers))
+        began = time.perf_counter()
+        publish(way, folder, name, whole([payload]))
+        took.append(time.perf_counter() - began)
+        _remove(folder, name)
+    return statistics.median(took)
 
 
 def _at(folder: Folder) -> tuple[str, int | None]:
@@ -124,11 +178,11 @@ def _open(folder: Folder, name: str) -> int:
     return os.open(at + name, _CREATE, FILE_MODE, dir_fd=dir_fd)
 
 
-def _write_scratch(folder: Folder, buffers: Sequence[Buffer]) -> tuple[str, int]:
+def _write_scratch(folder: Folder, write: Write) -> tuple[str, int]:
     scratch = scratch_name(_WRITER, next(_numbers))
     fd = _open(folder, scratch)
     try:
-        _write_all(fd, buffers)
+        write(fd)
     except BaseException:
         os.close(fd)
         _remove(folder, scratch)

@@ -14,6 +14,7 @@ from vllm.v1.kv_offload.cpu.shared_offload_region import SharedOffloadRegion
 from vllm.v1.kv_offload.tiering.factory import SecondaryTierFactory
 from vllm.v1.kv_offload.tiering.spec import TieringOffloadingSpec
 
+from llmd_storage_connector.orphans import remove_orphans
 from llmd_storage_connector.worker import HostCopyWorker
 
 TIER_TYPE = "shared_storage"
@@ -31,18 +32,29 @@ class SharedStorageSpec(TieringOffloadingSpec):  # type: ignore[misc]  # vLLM is
 
         vLLM makes it after every worker has mapped the region, so from here on the region's name is of no
         use: without it, the memory goes when the last process does, however that ends.
+
+        Raises: RuntimeError when the name was gone before that: the workers' memory is then not the scheduler's.
         """
+        path = _region_path(self._engine_id)
+        remove_orphans(path)
         try:
             manager: OffloadingManager = super().get_manager()
         finally:
-            _unlink(_region_path(self._engine_id))
-        if self._scheduler_mmap is not None:
+            _unlink(path)
+        if self._scheduler_mmap is not None and self._scheduler_mmap._creator:
             self._scheduler_mmap._creator = False
+            manager.shutdown()
+            raise RuntimeError(
+                f"{path} was removed while the engine started, so its workers use other memory than its scheduler: "
+                "let nothing clean /dev/shm, and give every engine container a /dev/shm of its own"
+            )
         return manager
 
     def get_worker(self, kv_caches: CanonicalKVCaches) -> OffloadingWorker:
         """A worker's half: vLLM's own on accelerators, plain copies on CPU."""
         if self._worker is None:
+            # Before vLLM checks whether /dev/shm has room for its own region.
+            remove_orphans(_region_path(self._engine_id))
             self._worker: OffloadingWorker | None = (
                 self._host_worker(kv_caches) if current_platform.is_cpu() else super().get_worker(kv_caches)
             )

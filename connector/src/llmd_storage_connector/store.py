@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One block: put, get, contains, touch. Every doubt is an outcome, never an exception and never a byte.
+"""One block: look up, read, write, touch. Every doubt is an outcome, never an exception and never a byte.
 
-Thread: all methods from any thread; no shared state.
+A block is moved in stripes, each through the buffer of the thread that moves it, so that several threads can read
+one block and no thread needs memory for a whole one.
+
+Thread: all methods from any thread. What they share (folders, way to publish) is replaced as a whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import mmap
 import os
 import secrets
 import stat
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,32 +24,55 @@ from pathlib import Path
 from typing import Any
 
 from llmd_storage_connector import format as block_format
-from llmd_storage_connector import layout
+from llmd_storage_connector import layout, publish
 from llmd_storage_connector.errors import Corrupt, Rule
+from llmd_storage_connector.folders import Folders
 from llmd_storage_connector.format import BlockSpec
+from llmd_storage_connector.mounts import filesystem_of
 from llmd_storage_connector.namespace import open_namespace
-from llmd_storage_connector.publish import DEFAULT, chosen, publish
 
 # Under vLLM's logger, so that its handlers and level apply.
 logger = logging.getLogger("vllm.llmd_storage_connector.store")
 
 ABSENT = "absent"
+# Another node is writing the block under its final name, or died doing so less than a minute ago.
+UNFINISHED = "unfinished"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # A file this young may still be being written by a node that creates under the final name.
 UNFINISHED_GRACE_S = 60.0
 _WRITE_REFUSED = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM}
+# Not about one file: the server or the mount is gone, or its answers cannot be had.
+SICK = frozenset(
+    errno.errorcode[number].lower()
+    for number in (
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.ESHUTDOWN,
+        errno.ENODEV,
+        errno.ENXIO,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EREMOTEIO,
+    )
+)
 # Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read.
 TOUCH_AFTER_S = 3600.0
 
+# Takes, or fills, the bytes of a block from an offset on. Raises: GivenUp when nobody wants them any more.
+Part = Callable[[int, memoryview], None]
+
 
 class BlockBuffer:
-    """Page-aligned memory for one block file, header and payload. Owned by one thread."""
+    """Page-aligned memory for a header and the stripe behind it. Owned by one thread."""
 
     def __init__(self, spec: BlockSpec) -> None:
-        self._memory = mmap.mmap(-1, spec.file_bytes)
+        self._memory = mmap.mmap(-1, spec.header_bytes + spec.longest_stripe)
         self.whole = memoryview(self._memory)
         self.header = self.whole[: spec.header_bytes]
-        self.payload = self.whole[spec.header_bytes :]
+        self.stripe = self.whole[spec.header_bytes :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +86,54 @@ class Outcome:
     damaged: bool = False
 
 
+def outcome_of(error: OSError | Corrupt) -> Outcome:
+    """What an error makes of a block that was being read."""
+    if isinstance(error, Corrupt):
+        return Outcome(False, error.rule.value, damaged=True)
+    return Outcome(False, _reason(error))
+
+
+class Reading:
+    """One block file that is being read.
+
+    Thread: read() from any thread, a stripe once; check() and close() when all are through.
+    """
+
+    def __init__(self, spec: BlockSpec, key: bytes, fd: int, refresh: bool) -> None:
+        self._spec = spec
+        self._key = key
+        self._fd = fd
+        self._refresh = refresh
+        self._header = b""
+        self._checksums = [0] * spec.stripe_count
+
+    def read(self, index: int, buffer: BlockBuffer) -> memoryview:
+        """The stripe's bytes, in `buffer`, not checked yet. Raises: OSError; Corrupt for a short file."""
+        at = index * self._spec.stripe_bytes
+        length = min(self._spec.stripe_bytes, self._spec.payload_bytes - at)
+        payload = buffer.stripe[:length]
+        if index == 0:
+            _read_all(self._fd, buffer.whole[: self._spec.header_bytes + length], 0)
+            self._header = bytes(buffer.header)
+        else:
+            _read_all(self._fd, payload, self._spec.header_bytes + at)
+        self._checksums[index] = block_format.checksum(payload)
+        return payload
+
+    def check(self) -> Outcome:
+        """Whether what was read is the block. Requires: every stripe was read."""
+        try:
+            block_format.check_header(self._spec, self._key, self._header, self._checksums)
+        except Corrupt as error:
+            return outcome_of(error)
+        return Outcome(True, refresh=self._refresh)
+
+    def close(self) -> None:
+        """Required once. Blocks: as long as storage does."""
+        with contextlib.suppress(OSError):
+            os.close(self._fd)
+
+
 class BlockStore:
     """The blocks of one namespace."""
 
@@ -67,60 +143,135 @@ class BlockStore:
         facts: Mapping[str, Any],
         spec: BlockSpec,
         strategy: str,
+        *,
+        direct_io: str = "auto",
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """strategy: a name of publish.STRATEGIES, or "auto". direct_io: whether blocks are read past the page cache.
+
+        That is "auto" (wherever it works: as quick, for half the processor time), "on" or "off". Writes do use it:
+        the filesystem may gather them.
+        """
         self.spec = spec
-        self.strategy = chosen(strategy)
+        self.way = ""
+        self._wanted_way = strategy
+        self._wants_direct = direct_io
+        self._read_flags = _READ
         self._root = root
         self._facts = facts
         self._now = wall_clock
-        self._folder = ""
+        self._folders = Folders()
+        self._owners: tuple[set[int], int] = (set(), -1)
+        self._opening = threading.Lock()
 
     def open(self) -> None:
-        """Make or find the namespace. Requires: called before everything else. Raises: Unusable."""
-        self._folder = str(open_namespace(self._root, self._facts))
+        """Make or find the namespace, and decide how to publish. Requires: called first. Raises: Unusable."""
+        with self._opening:
+            folder = str(open_namespace(self._root, self._facts, self._settle_in))
+            self._folders = Folders(folder)
+
+    def _settle_in(self, folder: Path) -> None:
+        """What has to be learnt of the namespace before it is used. Raises: OSError."""
+        found = os.stat(folder)
+        self._owners = ({found.st_uid, os.geteuid()}, found.st_gid)
+        scratch = f"{folder}/{layout.DAMAGED}"
+        aligned = self.spec.payload_bytes % block_format.ALIGNMENT == 0
+        if self._wants_direct == "on" or (self._wants_direct == "auto" and aligned and _takes_direct_io(scratch)):
+            self._read_flags = _READ | os.O_DIRECT
+        self.way = self.way or publish.chosen(
+            self._wanted_way, filesystem_of(os.path.realpath(folder)), scratch, self.spec.file_bytes
+        )
+
+    @property
+    def folder(self) -> str:
+        """The namespace's; "" before it is open."""
+        return self._folders.root
+
+    def reopen_folders(self) -> None:
+        """Forget what may be tied to a mount that is gone. Thread: any; opens nothing by itself."""
+        self._folders.forget()
 
     def path(self, key: bytes) -> str:
         """Where the block is, if it is there."""
-        return f"{self._folder_of(key)}/{layout.block_name(key)}"
+        return f"{self.folder}/{layout.block_folder(key)}/{layout.block_name(key)}"
 
     def contains(self, key: bytes) -> Outcome:
-        """Whether a file of the right kind and length has the block's name: one stat."""
+        """Whether a file of the right kind, owner and length has the block's name: one stat."""
         try:
-            found = os.stat(self.path(key), follow_symlinks=False)
+            folder = self._folders.at(layout.block_folder(key))
+            found = os.stat(layout.block_name(key), dir_fd=folder.fd, follow_symlinks=False)
         except OSError as error:
             return Outcome(False, _reason(error))
         return self._judge(found)
 
-    def get(self, key: bytes, buffer: BlockBuffer) -> Outcome:
-        """Read and check the block into `buffer`.
+    def open_block(self, key: bytes) -> Reading | Outcome:
+        """Begin to read the block; the outcome when it cannot be had."""
+        try:
+            folder = self._folders.at(layout.block_folder(key))
+            fd = os.open(layout.block_name(key), self._read_flags, dir_fd=folder.fd)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return Outcome(False, Rule.NOT_REGULAR.value)
+            # Past the page cache only files can be opened: look what this is.
+            judged = self.contains(key) if error.errno == errno.EINVAL else Outcome(False)
+            return judged if judged.reason else Outcome(False, _reason(error))
+        try:
+            judged = self._judge(os.fstat(fd))
+        except OSError as error:
+            judged = Outcome(False, _reason(error))
+        reading = Reading(self.spec, key, fd, judged.refresh)
+        if judged.ok:
+            return reading
+        reading.close()
+        return judged
 
-        Ensures: on ok, buffer.payload is what was stored under this key by an engine of this identity. A
-        damaged file is read a second time, then set aside.
+    def get(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome:
+        """Read the block alone, handing each stripe to `part` before it is checked.
+
+        Ensures: on ok, what `part` got is what was stored under this key by an engine of this identity.
+        Raises: what `part` raises.
         """
-        outcome = self._read(key, buffer)
+        reading = self.open_block(key)
+        if isinstance(reading, Outcome):
+            return reading
+        try:
+            for index in range(self.spec.stripe_count):
+                part(index * self.spec.stripe_bytes, reading.read(index, buffer))
+            return reading.check()
+        except (OSError, Corrupt) as error:
+            return outcome_of(error)
+        finally:
+            reading.close()
+
+    def get_again(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome:
+        """Read a block once more that was damaged: another node may have been writing it. Still so: set aside."""
+        outcome = self.get(key, buffer, part)
         if outcome.damaged:
-            outcome = self._read(key, buffer)
-            if outcome.damaged:
-                logger.warning("block file %s is damaged (%s): not used", self.path(key), outcome.reason)
-                self._set_aside(key, outcome.reason)
+            logger.warning("block file %s is damaged (%s): not used", self.path(key), outcome.reason)
+            self._set_aside(key)
         return outcome
 
-    def put(self, key: bytes, buffer: BlockBuffer) -> Outcome:
-        """Publish buffer.payload as the block; a block that is there is refreshed instead."""
-        present = self.contains(key)
-        if present.ok:
-            if present.refresh:
-                self.touch(key)
-            return Outcome(True, existed=True)
-        if present.damaged:
-            self._set_aside(key, present.reason)
-        buffer.header[:] = block_format.encode_header(self.spec, key, buffer.payload)
-        try:
-            published = self._publish(key, buffer)
-        except OSError as error:
-            return Outcome(False, _reason(error))
-        return Outcome(True, existed=not published)
+    def put(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome:
+        """Publish what `part` fills in as the block; a block that is there is refreshed instead.
+
+        Raises: what `part` raises; nothing is published then.
+        """
+        # Creating under the final name finds out by itself; the other ways would replace a block that is there.
+        present = Outcome(False) if self.way == "exclusive" else self.contains(key)
+        for _ in range(2):
+            if present.ok:
+                if present.refresh:
+                    self.touch(key)
+                return Outcome(True, existed=True)
+            if present.damaged:
+                self._set_aside(key)
+            try:
+                if self._publish(key, lambda fd: self._write(fd, key, buffer, part)):
+                    return Outcome(True)
+            except OSError as error:
+                return Outcome(False, _reason(error))
+            present = self.contains(key)
+        return Outcome(True, existed=True) if present.ok else Outcome(False, UNFINISHED)
 
     def answers(self) -> bool:
         """Whether storage is well: a small file goes all the way there and is removed again.
@@ -128,14 +279,15 @@ class BlockStore:
         A stat would not do: a client's cache may answer for a server that is gone. Where writing is refused (read
         only, full, not ours) a look at the folder has to do. May hang.
         """
-        if not self._folder:
+        if not self.folder:
             return False  # not opened yet
+        self.reopen_folders()
         name = layout.scratch_name(secrets.token_hex(6), 0)
         try:
-            publish(DEFAULT, self._folder, name, [b"trial"])
-            os.unlink(f"{self._folder}/{name}")
+            publish.publish(publish.DEFAULT, self.folder, name, publish.whole([b"trial"]))
+            os.unlink(f"{self.folder}/{name}")
         except OSError as error:
-            return error.errno in _WRITE_REFUSED and os.access(self._folder, os.R_OK | os.X_OK)
+            return error.errno in _WRITE_REFUSED and os.access(self.folder, os.R_OK | os.X_OK)
         return True
 
     def touch(self, key: bytes) -> None:
@@ -145,69 +297,90 @@ class BlockStore:
         except OSError:
             logger.debug("could not refresh %s", self.path(key), exc_info=True)
 
-    def _publish(self, key: bytes, buffer: BlockBuffer) -> bool:
-        folder, name = self._folder_of(key), layout.block_name(key)
+    def _publish(self, key: bytes, write: publish.Write) -> bool:
+        folder, name = layout.block_folder(key), layout.block_name(key)
         try:
-            return publish(self.strategy, folder, name, [buffer.whole])
+            return publish.publish(self.way, self._folders.at(folder).fd, name, write)
         except FileNotFoundError:
             # Someone removed the folder (an abandoned namespace was swept while this engine lived).
             self.open()
-            return publish(self.strategy, folder, name, [buffer.whole])
+            return publish.publish(self.way, self._folders.at(folder).fd, name, write)
 
-    def _read(self, key: bytes, buffer: BlockBuffer) -> Outcome:
-        try:
-            fd = os.open(self.path(key), _READ)
-        except OSError as error:
-            return Outcome(False, Rule.NOT_REGULAR.value if error.errno == errno.ELOOP else _reason(error))
-        try:
-            judged = self._judge(os.fstat(fd))
-            if not judged.ok:
-                return judged
-            length = _read_all(fd, buffer.whole)
-            block_format.check(self.spec, key, buffer.whole[:length])
-        except OSError as error:
-            return Outcome(False, _reason(error))
-        except Corrupt as error:
-            return Outcome(False, error.rule.value, damaged=True)
-        finally:
-            os.close(fd)
-        return judged
+    def _write(self, fd: int, key: bytes, buffer: BlockBuffer, part: Part) -> None:
+        """The first stripe goes last, together with the header that says what the others hash to."""
+        spec = self.spec
+        checksums = [0] * spec.stripe_count
+        for index in reversed(range(spec.stripe_count)):
+            at = index * spec.stripe_bytes
+            payload = buffer.stripe[: min(spec.stripe_bytes, spec.payload_bytes - at)]
+            part(at, payload)
+            checksums[index] = block_format.checksum(payload)
+            if index > 0:
+                _write_all(fd, payload, spec.header_bytes + at)
+            else:
+                buffer.header[:] = block_format.header_of(spec, key, checksums)
+                _write_all(fd, buffer.whole[: spec.header_bytes + len(payload)], 0)
 
     def _judge(self, found: os.stat_result) -> Outcome:
         if not stat.S_ISREG(found.st_mode):
             return Outcome(False, Rule.NOT_REGULAR.value)
+        users, group = self._owners
+        if found.st_uid not in users and found.st_gid != group:
+            return Outcome(False, Rule.OWNER.value)
         age_s = self._now() - found.st_mtime
         if found.st_size != self.spec.file_bytes:
             unfinished = found.st_size < self.spec.file_bytes and age_s < UNFINISHED_GRACE_S
             return Outcome(False, Rule.LENGTH.value, damaged=not unfinished)
         return Outcome(True, refresh=age_s > TOUCH_AFTER_S)
 
-    def _set_aside(self, key: bytes, reason: str) -> None:
+    def _set_aside(self, key: bytes) -> None:
         """Out of the way, so that the block can be stored again; kept, so that someone can look."""
-        if self.strategy == "exclusive" and reason != Rule.LENGTH.value:
-            try:
-                if self._now() - os.stat(self.path(key)).st_mtime < UNFINISHED_GRACE_S:
-                    return
-            except OSError:
-                return
+        path = self.path(key)
         try:
-            os.rename(self.path(key), f"{self._folder}/{layout.DAMAGED}/{layout.block_name(key)}")
+            found = os.stat(path, follow_symlinks=False)
+            # Where files are created under their final name, a young one may be another node's unfinished work.
+            if self.way == "exclusive" and self._now() - found.st_mtime < UNFINISHED_GRACE_S:
+                return
+            os.rename(path, f"{self.folder}/{layout.DAMAGED}/{layout.block_name(key)}")
         except OSError:
-            logger.debug("could not set %s aside", self.path(key), exc_info=True)
-
-    def _folder_of(self, key: bytes) -> str:
-        return f"{self._folder}/{layout.block_folder(key)}"
+            logger.debug("could not set %s aside", path, exc_info=True)
 
 
-def _read_all(fd: int, target: memoryview) -> int:
-    """Fill `target` from the file's start; the length that was there."""
+def _read_all(fd: int, target: memoryview, offset: int) -> None:
+    """Fill `target` from `offset` on. Raises: OSError; Corrupt when the file ends before."""
     done = 0
     while done < len(target):
-        count = os.preadv(fd, [target[done:]], done)
+        count = os.preadv(fd, [target[done:]], offset + done)
         if count == 0:
-            break
+            raise Corrupt(Rule.LENGTH, f"ends at {offset + done}")
         done += count
-    return done
+
+
+def _write_all(fd: int, source: memoryview, offset: int) -> None:
+    done = 0
+    while done < len(source):
+        done += os.pwritev(fd, [source[done:]], offset + done)
+
+
+def _takes_direct_io(folder: str) -> bool:
+    """Whether a file can be read past the page cache. Raises: OSError other than a refusal of that."""
+    page = mmap.mmap(-1, block_format.ALIGNMENT)
+    name = layout.scratch_name(secrets.token_hex(6), 0)
+    publish.publish("exclusive", folder, name, publish.whole([memoryview(page)]))
+    path = f"{folder}/{name}"
+    try:
+        fd = os.open(path, _READ | os.O_DIRECT)
+        try:
+            return os.preadv(fd, [page], 0) == len(page)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            return False
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def _reason(error: OSError) -> str:

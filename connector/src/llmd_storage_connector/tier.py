@@ -7,6 +7,7 @@ do, bounded), none raises.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,9 @@ from vllm.v1.kv_offload.base import (
     LookupResult,
     Medium,
     OffloadingCounterMetadata,
+    OffloadingEvent,
     OffloadingGaugeMetadata,
+    OffloadingHistogramMetadata,
     OffloadingMetricMetadata,
     OffloadingSpec,
     OffloadKey,
@@ -29,7 +32,7 @@ from vllm.v1.kv_offload.base import (
 from vllm.v1.kv_offload.tiering.base import JobResult, SecondaryTierManager, TransferJob
 
 from llmd_storage_connector.config import parse
-from llmd_storage_connector.counters import METRICS, PREFIX, Counters
+from llmd_storage_connector.counters import METRICS, PREFIX, Counters, Metric, MetricKind
 from llmd_storage_connector.engine import TransferEngine
 from llmd_storage_connector.errors import Unusable
 from llmd_storage_connector.format import BlockSpec
@@ -56,13 +59,13 @@ class ViewRows:
     def __init__(self, view: memoryview) -> None:
         self._rows = np.asarray(view)
 
-    def copy_out(self, row: int, target: memoryview) -> None:
-        """Row -> buffer."""
-        np.copyto(np.frombuffer(target, dtype=np.int8), self._rows[row])
+    def copy_out(self, row: int, offset: int, target: memoryview) -> None:
+        """Fill target with the row's bytes from offset on. Requires: the row has as many."""
+        np.copyto(np.frombuffer(target, dtype=np.int8), self._rows[row, offset : offset + target.nbytes])
 
-    def copy_in(self, row: int, source: memoryview) -> None:
-        """Buffer -> row."""
-        np.copyto(self._rows[row], np.frombuffer(source, dtype=np.int8))
+    def copy_in(self, row: int, offset: int, source: memoryview) -> None:
+        """Write source over the row's bytes from offset on. Requires: the row has as many."""
+        np.copyto(self._rows[row, offset : offset + source.nbytes], np.frombuffer(source, dtype=np.int8))
 
     def release(self) -> None:
         """Let vLLM unmap the memory. Requires: no copy runs or will begin."""
@@ -83,9 +86,12 @@ class SharedStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is 
         settings: Mapping[str, Any],
         identity: Mapping[str, Any] | None = None,
         identity_fault: str = "",
+        chained: bool = False,
         backpressure_detector: Any = None,
     ) -> None:
         """settings: as the operator wrote them. identity: facts of Identity, or the reason there are none.
+
+        chained: whether every block is of full attention, so that a request can use one only with all before it.
 
         Raises: Unusable with fail_fast and a store that cannot be opened; nothing else.
         """
@@ -97,13 +103,24 @@ class SharedStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is 
         spec = BlockSpec(digest_of(facts), self.block_size_bytes, parallel.world_size)
         self._label = (f"1:{tier_type}",)
         self._counters = Counters()
-        self._shown: dict[str, int] = {}
+        self._shown: dict[tuple[str, str], int] = {}
+        # Nobody takes events that vLLM was not asked to publish.
+        self._tells = bool(offloading_spec.kv_events_config.enable_kv_cache_events)
         self._drain_timeout_s = max(config.load_deadline_s, config.store_deadline_s) + 1.0
         self._rows = ViewRows(primary_kv_view)
-        store = BlockStore(Path(config.root_dir), facts, spec, config.publish)
+        store = BlockStore(Path(config.root_dir), facts, spec, config.publish, direct_io=config.direct_io)
         if identity is None:
             store = _NoStore(spec, identity_fault)
-        self._engine = TransferEngine(store, self._rows, config, self._counters)
+        group_tokens = set(offloading_spec.tokens_per_block)
+        self._engine = TransferEngine(
+            store,
+            self._rows,
+            config,
+            self._counters,
+            # Blocks of groups with different lengths are no chain that could be searched by position.
+            chained=chained and len(group_tokens) == 1,
+            tokens_per_block=max(group_tokens) * offloading_spec.blocks_per_chunk,
+        )
         self._engine.start()
         if config.fail_fast and self._engine.wait_open(_OPEN_TIMEOUT_S) is not Phase.READY:
             fault = self._engine.fault or Unusable(f"{config.root_dir} did not answer in {_OPEN_TIMEOUT_S:g} s")
@@ -128,6 +145,10 @@ class SharedStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is 
     def lookup(self, key: OffloadKey, req_context: ReqContext) -> LookupResult:
         """HIT, MISS, or RETRY until the answer or the request's deadline comes."""
         return _ANSWERS[self._engine.ask(req_context.req_id, bytes(key))]
+
+    def computed(self, tokens: int, seconds: float) -> None:
+        """A step of the engine took this long: what loading is measured against."""
+        self._engine.computed(tokens, seconds)
 
     def on_schedule_end(self, context: ScheduleEndContext) -> None:
         """Send out the step's questions together."""
@@ -166,32 +187,53 @@ class SharedStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is 
         if not self._engine.drain(self._drain_timeout_s):
             logger.warning("storage did not finish its transfers in time: they were given up")
 
+    def take_events(self) -> Iterable[OffloadingEvent]:
+        """Blocks that this engine stored, or found gone or damaged, since the last call.
+
+        What other engines do to the storage is theirs to tell, so a removal may be told without its store.
+        """
+        if not self._tells:
+            return
+        for removed, events in itertools.groupby(self._engine.take_events(), key=lambda event: event[1]):
+            keys = [OffloadKey(key) for key, _ in events]
+            yield OffloadingEvent(keys=keys, medium=self.medium, removed=removed, locality=self.locality)
+
     def get_stats(self) -> OffloadingConnectorStats | None:
-        """Counts since the last call, for vLLM's metrics."""
+        """What was counted and timed since the last call, and the gauges that changed, for vLLM's metrics."""
         stats = OffloadingConnectorStats()
         for (name, detail), count in self._counters.take().items():
-            stats.increase_counter(PREFIX + name, count, self._label + ((detail,) if detail else ()))
-        gauges = {
-            "usable": int(self._engine.phase is Phase.READY),
-            "breaker_open": int(self._engine.breaker.is_open),
-        }
+            stats.increase_counter(PREFIX + name, count, self._labels(detail))
+        for name, samples in self._counters.take_samples().items():
+            for seconds in samples:
+                stats.observe_histogram(PREFIX + name, seconds, self._label)
         # vLLM keeps a gauge's last value: sent when it changes, so that most steps send nothing.
-        for name, value in gauges.items():
-            if self._shown.get(name) != value:
-                stats.set_gauge(PREFIX + name, value, self._label)
+        gauges = self._gauges()
+        for place in self._shown | gauges:
+            value = gauges.get(place, 0)  # a way to publish that is no longer used
+            if self._shown.get(place) != value:
+                stats.set_gauge(PREFIX + place[0], value, self._labels(place[1]))
         self._shown = gauges
         return stats
+
+    def _gauges(self) -> dict[tuple[str, str], int]:
+        """{(name, detail): value} now."""
+        gauges = {
+            ("usable", ""): int(self._engine.phase is Phase.READY),
+            ("breaker_open", ""): int(self._engine.breaker.is_open),
+            ("writes_paused", ""): int(self._engine.writes_paused),
+            ("queued_bytes", ""): self._engine.queued_bytes,
+        }
+        if self._engine.publish_way:  # not known before the namespace is open
+            gauges["publish_way", self._engine.publish_way] = 1
+        return gauges
+
+    def _labels(self, detail: str) -> tuple[str, ...]:
+        return self._label + ((detail,) if detail else ())
 
     @classmethod
     def build_metric_definitions(cls, extra_config: dict[str, Any]) -> dict[str, OffloadingMetricMetadata]:
         """What get_stats may name."""
-        return {
-            PREFIX + name: (OffloadingGaugeMetadata if metric.gauge else OffloadingCounterMetadata)(
-                documentation=metric.doc,
-                labelnames=("tier", metric.detail) if metric.detail else ("tier",),
-            )
-            for name, metric in METRICS.items()
-        }
+        return {PREFIX + name: _definition(metric) for name, metric in METRICS.items()}
 
     def shutdown(self) -> None:
         """End all work and let go of vLLM's memory. Blocks up to a few seconds."""
@@ -199,6 +241,15 @@ class SharedStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is 
         if hanging:
             logger.warning("%d storage threads still hang in a system call; they hold no KV memory", hanging)
         self._rows.release()
+
+
+def _definition(metric: Metric) -> OffloadingMetricMetadata:
+    """The metric in vLLM's words."""
+    labels = ("tier", metric.detail) if metric.detail else ("tier",)
+    if metric.kind is MetricKind.HISTOGRAM:
+        return OffloadingHistogramMetadata(documentation=metric.doc, labelnames=labels, buckets=metric.buckets)
+    kind = OffloadingGaugeMetadata if metric.kind is MetricKind.GAUGE else OffloadingCounterMetadata
+    return kind(documentation=metric.doc, labelnames=labels)
 
 
 class _NoStore(BlockStore):

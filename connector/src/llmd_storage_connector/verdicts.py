@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # How long knowledge is believed. "There" ends by eviction, which a failed load reveals at the price of one
@@ -15,11 +16,15 @@ MAX_VERDICTS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """reason: why the block cannot be had ("" when it can); at: when this was learnt."""
+    """reason: why the block cannot be had ("" when it can); at: when this was learnt.
+
+    inferred: from its neighbours in the chain, not seen: good enough to try, not to skip storing it.
+    """
 
     present: bool
     reason: str
     at: float
+    inferred: bool = False
 
     def is_fresh(self, now: float) -> bool:
         """Whether a request that just came may rely on it."""
@@ -38,14 +43,18 @@ class VerdictCache:
         self._verdicts: dict[bytes, Verdict] = {}
 
     def get(self, key: bytes) -> Verdict | None:
-        """The latest verdict, however old."""
-        with self._lock:
-            return self._verdicts.get(key)
+        """The latest verdict, however old. No lock: one look-up in a dictionary is whole by itself."""
+        return self._verdicts.get(key)
 
     def put(self, key: bytes, verdict: Verdict) -> None:
         """Replace what is known."""
+        self.put_all((key,), verdict)
+
+    def put_all(self, keys: Iterable[bytes], verdict: Verdict) -> None:
+        """Replace what is known of all of these."""
         with self._lock:
-            self._verdicts.pop(key, None)
-            self._verdicts[key] = verdict
-            if len(self._verdicts) > self._maximum:
+            for key in keys:
+                self._verdicts.pop(key, None)
+                self._verdicts[key] = verdict
+            while len(self._verdicts) > self._maximum:
                 del self._verdicts[next(iter(self._verdicts))]

@@ -11,9 +11,10 @@ import pytest
 from llmd_storage_connector.config import Config, parse
 from llmd_storage_connector.format import BlockSpec
 from llmd_storage_connector.identity import Identity
-from llmd_storage_connector.store import BlockBuffer, BlockStore
+from llmd_storage_connector.store import BlockBuffer, BlockStore, Outcome
 
 PAYLOAD_BYTES = 8192
+STRIPE_BYTES = 4096
 
 
 def key(number: int) -> bytes:
@@ -45,7 +46,9 @@ def make_facts(**changes: Any) -> dict[str, Any]:
 def make_spec(facts: dict[str, Any], **changes: Any) -> BlockSpec:
     from llmd_storage_connector.identity import digest_of
 
-    return BlockSpec(**({"identity": digest_of(facts), "payload_bytes": PAYLOAD_BYTES} | changes))
+    # Two stripes a block: that they are put together rightly is part of every test.
+    shape = {"identity": digest_of(facts), "payload_bytes": PAYLOAD_BYTES, "stripe_bytes": STRIPE_BYTES}
+    return BlockSpec(**(shape | changes))
 
 
 def make_config(**changes: Any) -> Config:
@@ -60,7 +63,27 @@ def store(tmp_path: Path) -> BlockStore:
     return opened
 
 
-def fill(buffer: BlockBuffer, byte: int) -> bytes:
-    """Give the payload a content; returns it."""
-    buffer.payload[:] = bytes([byte]) * len(buffer.payload)
-    return bytes(buffer.payload)
+def content(byte: int) -> bytes:
+    """A payload whose stripes differ."""
+    return bytes((byte + at // STRIPE_BYTES) % 256 for at in range(PAYLOAD_BYTES))
+
+
+def put(store: BlockStore, key: bytes, payload: bytes) -> Outcome:
+    """Store a block as a thread of the engine does."""
+
+    def part(at: int, target: memoryview) -> None:
+        target[:] = payload[at : at + len(target)]
+
+    return store.put(key, BlockBuffer(store.spec), part)
+
+
+def get(store: BlockStore, key: bytes, *, again: bool = False) -> tuple[Outcome, bytes]:
+    """Read a block alone, or as it is read after damage was seen."""
+    payload = bytearray(store.spec.payload_bytes)
+
+    def part(at: int, source: memoryview) -> None:
+        payload[at : at + len(source)] = source
+
+    read = store.get_again if again else store.get
+    outcome = read(key, BlockBuffer(store.spec), part)
+    return outcome, bytes(payload)

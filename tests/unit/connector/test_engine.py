@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +20,9 @@ from llmd_storage_connector.format import BlockSpec
 from llmd_storage_connector.jobs import Result
 from llmd_storage_connector.ledger import Phase
 from llmd_storage_connector.lookups import Answer
-from llmd_storage_connector.store import BlockBuffer, BlockStore, Outcome
+from llmd_storage_connector.store import BlockBuffer, BlockStore, Outcome, Part, Reading
 from llmd_storage_connector.verdicts import VerdictCache
-from tests.unit.connector.conftest import PAYLOAD_BYTES, key, make_config, make_facts, make_spec
+from tests.unit.connector.conftest import PAYLOAD_BYTES, content, get, key, make_config, make_facts, make_spec
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -33,11 +36,11 @@ class Memory:
     def row(self, row: int) -> memoryview:
         return memoryview(self.bytes)[row * PAYLOAD_BYTES : (row + 1) * PAYLOAD_BYTES]
 
-    def copy_out(self, row: int, target: memoryview) -> None:
-        target[:] = self.row(row)
+    def copy_out(self, row: int, offset: int, target: memoryview) -> None:
+        target[:] = self.row(row)[offset : offset + len(target)]
 
-    def copy_in(self, row: int, source: memoryview) -> None:
-        self.row(row)[:] = source
+    def copy_in(self, row: int, offset: int, source: memoryview) -> None:
+        self.row(row)[offset : offset + len(source)] = source
 
 
 class SickStore(BlockStore):
@@ -49,6 +52,9 @@ class SickStore(BlockStore):
         self.well = threading.Event()
         self.hanging: set[str] = set()
         self.broken: set[bytes] = set()
+        self.failing: dict[bytes, int] = {}
+        self.refuses = ""
+        self.opened: list[bytes] = []
 
     def _maybe_hang(self, call: str) -> None:
         if call in self.hanging:
@@ -62,16 +68,35 @@ class SickStore(BlockStore):
         self._maybe_hang("contains")
         return super().contains(key)
 
-    def get(self, key: bytes, buffer: BlockBuffer) -> Outcome:
-        outcome = super().get(key, buffer)
-        self._maybe_hang("get")
+    def open_block(self, key: bytes) -> Reading | Outcome:
+        self._maybe_hang("open_block")
+        self.opened.append(key)
+        reading = super().open_block(key)
+        if isinstance(reading, Reading):
+            real = reading.read
+            reading.read = lambda index, buffer: self._read(real, key, index, buffer)
+        return reading
+
+    def _read(self, real: Callable[..., memoryview], key: bytes, index: int, buffer: BlockBuffer) -> memoryview:
+        payload = real(index, buffer)
+        self._maybe_hang("read")
         if key in self.broken:
             raise RuntimeError("a bug")
-        return outcome
+        if key in self.failing:
+            raise OSError(self.failing[key], "as asked for")
+        return payload
 
-    def put(self, key: bytes, buffer: BlockBuffer) -> Outcome:
-        self._maybe_hang("put")
-        return super().put(key, buffer)
+    def put(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome:
+        if self.refuses:
+            return Outcome(False, self.refuses)
+        if "put" not in self.hanging:
+            return super().put(key, buffer, part)
+
+        def copy_then_hang(at: int, target: memoryview) -> None:
+            part(at, target)
+            self._maybe_hang("put")
+
+        return super().put(key, buffer, copy_then_hang)
 
     def answers(self) -> bool:
         self._maybe_hang("answers")
@@ -84,8 +109,8 @@ class Bench:
     def __init__(self, store: SickStore, **settings: object) -> None:
         self.store, self.memory, self.counters = store, Memory(16), Counters()
         self.counts: dict[tuple[str, str], int] = {}
-        config = make_config(**({"io_threads": 4, "lookup_threads": 4} | settings))
-        self.engine = TransferEngine(store, self.memory, config, self.counters)
+        config = make_config(**({"io_threads": 4, "lookup_threads": 4, "lookup_deadline_s": 2} | settings))
+        self.engine = TransferEngine(store, self.memory, config, self.counters, tokens_per_block=64)
         self.engine.start()
 
     def results(self, count: int = 1, within_s: float = 10) -> list[Result]:
@@ -106,7 +131,7 @@ class Bench:
 
     def store_rows(self, numbers: list[int], job: int = 100) -> Result:
         for number in numbers:
-            self.memory.row(number)[:] = bytes([number + 1]) * PAYLOAD_BYTES
+            self.memory.row(number)[:] = content(number + 1)
         self.engine.submit_store(job, "r", [key(number) for number in numbers], numbers)
         return self.results()[0]
 
@@ -201,7 +226,7 @@ def test_a_hanging_load_ends_at_its_deadline_and_never_touches_the_row_again(
 ) -> None:
     play = bench(load_deadline_s=0.2)
     play.store_rows([0, 1])
-    sick.hanging.add("get")
+    sick.hanging.add("read")
     play.engine.submit_load(1, "r", [key(0), key(1)], [8, 9])
     (result,) = play.results()
     assert result.failed == (key(0), key(1))
@@ -219,7 +244,9 @@ def test_a_hanging_load_ends_at_its_deadline_and_never_touches_the_row_again(
     assert play.counted("deadline_misses", "load") == 1
 
 
-def test_a_hanging_store_frees_its_rows_and_stores_what_they_held(bench: Callable[..., Bench], sick: SickStore) -> None:
+def test_a_hanging_store_frees_its_rows_and_never_stores_what_came_into_them(
+    bench: Callable[..., Bench], sick: SickStore
+) -> None:
     play = bench(store_deadline_s=0.2)
     play.engine.wait_open(5)
     sick.hanging.add("put")
@@ -228,9 +255,8 @@ def test_a_hanging_store_frees_its_rows_and_stores_what_they_held(bench: Callabl
     sick.well.set()
     sick.hanging.clear()
     time.sleep(0.2)
-    play.engine.submit_load(2, "r", [key(0)], [8])
-    assert play.results()[0].success
-    assert play.memory.row(8) == bytes([1]) * PAYLOAD_BYTES
+    assert get(sick, key(0))[0].reason == "absent"
+    assert play.store_rows([0], job=101).success
 
 
 def test_stores_beyond_the_queue_are_dropped_at_once(bench: Callable[..., Bench], sick: SickStore) -> None:
@@ -261,26 +287,18 @@ def test_loads_pass_hanging_stores(bench: Callable[..., Bench], sick: SickStore)
 def test_requests_take_turns(bench: Callable[..., Bench], sick: SickStore) -> None:
     play = bench(io_threads=1)
     play.store_rows(list(range(8)))
-    order: list[bytes] = []
-    real = sick.get
-
-    def get(key: bytes, buffer: BlockBuffer) -> Outcome:
-        order.append(key)
-        time.sleep(0.05)
-        return real(key, buffer)
-
-    sick.get = get  # type: ignore[method-assign]
+    sick.opened.clear()
     play.engine.submit_load(1, "long", [key(n) for n in range(7)], list(range(8, 15)))
     play.engine.submit_load(2, "short", [key(7)], [15])
     play.results(2)
-    assert order.index(key(7)) <= 2
+    assert sick.opened.index(key(7)) <= 2
 
 
 def test_drain_ends_everything_in_time(bench: Callable[..., Bench], sick: SickStore) -> None:
     play = bench()
     play.store_rows([0])
     assert play.engine.drain(5)
-    sick.hanging |= {"get", "put"}
+    sick.hanging |= {"read", "put"}
     play.engine.submit_load(1, "r", [key(0)], [8])
     play.engine.submit_store(2, "r", [key(1)], [1])
     started = time.monotonic()
@@ -292,11 +310,11 @@ def test_drain_ends_everything_in_time(bench: Callable[..., Bench], sick: SickSt
 def test_close_is_bounded_and_says_what_hangs(bench: Callable[..., Bench], sick: SickStore) -> None:
     play = bench()
     play.store_rows([0])
-    sick.hanging.add("get")
+    sick.hanging.add("read")
     play.engine.submit_load(1, "r", [key(0)], [8])
     time.sleep(0.1)
     started = time.monotonic()
-    assert play.engine.close(0.3) == 1
+    assert play.engine.close(0.3) == sick.spec.stripe_count
     assert time.monotonic() - started < 2
     assert play.engine.ask("r", key(0)) is Answer.MISS
     sick.well.set()
@@ -368,9 +386,10 @@ def test_after_few_missed_deadlines_nothing_waits_until_storage_is_well_again(
     play.engine.verdicts = play.engine.lookups.verdicts = (
         VerdictCache()
     )  # another engine's blocks, as far as this one knows
-    sick.hanging = {"contains", "get", "put", "answers"}
-    for request in ("first", "second"):
-        assert play.ask(0, request) is Answer.MISS
+    sick.hanging = {"contains", "read", "put", "answers"}
+    for number, request in enumerate(("first", "second")):
+        assert play.ask(number, request) is Answer.MISS
+    play.engine.lookups.flush()
     assert play.engine.breaker.is_open
     began = time.monotonic()
     for number in range(200):
@@ -394,8 +413,9 @@ def test_jobs_that_wait_for_sick_storage_end_when_it_is_given_up(bench: Callable
     play = bench(lookup_deadline_s=0.2, store_deadline_s=60.0)
     sick.hanging = {"contains", "put", "answers"}
     play.engine.submit_store(1, "r", [key(0)], [0])
-    for request in ("first", "second"):
-        assert play.ask(1, request) is Answer.MISS
+    for number, request in enumerate(("first", "second")):
+        assert play.ask(number, request) is Answer.MISS
+    play.engine.lookups.flush()
     (result,) = play.results(within_s=5)
     assert not result.success
 
@@ -411,3 +431,99 @@ def test_a_trial_leaves_nothing_behind(bench: Callable[..., Bench], sick: SickSt
     before = sorted(sick._root.rglob("*"))
     assert sick.answers()
     assert sorted(sick._root.rglob("*")) == before
+
+
+def test_errors_that_are_not_about_a_block_open_the_breaker(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench()
+    play.store_rows([0, 1])
+    sick.failing = {key(0): errno.ESTALE, key(1): errno.ESTALE}
+    sick.hanging.add("answers")
+    play.engine.submit_load(1, "r", [key(0), key(1)], [8, 9])
+    assert not play.results()[0].success
+    assert play.engine.breaker.is_open
+    assert play.counted("load_failures", "estale") >= 1
+    sick.failing = {}
+    sick.well.set()
+    limit = time.monotonic() + 10
+    while play.engine.breaker.is_open:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    assert play.ask(0, "later") is Answer.MISS  # known to have failed a moment ago
+
+
+def test_refused_writing_pauses_and_reading_goes_on(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench()
+    play.store_rows([0])
+    sick.refuses = "enospc"
+    assert not play.store_rows([1], job=2).success
+    assert play.engine.writes_paused
+    assert not play.store_rows([2], job=3).success
+    assert play.counted("store_drops", "paused") == 1
+    assert play.counted("write_pauses", "enospc") == 1
+    play.engine.submit_load(4, "r", [key(0)], [8])
+    assert play.results()[0].success
+    assert play.memory.row(8) == content(1)
+
+
+def test_writing_resumes_by_itself(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench()
+    play.engine.writing._first_pause_s = 0.05
+    sick.refuses = "enospc"
+    play.store_rows([1], job=2)
+    sick.refuses = ""
+    limit, job = time.monotonic() + 10, 3
+    while play.engine.writes_paused:
+        assert time.monotonic() < limit
+        play.store_rows([job % 8], job=job)
+        job += 1
+        time.sleep(0.01)
+    assert play.store_rows([9], job=job).success
+
+
+def test_a_load_that_computing_beats_is_given_up_and_later_ones_are_not_begun(
+    bench: Callable[..., Bench], sick: SickStore
+) -> None:
+    play = bench()
+    play.store_rows([0, 1, 2, 3])
+    play.engine.computed(1000, 2.0)  # a block of 64 tokens takes 128 ms
+    sick.hanging.add("read")
+    play.engine.submit_load(1, "r", [key(n) for n in range(4)], [8, 9, 10, 11])
+    began = time.monotonic()
+    assert not play.results()[0].success
+    assert time.monotonic() - began < 5, "it was waited for to its deadline"
+    assert play.counted("load_failures", "slow") == 4
+    assert play.ask(0, "later") is Answer.MISS
+    assert play.counted("lookup_misses", "slower") == 1
+
+
+def test_a_late_read_of_one_stripe_keeps_the_whole_block_out(bench: Callable[..., Bench], sick: SickStore) -> None:
+    """Half a block must not be reported, and its file must not stay open."""
+    play = bench(load_deadline_s=0.2)
+    play.store_rows([0])
+    sick.hanging.add("read")
+    play.engine.submit_load(1, "r", [key(0)], [8])
+    assert not play.results()[0].success
+    sick.well.set()
+    sick.hanging.clear()
+    limit = time.monotonic() + 10
+    while open_blocks(sick):
+        assert time.monotonic() < limit, "a file stays open"
+        time.sleep(0.01)
+
+
+def open_blocks(store: SickStore) -> list[str]:
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return [path for path in found if path.startswith(store.folder) and path.endswith(".kvb")]
+
+
+def test_what_was_stored_and_what_was_found_gone_is_told(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench()
+    play.store_rows([0, 1])
+    Path(sick.path(key(1))).unlink()
+    play.engine.submit_load(1, "r", [key(0), key(1)], [8, 9])
+    play.results()
+    assert sorted(play.engine.take_events()) == [(key(0), False), (key(1), False), (key(1), True)]
+    assert play.engine.take_events() == []

@@ -128,4 +128,4 @@ def test_the_page_shows_the_golden_file_and_every_rule() -> None:
     for offset, row in dump:
         shown = bytes.fromhex(row)
         assert FILE[int(offset, 16) :][: len(shown)] == shown
-    assert re.findall(r"^\| F\d \| `(\w+)` \|", page, re.MULTILINE) == [rule.value for rule in Rule]
+    assert re.findall(r"^\| F\d+ \| `(\w+)` \|", page, re.MULTILINE) == [rule.value for rule in Rule]

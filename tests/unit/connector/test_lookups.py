@@ -26,10 +26,14 @@ class FakeClock:
 class Scene:
     """Lookups over a set of present keys; answers come when `answer_all` says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, chained: bool = False, threads: int = 2) -> None:
         self.clock, self.present = FakeClock(), set[bytes]()
         self.asked: list[bytes] = []
         self.late: list[float] = []
+        self.sick: list[str] = []
+        self.skips = False
+        self.patience_s = 1.0
+        self.reason = "absent"
         self.verdicts = VerdictCache()
         self.lookups = Lookups(
             contains=self._contains,
@@ -37,20 +41,23 @@ class Scene:
             counters=Counters(),
             clock=self.clock,
             deadline_s=1.0,
-            threads=2,
+            threads=threads,
+            chained=chained,
+            skips=lambda: self.skips,
+            patience_s=lambda blocks: self.patience_s,
             on_late=lambda: self.late.append(self.clock()),
             on_answered=lambda: None,
+            on_sick=self.sick.append,
         )
 
     def _contains(self, key: bytes) -> Outcome:
         self.asked.append(key)
-        return Outcome(True) if key in self.present else Outcome(False, "absent")
+        return Outcome(True) if key in self.present else Outcome(False, self.reason)
 
     def answer_all(self) -> None:
         self.lookups.flush()
         while self.lookups._queue:
-            for asked in self.lookups._queue.popleft()[1]:
-                self.lookups._answer(asked)
+            self.lookups._do(self.lookups._queue.popleft())
 
 
 @pytest.fixture
@@ -114,7 +121,74 @@ def test_the_deadline_is_the_requests_not_the_blocks(scene: Scene) -> None:
     scene.clock.now += 0.2
     assert scene.lookups.ask("a", key(2)) is Answer.MISS
     assert scene.lookups.ask("a", key(1)) is Answer.MISS
-    assert len(scene.late) == 1, "a request that waited in vain counts once, however many blocks it asked for"
+
+
+def test_a_short_patience_is_no_sign_of_sick_storage(scene: Scene) -> None:
+    """Else one slow answer to a cheap prompt would switch the cache off for all."""
+    scene.patience_s = 0.1
+    scene.lookups.ask("a", key(1))
+    scene.lookups.flush()
+    scene.clock.now += 0.2
+    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    scene.lookups.flush()
+    assert scene.late == []
+
+
+def test_a_question_that_storage_leaves_unanswered_is_noticed_though_nobody_waits(scene: Scene) -> None:
+    scene.lookups.ask("a", key(1))
+    scene.lookups.flush()
+    scene.lookups.forget("a")
+    scene.clock.now += 1.1
+    scene.lookups.flush()
+    scene.lookups.flush()
+    assert len(scene.late) == 1
+
+
+def test_where_loading_does_not_pay_nothing_is_asked(scene: Scene) -> None:
+    scene.present.add(key(1))
+    scene.skips = True
+    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    scene.skips = False
+    assert scene.lookups.ask("a", key(1)) is Answer.MISS, "one request is told one thing"
+    assert scene.lookups.ask("b", key(1)) is Answer.ASK_AGAIN
+    scene.answer_all()
+    assert scene.asked == [key(1)]
+
+
+def test_an_error_that_is_not_about_the_block_is_passed_on(scene: Scene) -> None:
+    scene.reason = "estale"
+    scene.lookups.ask("a", key(1))
+    scene.answer_all()
+    assert scene.sick == ["estale"]
+    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+
+
+def chain_key(number: int) -> bytes:
+    return number.to_bytes(32, "big") + bytes(4)
+
+
+@pytest.mark.parametrize("stored", [0, 1, 63, 64, 65, 777, 999, 1000])
+def test_the_end_of_a_prefix_is_found_with_few_questions(stored: int) -> None:
+    scene = Scene(chained=True, threads=64)
+    scene.present = {chain_key(number) for number in range(stored)}
+    keys = [chain_key(number) for number in range(1000)]
+    for asked in keys:
+        assert scene.lookups.ask("a", asked) is Answer.ASK_AGAIN
+    scene.answer_all()
+    answers = [scene.lookups.ask("a", asked) for asked in keys]
+    assert answers == [Answer.HIT] * stored + [Answer.MISS] * (1000 - stored)
+    assert len(scene.asked) <= 3 * 64
+
+
+def test_what_was_only_inferred_is_marked_so(scene: Scene) -> None:
+    """A block that is missing in the middle would otherwise never be stored again."""
+    scene = Scene(chained=True, threads=2)
+    scene.present = {chain_key(number) for number in range(100)}
+    for number in range(100):
+        scene.lookups.ask("a", chain_key(number))
+    scene.answer_all()
+    seen = {number for number in range(100) if not scene.verdicts.get(chain_key(number)).inferred}
+    assert {chain_key(number) for number in seen} == set(scene.asked)
 
 
 def test_questions_nobody_waits_for_are_thrown_away(scene: Scene) -> None:
@@ -124,7 +198,7 @@ def test_questions_nobody_waits_for_are_thrown_away(scene: Scene) -> None:
     scene.clock.now += 2
     scene.lookups.ask("b", key(99))
     scene.lookups.flush()
-    assert [keys for _, keys in scene.lookups._queue] == [[key(99)]]
+    assert [task.keys for task in scene.lookups._queue] == [[key(99)]]
 
 
 def test_the_cache_is_bounded() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llmd_storage_connector import publish as publishing
-from llmd_storage_connector.publish import AUTO, STRATEGIES, chosen, publish
+from llmd_storage_connector.publish import AUTO, STRATEGIES, candidates, chosen, publish, whole
 
 BUFFERS = [b"header", memoryview(b"payload" * 1000)]
 CONTENT = b"".join(bytes(buffer) for buffer in BUFFERS)
@@ -22,7 +22,7 @@ CONTENT = b"".join(bytes(buffer) for buffer in BUFFERS)
 @pytest.mark.parametrize("by", ["path", "descriptor"])
 def test_a_block_is_whole_and_alone(tmp_path: Path, strategy: str, by: str) -> None:
     folder = str(tmp_path) if by == "path" else os.open(tmp_path, os.O_RDONLY)
-    assert publish(strategy, folder, "block", BUFFERS)
+    assert publish(strategy, folder, "block", whole(BUFFERS))
     assert [path.name for path in tmp_path.iterdir()] == ["block"]
     assert (tmp_path / "block").read_bytes() == CONTENT
     if isinstance(folder, int):
@@ -32,7 +32,7 @@ def test_a_block_is_whole_and_alone(tmp_path: Path, strategy: str, by: str) -> N
 @pytest.mark.parametrize("strategy", ["link", "exclusive"])
 def test_a_block_that_is_there_is_left_alone(tmp_path: Path, strategy: str) -> None:
     (tmp_path / "block").write_bytes(b"first")
-    assert not publish(strategy, str(tmp_path), "block", BUFFERS)
+    assert not publish(strategy, str(tmp_path), "block", whole(BUFFERS))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"first"]
 
 
@@ -51,7 +51,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, strategy: str, call: str, monk
 
     monkeypatch.setattr(publishing.os, call, full)
     try:
-        publish(strategy, str(tmp_path), "block", BUFFERS)
+        publish(strategy, str(tmp_path), "block", whole(BUFFERS))
     except OSError as error:
         assert error.errno == errno.ENOSPC
     monkeypatch.undo()
@@ -62,10 +62,46 @@ def test_a_failure_leaves_nothing(tmp_path: Path, strategy: str, call: str, monk
 def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.writev
     monkeypatch.setattr(publishing.os, "writev", lambda fd, buffers: real(fd, [buffers[0][:5]]))
-    publish("link", str(tmp_path), "block", BUFFERS)
+    publish("link", str(tmp_path), "block", whole(BUFFERS))
     assert (tmp_path / "block").read_bytes() == CONTENT
 
 
-def test_auto_is_the_way_that_other_nodes_see_at_once() -> None:
-    assert chosen(AUTO) == "rename_fsync"
-    assert {chosen(strategy) for strategy in STRATEGIES} == set(STRATEGIES)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_write_that_is_given_up_leaves_nothing(tmp_path: Path, strategy: str) -> None:
+    def write(fd: int) -> None:
+        os.write(fd, b"half of a")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(strategy, str(tmp_path), "block", write)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_cephfs_auto_is_the_one_atomic_way_that_other_nodes_see_at_once(tmp_path: Path) -> None:
+    for filesystem in ("ceph", "fuse.ceph-fuse"):
+        assert chosen(AUTO, filesystem, str(tmp_path), 4096) == "rename_fsync"
+
+
+def test_a_filesystem_nobody_knows_is_never_given_a_way_that_may_show_late() -> None:
+    assert set(candidates("fuse.something")) == set(candidates("")) == {"rename_fsync", "exclusive"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "way"),
+    [
+        ({"rename_fsync": 0.011, "exclusive": 0.010}, "rename_fsync"),
+        ({"rename_fsync": 0.020, "exclusive": 0.010}, "exclusive"),
+        ({"rename_fsync": 0.010, "exclusive": 0.020}, "rename_fsync"),
+    ],
+)
+def test_auto_pays_a_little_for_an_atomic_way_and_not_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], way: str
+) -> None:
+    monkeypatch.setattr(publishing, "_measure", lambda name, *_: seconds[name])
+    assert chosen(AUTO, "nfs4", str(tmp_path), 4096) == way
+
+
+def test_measuring_leaves_nothing_and_a_set_way_is_not_measured(tmp_path: Path) -> None:
+    assert chosen(AUTO, "lustre", str(tmp_path), 4096) in STRATEGIES
+    assert list(tmp_path.iterdir()) == []
+    assert {chosen(strategy, "nfs4", "/nowhere", 4096) for strategy in STRATEGIES} == set(STRATEGIES)

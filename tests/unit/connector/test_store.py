@@ -11,23 +11,16 @@ from pathlib import Path
 import pytest
 
 from llmd_storage_connector import layout
-from llmd_storage_connector.errors import Unusable
-from llmd_storage_connector.publish import STRATEGIES
+from llmd_storage_connector.errors import GivenUp, Unusable
+from llmd_storage_connector.publish import AUTO, STRATEGIES
 from llmd_storage_connector.store import BlockBuffer, BlockStore
-from tests.unit.connector.conftest import fill, key, make_facts, make_spec
+from tests.unit.connector.conftest import content, get, key, make_facts, make_spec, put
 
 
 @pytest.fixture
-def buffer(store: BlockStore) -> BlockBuffer:
-    return BlockBuffer(store.spec)
-
-
-@pytest.fixture
-def path(store: BlockStore, buffer: BlockBuffer) -> Path:
-    """File of a stored block, key(1), filled with 7."""
-    fill(buffer, 7)
-    assert store.put(key(1), buffer).ok
-    fill(buffer, 0)
+def path(store: BlockStore) -> Path:
+    """File of a stored block, key(1)."""
+    assert put(store, key(1), content(7)).ok
     return Path(store.path(key(1)))
 
 
@@ -35,116 +28,158 @@ def set_aside(path: Path) -> Path:
     return path.parents[1] / layout.DAMAGED / path.name
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_block_comes_back(tmp_path: Path, strategy: str) -> None:
+@pytest.mark.parametrize("stripe_bytes", [4096, 8192, 1 << 20], ids=lambda size: f"stripes of {size}")
+@pytest.mark.parametrize("strategy", [*STRATEGIES, AUTO])
+def test_a_block_comes_back(tmp_path: Path, strategy: str, stripe_bytes: int) -> None:
     facts = make_facts()
-    writer = BlockStore(tmp_path, facts, make_spec(facts), strategy)
+    writer = BlockStore(tmp_path, facts, make_spec(facts, stripe_bytes=stripe_bytes), strategy)
     writer.open()
-    buffer = BlockBuffer(writer.spec)
-    stored = fill(buffer, 7)
     assert not writer.contains(key(1)).ok
-    outcome = writer.put(key(1), buffer)
+    outcome = put(writer, key(1), content(7))
     assert (outcome.ok, outcome.existed) == (True, False)
-    fill(buffer, 0)
-    reader = BlockStore(tmp_path, facts, make_spec(facts), strategy)
+    reader = BlockStore(tmp_path, facts, make_spec(facts, stripe_bytes=stripe_bytes), strategy)
     reader.open()
     assert reader.contains(key(1)).ok
-    assert reader.get(key(1), buffer).ok
-    assert bytes(buffer.payload) == stored
+    outcome, payload = get(reader, key(1))
+    assert outcome.ok
+    assert payload == content(7)
 
 
-def test_an_absent_block_is_absent(store: BlockStore, buffer: BlockBuffer) -> None:
+@pytest.mark.parametrize("direct_io", ["auto", "on", "off"])
+def test_reading_past_the_page_cache_reads_the_same(tmp_path: Path, direct_io: str) -> None:
+    facts = make_facts()
+    store = BlockStore(tmp_path, facts, make_spec(facts), AUTO, direct_io=direct_io)
+    store.open()
+    assert put(store, key(1), content(7)).ok
+    assert get(store, key(1))[1] == content(7)
+
+
+def test_an_absent_block_is_absent(store: BlockStore) -> None:
     assert store.contains(key(1)).reason == "absent"
-    assert store.get(key(1), buffer).reason == "absent"
+    assert get(store, key(1))[0].reason == "absent"
 
 
-def test_storing_again_is_a_refresh(store: BlockStore, buffer: BlockBuffer, path: Path) -> None:
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_storing_again_is_a_refresh(tmp_path: Path, strategy: str) -> None:
+    facts = make_facts()
+    store = BlockStore(tmp_path, facts, make_spec(facts), strategy)
+    store.open()
+    put(store, key(1), content(7))
+    path = Path(store.path(key(1)))
     os.utime(path, (1, 1))
     inode = path.stat().st_ino
-    outcome = store.put(key(1), buffer)
+    outcome = put(store, key(1), content(7))
     assert (outcome.ok, outcome.existed) == (True, True)
     assert path.stat().st_ino == inode
     assert time.time() - path.stat().st_mtime < 60
 
 
+def test_a_block_nobody_wants_any_more_is_not_published(store: BlockStore) -> None:
+    """Its rows may hold another block by now."""
+
+    def part(at: int, target: memoryview) -> None:
+        raise GivenUp
+
+    with pytest.raises(GivenUp):
+        store.put(key(1), BlockBuffer(store.spec), part)
+    assert [path for path in Path(store.folder).rglob("*") if path.is_file() and path.name != layout.MANIFEST] == []
+
+
 @pytest.mark.parametrize("at", [0, 20, 40, 80, 4095, 4096, -1], ids=lambda at: f"byte {at}")
-def test_damage_is_a_miss_and_set_aside(store: BlockStore, buffer: BlockBuffer, path: Path, at: int) -> None:
+def test_damage_is_a_miss_and_set_aside(store: BlockStore, path: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 1
     path.write_bytes(data)
-    outcome = store.get(key(1), buffer)
+    outcome, _ = get(store, key(1))
+    assert (outcome.ok, outcome.damaged) == (False, True)
+    assert path.exists(), "another node may have been writing it: it is read again first"
+    outcome, _ = get(store, key(1), again=True)
     assert (outcome.ok, outcome.damaged) == (False, True)
     assert not path.exists()
     assert set_aside(path).read_bytes() == data
-    fill(buffer, 7)
-    assert store.put(key(1), buffer).ok
-    assert store.get(key(1), buffer).ok
+    assert put(store, key(1), content(7)).ok
+    assert get(store, key(1))[0].ok
 
 
-def test_damage_that_is_gone_at_the_second_look_is_forgiven(
-    store: BlockStore, buffer: BlockBuffer, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A stale client must not take a good block away from everyone."""
-    from llmd_storage_connector import store as store_module
-
-    real = store_module._read_all
-    reads = []
-
-    def stale_once(fd: int, target: memoryview) -> int:
-        length = real(fd, target)
-        reads.append(length)
-        if len(reads) == 1:
-            target[-1] ^= 1
-        return length
-
-    monkeypatch.setattr(store_module, "_read_all", stale_once)
-    assert store.get(key(1), buffer).ok
+def test_where_files_are_made_under_their_name_a_young_damaged_one_may_be_someones_work(tmp_path: Path) -> None:
+    facts = make_facts()
+    store = BlockStore(tmp_path, facts, make_spec(facts), "exclusive")
+    store.open()
+    path = Path(store.path(key(1)))
+    path.write_bytes(bytes(store.spec.file_bytes))  # the header comes last
+    assert get(store, key(1), again=True)[0].reason == "magic"
     assert path.exists()
-
-
-def test_a_young_short_file_is_left_to_its_writer(store: BlockStore, buffer: BlockBuffer, path: Path) -> None:
-    os.truncate(path, 5000)
-    assert store.contains(key(1)).reason == "length"
-    assert store.get(key(1), buffer).reason == "length"
-    assert path.exists()
-
-
-def test_an_old_short_file_is_replaced(store: BlockStore, buffer: BlockBuffer, path: Path) -> None:
-    os.truncate(path, 5000)
     os.utime(path, (1, 1))
-    fill(buffer, 7)
-    assert store.put(key(1), buffer).ok
-    assert store.get(key(1), buffer).ok
-
-
-def test_a_longer_file_is_a_miss(store: BlockStore, buffer: BlockBuffer, path: Path) -> None:
-    with path.open("ab") as file:
-        file.write(b"\0")
-    assert store.contains(key(1)).reason == "length"
-    assert store.get(key(1), buffer).reason == "length"
+    assert get(store, key(1), again=True)[0].reason == "magic"
     assert not path.exists()
 
 
-def test_another_blocks_file_is_a_miss(store: BlockStore, buffer: BlockBuffer, path: Path) -> None:
+def test_a_block_that_another_is_writing_is_not_taken_for_stored(tmp_path: Path) -> None:
+    facts = make_facts()
+    store = BlockStore(tmp_path, facts, make_spec(facts), "exclusive")
+    store.open()
+    Path(store.path(key(1))).write_bytes(b"the beginning")
+    assert put(store, key(1), content(7)).reason == "unfinished"
+    os.utime(store.path(key(1)), (1, 1))
+    assert put(store, key(1), content(7)).ok
+    assert get(store, key(1))[1] == content(7)
+
+
+def test_a_young_short_file_is_left_to_its_writer(store: BlockStore, path: Path) -> None:
+    os.truncate(path, 5000)
+    assert store.contains(key(1)).reason == "length"
+    assert get(store, key(1), again=True)[0].reason == "length"
+    assert path.exists()
+
+
+def test_an_old_short_file_is_replaced(store: BlockStore, path: Path) -> None:
+    os.truncate(path, 5000)
+    os.utime(path, (1, 1))
+    assert put(store, key(1), content(7)).ok
+    assert get(store, key(1))[0].ok
+
+
+def test_a_longer_file_is_a_miss(store: BlockStore, path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"\0")
+    assert store.contains(key(1)).reason == "length"
+    assert get(store, key(1), again=True)[0].reason == "length"
+    assert not path.exists()
+
+
+def test_another_blocks_file_is_a_miss(store: BlockStore, path: Path) -> None:
     other = Path(store.path(key(2)))
     other.write_bytes(path.read_bytes())
     assert store.contains(key(2)).ok  # only reading tells
-    assert store.get(key(2), buffer).reason == "key"
+    assert get(store, key(2))[0].reason == "key"
 
 
-def test_another_namespaces_file_is_a_miss(tmp_path: Path, path: Path, buffer: BlockBuffer) -> None:
+def test_stripes_of_two_blocks_are_never_mixed(store: BlockStore, path: Path) -> None:
+    put(store, key(2), content(90))
+    mixed = path.read_bytes()[:-4096] + Path(store.path(key(2))).read_bytes()[-4096:]
+    path.write_bytes(mixed)
+    assert get(store, key(1))[0].reason == "payload_checksum"
+
+
+def test_another_namespaces_file_is_a_miss(tmp_path: Path, path: Path) -> None:
     facts = make_facts(dtype="float16")
     other = BlockStore(tmp_path / "root", facts, make_spec(facts), "link")
     other.open()
     Path(other.path(key(1))).write_bytes(path.read_bytes())
-    assert other.get(key(1), buffer).reason == "identity"
+    assert get(other, key(1))[0].reason == "identity"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+def test_a_file_of_someone_else_is_a_miss(store: BlockStore, path: Path) -> None:
+    os.chown(path, 4242, 4242)
+    assert store.contains(key(1)).reason == get(store, key(1))[0].reason == "owner"
+    os.chown(path, 4242, os.stat(store.folder).st_gid)  # another user of the claim's group
+    assert get(store, key(1))[0].ok
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "fifo", "directory"])
 @pytest.mark.timeout(20)
-def test_what_is_not_a_file_is_never_followed_or_waited_for(
-    store: BlockStore, buffer: BlockBuffer, path: Path, kind: str
-) -> None:
+def test_what_is_not_a_file_is_never_followed_or_waited_for(store: BlockStore, path: Path, kind: str) -> None:
     odd = Path(store.path(key(2)))
     match kind:
         case "symlink":
@@ -156,13 +191,12 @@ def test_what_is_not_a_file_is_never_followed_or_waited_for(
         case "directory":
             odd.mkdir()
     assert store.contains(key(2)).reason == "not_regular"
-    assert store.get(key(2), buffer).reason == "not_regular"
-    fill(buffer, 7)
-    assert not store.put(key(2), buffer).reason  # it says the block exists, and leaves it alone
+    assert get(store, key(2))[0].reason == "not_regular"
+    assert not put(store, key(2), content(7)).ok
     assert odd.is_symlink() or odd.exists()
 
 
-def test_errors_are_reasons(store: BlockStore, buffer: BlockBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_reasons(store: BlockStore, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
     from llmd_storage_connector import store as store_module
@@ -174,18 +208,17 @@ def test_errors_are_reasons(store: BlockStore, buffer: BlockBuffer, monkeypatch:
     monkeypatch.setattr(store_module.os, "open", broken)
     monkeypatch.setattr(store_module.os, "utime", broken)
     assert store.contains(key(1)).reason == "estale"
-    assert store.get(key(1), buffer).reason == "estale"
-    assert store.put(key(1), buffer).reason == "estale"
+    assert get(store, key(1))[0].reason == "estale"
+    assert put(store, key(1), content(7)).reason == "estale"
     store.touch(key(1))
 
 
-def test_a_namespace_that_was_swept_is_made_again(store: BlockStore, buffer: BlockBuffer, path: Path) -> None:
+def test_a_namespace_that_was_swept_is_made_again(store: BlockStore, path: Path) -> None:
     import shutil
 
     shutil.rmtree(path.parents[1])
-    fill(buffer, 7)
-    assert store.put(key(1), buffer).ok
-    assert store.get(key(1), buffer).ok
+    assert put(store, key(1), content(7)).ok
+    assert get(store, key(1))[0].ok
 
 
 def test_the_manifest_says_whose_blocks_these_are(store: BlockStore, path: Path) -> None:

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptors of the folders that hold blocks, so that an operation on a block names one component, not a path.
+
+On a filesystem whose client keeps no names, each component of a path is a round trip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Folder:
+    """An open folder. It is closed when its last user lets go of it, never under another's hands.
+
+    Closing a number that another thread is about to use could send that thread into some other folder.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, path: str) -> None:
+        """Raises: OSError. Blocks: as long as storage does."""
+        self.fd = -1
+        self.fd = os.open(path, _FLAGS)
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self.fd)
+
+
+class Folders:
+    """The folders of one namespace, opened at first use.
+
+    Thread: any. Two threads may open one folder at the same time; the later one's stays.
+    """
+
+    def __init__(self, root: str = "") -> None:
+        self.root = root
+        self._open: dict[str, Folder] = {}
+
+    def at(self, name: str) -> Folder:
+        """The folder `name` below the root. Raises: OSError."""
+        folder = self._open.get(name)
+        if folder is None:
+            folder = self._open[name] = Folder(f"{self.root}/{name}")
+        return folder
+
+    def forget(self) -> None:
+        """Open everything anew: after a server or a mount went away, old descriptors stay dead."""
+        self._open = {}

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What vLLM is told: metrics it accepts, events for its routers, and bytes in the right place.
+
+No engine is started: vLLM's own types and checks, and a stand-in for the transfer engine behind the tier.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import prometheus_client
+import pytest
+
+pytest.importorskip("vllm", reason="needs the engine environment")
+
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading.metrics import OffloadingConnectorStats
+from vllm.v1.kv_offload.base import (
+    LookupResult,
+    Medium,
+    OffloadingHistogramMetadata,
+    OffloadingKVEventsConfig,
+    ReqContext,
+    make_offload_key,
+)
+from vllm.v1.kv_offload.tiering.base import SecondaryTierManager
+
+from llmd_storage_connector import spec as spec_module
+from llmd_storage_connector import tier as tier_module
+from llmd_storage_connector.counters import METRICS, PREFIX, MetricKind
+from llmd_storage_connector.ledger import Phase
+from llmd_storage_connector.lookups import Answer
+from llmd_storage_connector.spec import SharedStorageSpec
+from llmd_storage_connector.tier import SharedStorageTier, ViewRows
+
+pytestmark = pytest.mark.engine
+
+ROWS, ROW_BYTES = 4, 4096
+LABEL = "1:shared_storage"
+BLOCK_TOKENS, BLOCKS_A_FILE = 32, 4
+
+
+class StandIn:
+    """Stands for TransferEngine: says what a test wants, and remembers what it was asked."""
+
+    def __init__(self, store: Any, rows: Any, config: Any, counters: Any, **given: Any) -> None:
+        self.counters = counters
+        self.given = given
+        self.phase = Phase.READY
+        self.breaker = SimpleNamespace(is_open=False)
+        self.writes_paused = False
+        self.queued_bytes = 0
+        self.publish_way = ""
+        self.fault = None
+        self.events: list[tuple[bytes, bool]] = []
+        self.asked: list[tuple[str, bytes]] = []
+        self.answer = Answer.HIT
+
+    def start(self) -> None: ...
+
+    def ask(self, request_id: str, key: bytes) -> Answer:
+        self.asked.append((request_id, key))
+        return self.answer
+
+    def take_events(self) -> list[tuple[bytes, bool]]:
+        events, self.events = self.events, []
+        return events
+
+    def close(self, timeout_s: float) -> int:
+        return 0
+
+
+def engine_of(tier: SharedStorageTier) -> StandIn:
+    return tier._engine
+
+
+@pytest.fixture
+def make_tier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., SharedStorageTier]:
+    """make_tier(events=, tokens_per_block=, **tier arguments)."""
+    monkeypatch.setattr(tier_module, "TransferEngine", StandIn)
+
+    def make(
+        events: bool = True, tokens_per_block: tuple[int, ...] = (BLOCK_TOKENS,), **given: Any
+    ) -> SharedStorageTier:
+        offloading_spec = SimpleNamespace(
+            config=SimpleNamespace(parallel=SimpleNamespace(world_size=1)),
+            kv_events_config=OffloadingKVEventsConfig(enable_kv_cache_events=events, self_describing_kv_events=False),
+            tokens_per_block=tokens_per_block,
+            blocks_per_chunk=BLOCKS_A_FILE,
+        )
+        return SharedStorageTier(
+            offloading_spec=offloading_spec,
+            primary_kv_view=memoryview(np.zeros((ROWS, ROW_BYTES), dtype=np.int8)),
+            tier_type="shared_storage",
+            settings={"root_dir": str(tmp_path), "cpu_bytes_to_use": ROWS * ROW_BYTES},
+            identity={"runner": "test"},
+            **given,
+        )
+
+    return make
+
+
+@pytest.fixture
+def tier(make_tier: Callable[..., SharedStorageTier]) -> SharedStorageTier:
+    return make_tier()
+
+
+def key(number: int, group: int = 0) -> bytes:
+    return make_offload_key(bytes([number]) * 32, group)
+
+
+def values(stats: OffloadingConnectorStats) -> dict[str, Any]:
+    """{name or name{detail}: value} without prefix and tier label, as the stats carry them to the API server."""
+    shown = {}
+    for name, by_labels in stats._values.items():
+        for labels, value in by_labels.items():
+            assert labels[0] == LABEL
+            shown[name.removeprefix(PREFIX) + (f"{{{labels[1]}}}" if labels[1:] else "")] = value
+    return shown
+
+
+# ---- metrics -----------------------------------------------------------------------------------------
+
+
+def test_each_gauge_is_sent_when_it_changes_and_only_then(tier: SharedStorageTier) -> None:
+    engine = engine_of(tier)
+    assert values(tier.get_stats()) == {"usable": 1, "breaker_open": 0, "writes_paused": 0, "queued_bytes": 0}
+    assert values(tier.get_stats()) == {}
+    engine.publish_way = "link"
+    engine.queued_bytes = 8192
+    engine.writes_paused = True
+    assert values(tier.get_stats()) == {"publish_way{link}": 1, "queued_bytes": 8192, "writes_paused": 1}
+    engine.phase = Phase.UNUSABLE
+    engine.breaker.is_open = True
+    engine.writes_paused = False
+    assert values(tier.get_stats()) == {"usable": 0, "breaker_open": 1, "writes_paused": 0}
+
+
+def test_of_two_ways_to_publish_only_the_one_in_use_is_shown(tier: SharedStorageTier) -> None:
+    engine_of(tier).publish_way = "link"
+    tier.get_stats()
+    engine_of(tier).publish_way = "rename"
+    assert values(tier.get_stats()) == {"publish_way{link}": 0, "publish_way{rename}": 1}
+    assert values(tier.get_stats()) == {}
+
+
+def test_counts_and_samples_are_sent_once(tier: SharedStorageTier) -> None:
+    tier.get_stats()
+    counters = engine_of(tier).counters
+    counters.add("write_pauses", detail="enospc")
+    counters.add("swept_files", 3)
+    counters.observe("load_seconds", 0.25)
+    counters.observe("load_seconds", 4.0)
+    assert values(tier.get_stats()) == {"write_pauses{enospc}": 1, "swept_files": 3, "load_seconds": [0.25, 4.0]}
+    assert tier.get_stats().is_empty()
+
+
+def test_every_metric_is_declared_as_vllm_wants_it_and_can_be_sent(tier: SharedStorageTier) -> None:
+    definitions = SharedStorageTier.build_metric_definitions({})
+    assert set(definitions) == {PREFIX + name for name in METRICS}
+    engine = engine_of(tier)
+    engine.publish_way = "link"
+    for name, metric in METRICS.items():
+        if metric.kind is MetricKind.COUNTER:
+            engine.counters.add(name, detail="x" if metric.detail else "")
+        elif metric.kind is MetricKind.HISTOGRAM:
+            engine.counters.observe(name, 1.0)
+    sent = tier.get_stats()
+    assert set(sent._values) == set(definitions), "declared, but never sent; or the other way round"
+    for name, by_labels in sent._values.items():
+        definition = definitions[name]
+        assert all(len(labels) == len(definition.labelnames) for labels in by_labels), name
+        # prometheus_client refuses bad names, labels and buckets.
+        registry = prometheus_client.CollectorRegistry()
+        if isinstance(definition, OffloadingHistogramMetadata):
+            prometheus_client.Histogram(
+                name, definition.documentation, definition.labelnames, buckets=definition.buckets, registry=registry
+            )
+        else:
+            prometheus_client.Counter(name, definition.documentation, definition.labelnames, registry=registry)
+
+
+# ---- events ------------------------------------------------------------------------------------------
+
+
+def test_stored_and_removed_blocks_are_told_in_their_order(tier: SharedStorageTier) -> None:
+    engine_of(tier).events = [(key(1), False), (key(2), False), (key(1), True), (key(3), False)]
+    told = list(tier.take_events())
+    assert [(event.keys, event.removed) for event in told] == [
+        ([key(1), key(2)], False),
+        ([key(1)], True),
+        ([key(3)], False),
+    ]
+    assert {event.medium for event in told} == {Medium.STORAGE}
+    assert list(tier.take_events()) == []
+
+
+def test_without_kv_events_none_are_told(make_tier: Callable[..., SharedStorageTier]) -> None:
+    tier = make_tier(events=False)
+    engine_of(tier).events = [(key(1), False)]
+    assert list(tier.take_events()) == []
+
+
+# ---- lookups -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Answer.HIT, LookupResult.HIT),
+        (Answer.MISS, LookupResult.MISS),
+        (Answer.ASK_AGAIN, LookupResult.RETRY),
+    ],
+)
+def test_a_lookup_is_passed_on_and_its_answer_back(tier: SharedStorageTier, answer: Answer, told: LookupResult) -> None:
+    engine_of(tier).answer = answer
+    assert tier.lookup(key(1), ReqContext(req_id="r")) is told
+    assert engine_of(tier).asked == [("r", key(1))]
+
+
+@pytest.mark.parametrize(
+    ("chained", "tokens", "expected"),
+    [
+        (True, (32,), {"chained": True, "tokens_per_block": 128}),
+        (True, (32, 32), {"chained": True, "tokens_per_block": 128}),
+        (False, (32,), {"chained": False, "tokens_per_block": 128}),
+        (True, (16, 64), {"chained": False, "tokens_per_block": 256}),
+    ],
+)
+def test_a_prefix_is_searched_only_where_blocks_are_chains_of_one_length(
+    make_tier: Callable[..., SharedStorageTier], chained: bool, tokens: tuple[int, ...], expected: dict[str, Any]
+) -> None:
+    assert engine_of(make_tier(chained=chained, tokens_per_block=tokens)).given == expected
+
+
+def test_no_tier_searches_prefixes_unless_it_is_told_that_it_may(
+    make_tier: Callable[..., SharedStorageTier],
+) -> None:
+    assert engine_of(make_tier()).given["chained"] is False
+
+
+# ---- rows --------------------------------------------------------------------------------------------
+
+
+def numbered() -> np.ndarray:
+    return np.arange(ROWS * ROW_BYTES, dtype=np.int64).astype(np.int8).reshape(ROWS, ROW_BYTES)
+
+
+def test_a_part_of_a_row_is_copied_and_nothing_beside_it() -> None:
+    memory = numbered()
+    rows = ViewRows(memoryview(memory))
+    target = memoryview(bytearray(100))
+    rows.copy_out(2, 1000, target)
+    assert bytes(target) == memory[2, 1000:1100].tobytes()
+    before = memory.copy()
+    rows.copy_in(1, 4000, memoryview(b"\x55" * 96))
+    before[1, 4000:4096] = 0x55
+    assert np.array_equal(memory, before)
+
+
+@pytest.mark.parametrize("offset", [ROW_BYTES - 50, ROW_BYTES, 2 * ROW_BYTES])
+def test_a_copy_past_the_end_of_a_row_never_reaches_the_next(offset: int) -> None:
+    memory = numbered()
+    before = memory.copy()
+    rows = ViewRows(memoryview(memory))
+    with pytest.raises(ValueError, match="broadcast"):
+        rows.copy_in(0, offset, memoryview(b"\x55" * 100))
+    with pytest.raises(ValueError, match="broadcast"):
+        rows.copy_out(0, offset, memoryview(bytearray(100)))
+    assert np.array_equal(memory, before)
+
+
+def test_copies_of_other_threads_go_on_meanwhile() -> None:
+    """A load must not stop the scheduler: parts of one row are copied by several threads at once, each its own."""
+    memory = np.zeros((1, 64 * ROW_BYTES), dtype=np.int8)
+    rows = ViewRows(memoryview(memory))
+    threads = [
+        threading.Thread(target=rows.copy_in, args=(0, at * ROW_BYTES, memoryview(bytes([at]) * ROW_BYTES)))
+        for at in range(64)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert memory.reshape(64, ROW_BYTES).min(axis=1).tolist() == list(range(64))
+    assert memory.reshape(64, ROW_BYTES).max(axis=1).tolist() == list(range(64))
+
+
+def test_after_release_vllm_can_unmap_its_memory() -> None:
+    memory = bytearray(ROWS * ROW_BYTES)
+    rows = ViewRows(memoryview(memory).cast("b", (ROWS, ROW_BYTES)))
+    with pytest.raises(BufferError):
+        memory.extend(b"x")
+    rows.release()
+    memory.extend(b"x")
+
+
+def test_it_is_a_tier_with_all_that_vllm_asks_of_one() -> None:
+    assert issubclass(SharedStorageTier, SecondaryTierManager)
+    assert not SharedStorageTier.__abstractmethods__
+
+
+# ---- memory ------------------------------------------------------------------------------------------
+
+
+class FakeSpec(SharedStorageSpec):
+    """A spec without a configuration: only what get_manager uses of it."""
+
+    def __init__(self, engine_id: str, scheduler_created: bool) -> None:
+        self._engine_id = engine_id
+        self._scheduler_mmap = SimpleNamespace(_creator=scheduler_created)
+
+
+@pytest.mark.parametrize("scheduler_created", [False, True])
+def test_workers_and_scheduler_never_work_on_different_memory(
+    monkeypatch: pytest.MonkeyPatch, scheduler_created: bool
+) -> None:
+    """Someone cleaned /dev/shm during the start: the scheduler made a new region, and would store zeros."""
+    closed = []
+    manager = SimpleNamespace(shutdown=lambda: closed.append(True))
+    swept = []
+    monkeypatch.setattr(spec_module.TieringOffloadingSpec, "get_manager", lambda self: manager)
+    monkeypatch.setattr(spec_module, "remove_orphans", swept.append)
+    spec = FakeSpec("test-tier-no-such-region", scheduler_created)
+    if scheduler_created:
+        with pytest.raises(RuntimeError, match="removed while the engine started"):
+            spec.get_manager()
+        assert closed == [True]
+    else:
+        assert spec.get_manager() is manager
+        assert closed == []
+    assert swept == ["/dev/shm/vllm_offload_test-tier-no-such-region.mmap"]
