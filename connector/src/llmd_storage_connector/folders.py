@@ -34,7 +34,7 @@ class Folder:
 class Folders:
     """The folders of one namespace, opened at first use.
 
-    Thread: any. Two threads may open one folder at the same time; the later one's stays.
+    Thread: any. Whoever uses a folder's descriptor keeps the Folder for as long.
     """
 
     def __init__(self, root: str = "") -> None:
@@ -45,7 +45,8 @@ class Folders:
         """The folder `name` below the root. Raises: OSError."""
         folder = self._open.get(name)
         if folder is None:
-            folder = self._open[name] = Folder(f"{self.root}/{name}")
+            # Of two threads that open one folder at the same time the first keeps it; setdefault is one step.
+            folder = self._open.setdefault(name, Folder(f"{self.root}/{name}"))
         return folder
 
     def forget(self) -> None:

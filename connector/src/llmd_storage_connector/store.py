@@ -26,7 +26,7 @@ from typing import Any
 from llmd_storage_connector import format as block_format
 from llmd_storage_connector import layout, publish
 from llmd_storage_connector.errors import Corrupt, Rule
-from llmd_storage_connector.folders import Folders
+from llmd_storage_connector.folders import Folder, Folders
 from llmd_storage_connector.format import BlockSpec
 from llmd_storage_connector.mounts import filesystem_of
 from llmd_storage_connector.namespace import open_namespace
@@ -274,7 +274,7 @@ class BlockStore:
         return Outcome(True, existed=True) if present.ok else Outcome(False, UNFINISHED)
 
     def answers(self) -> bool:
-        """Whether storage is well: a small file goes all the way there and is removed again.
+        """Whether storage is well: a small file goes all the way there, is read back, and is removed again.
 
         A stat would not do: a client's cache may answer for a server that is gone. Where writing is refused (read
         only, full, not ours) a look at the folder has to do. May hang.
@@ -282,13 +282,10 @@ class BlockStore:
         if not self.folder:
             return False  # not opened yet
         self.reopen_folders()
-        name = layout.scratch_name(secrets.token_hex(6), 0)
         try:
-            publish.publish(publish.DEFAULT, self.folder, name, publish.whole([b"trial"]))
-            os.unlink(f"{self.folder}/{name}")
+            return _comes_back(self.folder, self._read_flags)
         except OSError as error:
             return error.errno in _WRITE_REFUSED and os.access(self.folder, os.R_OK | os.X_OK)
-        return True
 
     def touch(self, key: bytes) -> None:
         """Mark the block as used now. Failure is no one's loss."""
@@ -298,13 +295,15 @@ class BlockStore:
             logger.debug("could not refresh %s", self.path(key), exc_info=True)
 
     def _publish(self, key: bytes, write: publish.Write) -> bool:
-        folder, name = layout.block_folder(key), layout.block_name(key)
         try:
-            return publish.publish(self.way, self._folders.at(folder).fd, name, write)
+            return self._publish_in(self._folders.at(layout.block_folder(key)), key, write)
         except FileNotFoundError:
             # Someone removed the folder (an abandoned namespace was swept while this engine lived).
             self.open()
-            return publish.publish(self.way, self._folders.at(folder).fd, name, write)
+            return self._publish_in(self._folders.at(layout.block_folder(key)), key, write)
+
+    def _publish_in(self, folder: Folder, key: bytes, write: publish.Write) -> bool:
+        return publish.publish(self.way, folder.fd, layout.block_name(key), write)
 
     def _write(self, fd: int, key: bytes, buffer: BlockBuffer, part: Part) -> None:
         """The first stripe goes last, together with the header that says what the others hash to."""
@@ -362,25 +361,33 @@ def _write_all(fd: int, source: memoryview, offset: int) -> None:
         done += os.pwritev(fd, [source[done:]], offset + done)
 
 
-def _takes_direct_io(folder: str) -> bool:
-    """Whether a file can be read past the page cache. Raises: OSError other than a refusal of that."""
+def _comes_back(folder: str, flags: int) -> bool:
+    """Whether a page that is written is read again, by a descriptor opened with `flags`. Raises: OSError."""
     page = mmap.mmap(-1, block_format.ALIGNMENT)
+    page[:5] = b"trial"
     name = layout.scratch_name(secrets.token_hex(6), 0)
-    publish.publish("exclusive", folder, name, publish.whole([memoryview(page)]))
     path = f"{folder}/{name}"
+    publish.publish("exclusive", folder, name, publish.whole([memoryview(page)]))
     try:
-        fd = os.open(path, _READ | os.O_DIRECT)
+        fd = os.open(path, flags)
         try:
-            return os.preadv(fd, [page], 0) == len(page)
+            page[:5] = bytes(5)
+            return os.preadv(fd, [page], 0) == len(page) and page[:5] == b"trial"
         finally:
             os.close(fd)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def _takes_direct_io(folder: str) -> bool:
+    """Whether a file can be read past the page cache. Raises: OSError other than a refusal of that."""
+    try:
+        return _comes_back(folder, _READ | os.O_DIRECT)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
             return False
         raise
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
 
 
 def _reason(error: OSError) -> str:
