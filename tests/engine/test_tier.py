@@ -253,9 +253,7 @@ def numbered() -> np.ndarray:
 def test_a_part_of_a_row_is_copied_and_nothing_beside_it() -> None:
     memory = numbered()
     rows = ViewRows(memoryview(memory))
-    target = memoryview(bytearray(100))
-    rows.copy_out(2, 1000, target)
-    assert bytes(target) == memory[2, 1000:1100].tobytes()
+    assert bytes(rows.view(2, 1000, 100)) == memory[2, 1000:1100].tobytes()
     before = memory.copy()
     rows.copy_in(1, 4000, memoryview(b"\x55" * 96))
     before[1, 4000:4096] = 0x55
@@ -269,8 +267,7 @@ def test_a_copy_past_the_end_of_a_row_never_reaches_the_next(offset: int) -> Non
     rows = ViewRows(memoryview(memory))
     with pytest.raises(ValueError, match="broadcast"):
         rows.copy_in(0, offset, memoryview(b"\x55" * 100))
-    with pytest.raises(ValueError, match="broadcast"):
-        rows.copy_out(0, offset, memoryview(bytearray(100)))
+    assert len(rows.view(0, offset, 100)) < 100
     assert np.array_equal(memory, before)
 
 

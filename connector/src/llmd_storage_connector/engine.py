@@ -2,8 +2,9 @@
 """Threads and deadlines between vLLM's scheduler and the block store.
 
 The scheduler's thread only queues and collects. A job is spread block by block over all I/O threads, a large block
-stripe by stripe. Every stripe passes through the buffer its thread owns: a read that hangs can never land in memory
-that was given back, a write that hangs never reads what replaced its block.
+stripe by stripe. What is read passes through a buffer of the thread's own: a read that hangs can never land in memory
+that was given back. What is written comes straight from the rows: a write that hangs may pick up what replaced its
+block, and then does not match the checksum that was taken before.
 
     field                                        | owner     | guarded by
     _ledger, lookups, verdicts, breaker, writing | any       | themselves
@@ -27,13 +28,13 @@ from llmd_storage_connector.breaker import Breaker
 from llmd_storage_connector.config import Config
 from llmd_storage_connector.counters import Counters
 from llmd_storage_connector.errors import ConnectorError, Corrupt, GivenUp
-from llmd_storage_connector.format import BlockSpec
+from llmd_storage_connector.format import BlockSpec, checksum
 from llmd_storage_connector.jobs import Fetch, Job, Kind, Piece, Result
 from llmd_storage_connector.ledger import Ledger, Phase
 from llmd_storage_connector.lookups import DEADLINE, Answer, Lookups
 from llmd_storage_connector.pause import WritePause
 from llmd_storage_connector.quiet import Quiet
-from llmd_storage_connector.store import ABSENT, SICK, BlockBuffer, Outcome, Part, Reading, outcome_of
+from llmd_storage_connector.store import ABSENT, SICK, BlockBuffer, Outcome, Reading, Sink, Source, outcome_of
 from llmd_storage_connector.sweep import Sweeper
 from llmd_storage_connector.verdicts import Verdict, VerdictCache
 from llmd_storage_connector.worth import Worth
@@ -64,8 +65,8 @@ class Store(Protocol):
     def open(self) -> None: ...
     def contains(self, key: bytes) -> Outcome: ...
     def open_block(self, key: bytes) -> Reading | Outcome: ...
-    def get_again(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome: ...
-    def put(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome: ...
+    def get_again(self, key: bytes, buffer: BlockBuffer, sink: Sink) -> Outcome: ...
+    def put(self, key: bytes, source: Source) -> Outcome: ...
     def touch(self, key: bytes) -> None: ...
     def answers(self) -> bool: ...
 
@@ -73,7 +74,7 @@ class Store(Protocol):
 class Rows(Protocol):
     """The CPU tier's memory: bytes of a row from an offset on. Memory only; releases the interpreter lock."""
 
-    def copy_out(self, row: int, offset: int, target: memoryview) -> None: ...
+    def view(self, row: int, offset: int, length: int) -> memoryview: ...
     def copy_in(self, row: int, offset: int, source: memoryview) -> None: ...
 
 
@@ -332,7 +333,7 @@ class TransferEngine:
         if piece.fetch is not None:
             self._read_stripes(piece.fetch, range(piece.index, piece.index + 1), buffer)
         elif job.kind is Kind.STORE:
-            outcome = self._store.put(key, buffer, lambda at, target: self._copy_out(job, row, at, target))
+            outcome = self._store.put(key, lambda at, length: self._bytes_of(job, row, at, length))
             self._settle(job, key, outcome)
         else:
             reading = self._store.open_block(key)
@@ -384,14 +385,15 @@ class TransferEngine:
         finally:
             self._ledger.end_copy(job, len(source))
 
-    def _copy_out(self, job: Job, row: int, offset: int, target: memoryview) -> None:
-        """Row -> buffer. Raises: GivenUp when the row is no longer the job's."""
+    def _bytes_of(self, job: Job, row: int, offset: int, length: int) -> tuple[memoryview, int]:
+        """Bytes of a row, and their checksum, taken while nobody else can have the row. Raises: GivenUp."""
         if not self._ledger.begin_copy(job):
             raise GivenUp
         try:
-            self._rows.copy_out(row, offset, target)
+            found = self._rows.view(row, offset, length)
+            return found, checksum(found)
         finally:
-            self._ledger.end_copy(job, len(target))
+            self._ledger.end_copy(job, 0)
 
     def _settle(self, job: Job, key: bytes, outcome: Outcome) -> None:
         """One block is over, well or not: remember, report, count."""

@@ -61,8 +61,12 @@ SICK = frozenset(
 # Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read.
 TOUCH_AFTER_S = 3600.0
 
-# Takes, or fills, the bytes of a block from an offset on. Raises: GivenUp when nobody wants them any more.
-Part = Callable[[int, memoryview], None]
+# Takes the bytes of a block from an offset on. Raises: GivenUp when nobody wants them any more.
+Sink = Callable[[int, memoryview], None]
+# Gives so many bytes of a block from an offset on, and their checksum, taken while they surely were the block's. They
+# may change later, when the block is given up while a write of it hangs: what is written then does not match.
+# Raises: GivenUp.
+Source = Callable[[int, int], tuple[memoryview, int]]
 
 
 class BlockBuffer:
@@ -225,36 +229,36 @@ class BlockStore:
         reading.close()
         return judged
 
-    def get(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome:
-        """Read the block alone, handing each stripe to `part` before it is checked.
+    def get(self, key: bytes, buffer: BlockBuffer, sink: Sink) -> Outcome:
+        """Read the block alone, handing each stripe to `sink` before it is checked.
 
-        Ensures: on ok, what `part` got is what was stored under this key by an engine of this identity.
-        Raises: what `part` raises.
+        Ensures: on ok, what `sink` got is what was stored under this key by an engine of this identity.
+        Raises: what `sink` raises.
         """
         reading = self.open_block(key)
         if isinstance(reading, Outcome):
             return reading
         try:
             for index in range(self.spec.stripe_count):
-                part(index * self.spec.stripe_bytes, reading.read(index, buffer))
+                sink(index * self.spec.stripe_bytes, reading.read(index, buffer))
             return reading.check()
         except (OSError, Corrupt) as error:
             return outcome_of(error)
         finally:
             reading.close()
 
-    def get_again(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome:
+    def get_again(self, key: bytes, buffer: BlockBuffer, sink: Sink) -> Outcome:
         """Read a block once more that was damaged: another node may have been writing it. Still so: set aside."""
-        outcome = self.get(key, buffer, part)
+        outcome = self.get(key, buffer, sink)
         if outcome.damaged:
             logger.warning("block file %s is damaged (%s): not used", self.path(key), outcome.reason)
             self._set_aside(key)
         return outcome
 
-    def put(self, key: bytes, buffer: BlockBuffer, part: Part) -> Outcome:
-        """Publish what `part` fills in as the block; a block that is there is refreshed instead.
+    def put(self, key: bytes, source: Source) -> Outcome:
+        """Publish what `source` gives as the block; a block that is there is refreshed instead.
 
-        Raises: what `part` raises; nothing is published then.
+        Raises: what `source` raises; nothing is published then.
         """
         # Creating under the final name finds out by itself; the other ways would replace a block that is there.
         present = Outcome(False) if self.way == "exclusive" else self.contains(key)
@@ -266,7 +270,7 @@ class BlockStore:
             if present.damaged:
                 self._set_aside(key)
             try:
-                if self._publish(key, lambda fd: self._write(fd, key, buffer, part)):
+                if self._publish(key, lambda fd: self._write(fd, key, source)):
                     return Outcome(True)
             except OSError as error:
                 return Outcome(False, _reason(error))
@@ -305,20 +309,17 @@ class BlockStore:
     def _publish_in(self, folder: Folder, key: bytes, write: publish.Write) -> bool:
         return publish.publish(self.way, folder.fd, layout.block_name(key), write)
 
-    def _write(self, fd: int, key: bytes, buffer: BlockBuffer, part: Part) -> None:
-        """The first stripe goes last, together with the header that says what the others hash to."""
+    def _write(self, fd: int, key: bytes, source: Source) -> None:
+        """The first stripe goes last, together with the header that says what all of them hash to."""
         spec = self.spec
         checksums = [0] * spec.stripe_count
-        for index in reversed(range(spec.stripe_count)):
+        for index in (*range(1, spec.stripe_count), 0):
             at = index * spec.stripe_bytes
-            payload = buffer.stripe[: min(spec.stripe_bytes, spec.payload_bytes - at)]
-            part(at, payload)
-            checksums[index] = block_format.checksum(payload)
+            payload, checksums[index] = source(at, min(spec.stripe_bytes, spec.payload_bytes - at))
             if index > 0:
-                _write_all(fd, payload, spec.header_bytes + at)
+                _write_all(fd, [payload], spec.header_bytes + at)
             else:
-                buffer.header[:] = block_format.header_of(spec, key, checksums)
-                _write_all(fd, buffer.whole[: spec.header_bytes + len(payload)], 0)
+                _write_all(fd, [memoryview(block_format.header_of(spec, key, checksums)), payload], 0)
 
     def _judge(self, found: os.stat_result) -> Outcome:
         if not stat.S_ISREG(found.st_mode):
@@ -355,10 +356,17 @@ def _read_all(fd: int, target: memoryview, offset: int) -> None:
         done += count
 
 
-def _write_all(fd: int, source: memoryview, offset: int) -> None:
-    done = 0
-    while done < len(source):
-        done += os.pwritev(fd, [source[done:]], offset + done)
+def _write_all(fd: int, buffers: list[memoryview], offset: int) -> None:
+    left = sum(len(buffer) for buffer in buffers)
+    while True:
+        written = os.pwritev(fd, buffers, offset)
+        left -= written
+        if left == 0:
+            return
+        offset += written
+        while written >= len(buffers[0]):
+            written -= len(buffers.pop(0))
+        buffers[0] = buffers[0][written:]
 
 
 def _comes_back(folder: str, flags: int) -> bool:

@@ -59,9 +59,9 @@ class ViewRows:
     def __init__(self, view: memoryview) -> None:
         self._rows = np.asarray(view)
 
-    def copy_out(self, row: int, offset: int, target: memoryview) -> None:
-        """Fill target with the row's bytes from offset on. Requires: the row has as many."""
-        np.copyto(np.frombuffer(target, dtype=np.int8), self._rows[row, offset : offset + target.nbytes])
+    def view(self, row: int, offset: int, length: int) -> memoryview:
+        """The row's bytes themselves, not a copy. Requires: the row has as many."""
+        return self._rows[row, offset : offset + length].data.cast("B")
 
     def copy_in(self, row: int, offset: int, source: memoryview) -> None:
         """Write source over the row's bytes from offset on. Requires: the row has as many."""

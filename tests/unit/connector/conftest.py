@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llmd_storage_connector.config import Config, parse
-from llmd_storage_connector.format import BlockSpec
+from llmd_storage_connector.format import BlockSpec, checksum
 from llmd_storage_connector.identity import Identity
 from llmd_storage_connector.store import BlockBuffer, BlockStore, Outcome
 
@@ -71,19 +71,20 @@ def content(byte: int) -> bytes:
 def put(store: BlockStore, key: bytes, payload: bytes) -> Outcome:
     """Store a block as a thread of the engine does."""
 
-    def part(at: int, target: memoryview) -> None:
-        target[:] = payload[at : at + len(target)]
+    def source(at: int, length: int) -> tuple[memoryview, int]:
+        found = memoryview(payload)[at : at + length]
+        return found, checksum(found)
 
-    return store.put(key, BlockBuffer(store.spec), part)
+    return store.put(key, source)
 
 
 def get(store: BlockStore, key: bytes, *, again: bool = False) -> tuple[Outcome, bytes]:
     """Read a block alone, or as it is read after damage was seen."""
     payload = bytearray(store.spec.payload_bytes)
 
-    def part(at: int, source: memoryview) -> None:
+    def sink(at: int, source: memoryview) -> None:
         payload[at : at + len(source)] = source
 
     read = store.get_again if again else store.get
-    outcome = read(key, BlockBuffer(store.spec), part)
+    outcome = read(key, BlockBuffer(store.spec), sink)
     return outcome, bytes(payload)

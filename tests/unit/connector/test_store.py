@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from llmd_storage_connector import format as block_format
 from llmd_storage_connector import layout
 from llmd_storage_connector.errors import GivenUp, Unusable
 from llmd_storage_connector.publish import AUTO, STRATEGIES
-from llmd_storage_connector.store import BlockBuffer, BlockStore
+from llmd_storage_connector.store import BlockStore
 from tests.unit.connector.conftest import content, get, key, make_facts, make_spec, put
 
 
@@ -77,12 +78,26 @@ def test_storing_again_is_a_refresh(tmp_path: Path, strategy: str) -> None:
 def test_a_block_nobody_wants_any_more_is_not_published(store: BlockStore) -> None:
     """Its rows may hold another block by now."""
 
-    def part(at: int, target: memoryview) -> None:
+    def source(at: int, length: int) -> tuple[memoryview, int]:
         raise GivenUp
 
     with pytest.raises(GivenUp):
-        store.put(key(1), BlockBuffer(store.spec), part)
+        store.put(key(1), source)
     assert [path for path in Path(store.folder).rglob("*") if path.is_file() and path.name != layout.MANIFEST] == []
+
+
+def test_what_changed_while_its_write_hung_is_never_served(store: BlockStore) -> None:
+    """The rows of a store that was given up belong to another block while the write is still under way."""
+    row = bytearray(content(7))
+
+    def source(at: int, length: int) -> tuple[memoryview, int]:
+        found = memoryview(row)[at : at + length]
+        checksum = block_format.checksum(found)
+        row[at] ^= 1
+        return found, checksum
+
+    assert store.put(key(1), source).ok
+    assert get(store, key(1))[0].reason == "payload_checksum"
 
 
 @pytest.mark.parametrize("at", [0, 20, 40, 80, 4095, 4096, -1], ids=lambda at: f"byte {at}")
