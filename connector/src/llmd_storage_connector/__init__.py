@@ -4,7 +4,7 @@
 Layers, lowest first; nothing imports upwards, and only the last row imports vLLM or torch:
 
     errors, config, format, layout, identity, chain, worth, pace     pure
-    mounts, publish, folders, weights, namespace, store, sweep, orphans     files
+    mounts, publish, folders, weights, namespace, store, sweep, notices, orphans     files
     counters, quiet, verdicts, lookups, jobs, ledger, breaker, pause, engine     threads, queues, deadlines
     collect, worker, spec, tier, connector     vLLM
 """

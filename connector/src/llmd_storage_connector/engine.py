@@ -32,6 +32,7 @@ from llmd_storage_connector.format import BlockSpec, checksum
 from llmd_storage_connector.jobs import Fetch, Job, Kind, Piece, Result
 from llmd_storage_connector.ledger import Ledger, Phase
 from llmd_storage_connector.lookups import DEADLINE, Answer, Lookups
+from llmd_storage_connector.notices import Notices
 from llmd_storage_connector.pause import WritePause
 from llmd_storage_connector.quiet import Quiet
 from llmd_storage_connector.store import ABSENT, SICK, BlockBuffer, Outcome, Reading, Sink, Source, outcome_of
@@ -59,6 +60,7 @@ class Store(Protocol):
 
     spec: BlockSpec
     way: str
+    touch_after_s: float
 
     @property
     def folder(self) -> str: ...
@@ -131,9 +133,10 @@ class TransferEngine:
         )
         self._sweeper = Sweeper(
             folder=lambda: store.folder,
-            may_touch=lambda: self.phase is Phase.READY and not self.breaker.is_open,
+            may_touch=self._may_touch,
             on_swept=lambda swept: counters.add("swept_files", swept.files),
         )
+        self._notices = Notices(lambda: store.folder, self._may_touch, self._on_removed, self._on_advice)
         self._threads: list[threading.Thread] = []
         self.fault: ConnectorError | None = None
 
@@ -159,7 +162,8 @@ class TransferEngine:
 
     def start(self) -> None:
         """Open the store in the background and begin to work. Thread: the owner's, once."""
-        targets = [("llmd-open", self._open), ("llmd-breaker", self.breaker.run), ("llmd-sweep", self._sweeper.run)]
+        targets = [("llmd-open", self._open), ("llmd-breaker", self.breaker.run)]
+        targets += [("llmd-sweep", self._sweeper.run), ("llmd-notices", self._notices.run)]
         targets += [(f"llmd-io-{index}", self._run) for index in range(self._config.io_threads)]
         for name, target in targets:
             thread = threading.Thread(target=target, name=name, daemon=True)
@@ -266,6 +270,7 @@ class TransferEngine:
         self.lookups.close()
         self.breaker.close()
         self._sweeper.close()
+        self._notices.close()
         limit = time.monotonic() + timeout_s
         threads = [*self._threads, *self.lookups.threads]
         for thread in threads:
@@ -289,6 +294,17 @@ class TransferEngine:
                     100 * done,
                     seconds,
                 )
+
+    def _may_touch(self) -> bool:
+        return self.phase is Phase.READY and not self.breaker.is_open
+
+    def _on_removed(self, keys: list[bytes]) -> None:
+        """The evictor removed these: whoever was told "there" from now on would load in vain."""
+        self.verdicts.put_all(keys, Verdict(False, ABSENT, self._clock()))
+        self._events.extend((key, True) for key in keys)
+
+    def _on_advice(self, touch_after_s: float) -> None:
+        self._store.touch_after_s = touch_after_s
 
     def _on_breaker_open(self) -> None:
         """What waits for sick storage ends now: its rows are wanted back, and its requests can be computed."""

@@ -58,7 +58,8 @@ SICK = frozenset(
         errno.EREMOTEIO,
     )
 )
-# Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read.
+# Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read. Where blocks live
+# for less than hours, the evictor advises less.
 TOUCH_AFTER_S = 3600.0
 
 # Takes the bytes of a block from an offset on. Raises: GivenUp when nobody wants them any more.
@@ -158,6 +159,7 @@ class BlockStore:
         """
         self.spec = spec
         self.way = ""
+        self.touch_after_s = TOUCH_AFTER_S
         self._wanted_way = strategy
         self._wants_direct = direct_io
         self._read_flags = _READ
@@ -331,7 +333,7 @@ class BlockStore:
         if found.st_size != self.spec.file_bytes:
             unfinished = found.st_size < self.spec.file_bytes and age_s < UNFINISHED_GRACE_S
             return Outcome(False, Rule.LENGTH.value, damaged=not unfinished)
-        return Outcome(True, refresh=age_s > TOUCH_AFTER_S)
+        return Outcome(True, refresh=age_s > self.touch_after_s)
 
     def _set_aside(self, key: bytes) -> None:
         """Out of the way, so that the block can be stored again; kept, so that someone can look."""

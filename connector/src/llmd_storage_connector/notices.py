@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the evictor tells the engines, by files on the claim itself (docs/evictor.md has their formats).
+
+    <root>/.evictor/journal/*.jsonl   blocks that were removed: engines forget that they are there
+    <root>/.evictor/advice.json       how old a block's time may be before a reader refreshes it
+
+And what engines tell it: manifest.json of a namespace in use is never older than a day.
+
+    field            | owner      |
+    _offsets, _first | the thread |
+    _ended           | any        | itself
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from llmd_storage_connector import layout
+
+logger = logging.getLogger("vllm.llmd_storage_connector.notices")
+
+STATE = ".evictor"
+JOURNAL = "journal"
+ADVICE = "advice.json"
+EVERY_S = 2.0
+# The advice changes with how long blocks live, which is minutes at least.
+ADVICE_EVERY_S = 60.0
+MANIFEST_EVERY_S = 24 * 3600.0
+
+_JOURNAL_FILE = re.compile(r"\d{13}-[0-9a-f]{12}\.jsonl")
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# A file of notices that is larger than this was not written by an evictor.
+_MOST_BYTES = 256 << 20
+
+
+class Notices:
+    """Reads what the evictor wrote since the last look. Constructing starts nothing.
+
+    folder(): the namespace's folder, "" before it is open. may_touch(): whether storage is used now.
+    on_removed(keys): blocks of this namespace that are gone. on_advice(seconds): see touch_after_s of the store.
+    """
+
+    def __init__(
+        self,
+        folder: Callable[[], str],
+        may_touch: Callable[[], bool],
+        on_removed: Callable[[list[bytes]], None],
+        on_advice: Callable[[float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._may_touch = may_touch
+        self._on_removed = on_removed
+        self._on_advice = on_advice
+        self._clock = clock
+        self._offsets: dict[str, int] = {}
+        # What was removed before this engine asked for anything is of no interest to it.
+        self._first = True
+        self._advice_at = self._manifest_at = float("-inf")
+        self._ended = threading.Event()
+
+    def close(self) -> None:
+        """End run() at its next step; one that hangs in a system call ends when the call does. Thread: any."""
+        self._ended.set()
+
+    def run(self) -> None:
+        """Look every few seconds until close(). Belongs on a daemon thread of its own. Never raises."""
+        while not self._ended.wait(EVERY_S):
+            if not self._folder() or not self._may_touch():
+                continue
+            try:
+                self.look()
+            except OSError as error:
+                logger.debug("could not read the evictor's notices: %s", error)
+            except Exception:
+                logger.exception("reading the evictor's notices failed in an unforeseen way")
+
+    def look(self) -> None:
+        """One look. Raises: OSError. Blocks: as long as storage does."""
+        namespace = Path(self._folder())
+        state, now = namespace.parent / STATE, self._clock()
+        removed = self._removed(state / JOURNAL, namespace.name)
+        if removed and not self._first:
+            self._on_removed(removed)
+        self._first = False
+        if now - self._advice_at >= ADVICE_EVERY_S:
+            self._advice_at = now
+            advised = _advice(state / ADVICE)
+            if advised is not None:
+                self._on_advice(advised)
+        if now - self._manifest_at >= MANIFEST_EVERY_S:
+            self._manifest_at = now
+            os.utime(namespace / layout.MANIFEST, follow_symlinks=False)
+
+    def _removed(self, journal: Path, namespace: str) -> list[bytes]:
+        try:
+            present = sorted(filter(_JOURNAL_FILE.fullmatch, os.listdir(journal)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        self._offsets = {name: self._offsets.get(name, 0) for name in present}
+        keys: list[bytes] = []
+        for name in present:
+            for line in self._lines(journal / name):
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    record = json.loads(line)
+                    if record["namespace"] == namespace:
+                        keys += [bytes.fromhex(key) for key in record["keys"]]
+        return keys
+
+    def _lines(self, path: Path) -> list[bytes]:
+        """Whole lines since the last look; one without its end is still being written."""
+        start = self._offsets[path.name]
+        try:
+            fd = os.open(path, _READ)
+        except FileNotFoundError:
+            return []
+        with open(fd, "rb") as file:
+            size = os.fstat(fd).st_size
+            if self._first or not start < size <= _MOST_BYTES:
+                self._offsets[path.name] = size if self._first else start
+                return []
+            file.seek(start)
+            whole, end, _ = file.read(size - start).rpartition(b"\n")
+        self._offsets[path.name] = start + len(whole) + len(end)
+        return whole.split(b"\n") if end else []
+
+
+def _advice(path: Path) -> float | None:
+    """Seconds, or None where there is no advice that makes sense."""
+    try:
+        seconds = float(json.loads(path.read_bytes())["touchAfterS"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return seconds if 0 < seconds < float("inf") else None
