@@ -12,12 +12,12 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The development environment, from the committed, hash-locked list.
-.venv/ready: requirements/dev.txt hooks/pyproject.toml connector/pyproject.toml
+.venv/ready: requirements/dev.txt hooks/pyproject.toml connector/pyproject.toml evictor/pyproject.toml
 	@test -x $(UV) || { python3 -m venv .tools 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv && python3 -m venv .tools; }; }
 	@$(UV) --version 2>/dev/null | grep -qF "uv $(UV_VERSION)" || .tools/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 	@$(UV) venv -q --clear .venv
 	@VIRTUAL_ENV=.venv $(UV) pip sync -q --require-hashes requirements/dev.txt
-	@VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps -e hooks -e connector
+	@VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps -e hooks -e connector -e evictor
 	@touch $@
 
 .PHONY: venv
@@ -42,13 +42,15 @@ format: .venv/ready ## formats the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check -q --fix .
 
 .PHONY: generate
-generate: .venv/ready ## makes values.schema.json from values.schema.yaml
+generate: .venv/ready ## makes what is made from code and from values.schema.yaml: the schemas
 	@$(PY) charts/tools/make_schema.py
+	@$(PY) -m llmd_storage_connector.config > schemas/connector-config.schema.json
+	@$(PY) -m llmd_storage_evictor.config > schemas/evictor-config.schema.json
 
 .PHONY: lock
 lock: .venv/ready ## resolves again and writes requirements/*.txt (the lock itself holds addresses and stays here)
 	@$(UV) lock
 	@$(EXPORT) --group dev > requirements/dev.txt
 	@$(EXPORT) --no-default-groups --only-group engine > requirements/engine.txt
-	@$(EXPORT) --no-default-groups --package llm-d-storage-hooks > requirements/image.txt
+	@$(EXPORT) --no-default-groups --package llm-d-storage-hooks --package llm-d-storage-evictor > requirements/image.txt
 	@$(EXPORT) --no-default-groups --package llm-d-storage-connector > requirements/connector.txt

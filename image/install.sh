@@ -5,7 +5,7 @@
 #   deps  DEST/lib        what the hooks import (PYTHONPATH of the image)
 #         DEST/connector  what the init container copies beside vLLM: xxhash for every CPython that a vLLM image may
 #                         carry (the extension modules' names differ, so they live in one folder)
-#   code  our own two packages, into the same folders
+#   code  our own packages, into the same folders, and DEST/bin/llmd-kv
 set -eu
 part=$1
 dest=$2
@@ -27,9 +27,14 @@ deps)
   ;;
 code)
   # Built from a copy: the source may be read-only.
-  cp -r "$src/hooks" "$src/connector" "$tmp/"
-  pip install --target "$tmp/out/lib" --no-deps "$tmp/hooks"
+  cp -r "$src/hooks" "$src/connector" "$src/evictor" "$tmp/"
+  # The evictor reads the connector's files with the connector's own code.
+  pip install --target "$tmp/out/lib" --no-deps "$tmp/hooks" "$tmp/evictor" "$tmp/connector"
   pip install --target "$tmp/out/connector" --no-deps "$tmp/connector"
+  mkdir -p "$tmp/out/bin"
+  printf '#!/bin/sh\nexec python3 -m llmd_storage_evictor "$@"\n' > "$tmp/out/bin/llmd-kv"
+  chmod 755 "$tmp/out/bin/llmd-kv"
+  rm -rf "$tmp/out/lib/bin" # their shebangs name the Python that built them
   mkdir -p "$dest"
   cp -r "$tmp/out/." "$dest/"
   ;;

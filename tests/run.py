@@ -45,8 +45,8 @@ def call(argv: list[str], env: dict[str, str] | None = None) -> bool:
 
 
 def lint(_: list[str]) -> Counts:
-    sources = ["hooks", "connector", "tests", "charts/tools"]
-    typed = ["hooks/src", "connector/src", "tests/lab", "tests/demo", "tests/run.py", "charts/tools"]
+    sources = ["hooks", "connector", "evictor", "tests", "charts/tools"]
+    typed = ["hooks/src", "connector/src", "evictor/src", "tests/lab", "tests/demo", "tests/run.py", "charts/tools"]
     results = [
         call([str(VENV / "ruff"), "format", "--check", "-q", *sources]),
         call([str(VENV / "ruff"), "check", "-q", *sources]),

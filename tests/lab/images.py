@@ -191,10 +191,15 @@ def _install(part: str) -> Fill:
 
 
 def project_specs() -> list[Spec]:
-    """What it depends on, which changes rarely, and our own two packages on top: two layers."""
+    """What it depends on, which changes rarely, and our own packages on top: two layers."""
     deps_made = digest.of_files([*RECIPE, *REQUIREMENTS, INSTALL], _python_digest())
-    code = digest.files_under(REPO / "hooks", REPO / "connector")
-    env = {"PYTHONPATH": f"/{PROJECT_ROOT}/lib", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    code = digest.files_under(REPO / "hooks", REPO / "connector", REPO / "evictor")
+    env = {
+        "PATH": f"/{PROJECT_ROOT}/bin:{oci.DEFAULT_PATH}",
+        "PYTHONPATH": f"/{PROJECT_ROOT}/lib",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     command = ("python3", "-m", "llmd_storage_hooks", "--help")
     name = project_name()
     return [

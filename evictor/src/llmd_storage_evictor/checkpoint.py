@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The index on disk: what a leader that has just started knows before it has looked.
+
+One file a namespace, `.evictor/index/<namespace>`: magic, JSON head with its length, the arrays of all folders one
+after the other, and a checksum over everything before it. A file that does not match is as good as none. What it says
+is believed only until the folder is listed; nothing is removed without another look at the file itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from array import array
+
+import xxhash
+
+from llmd_storage_connector.format import Buffer
+from llmd_storage_evictor import names
+from llmd_storage_evictor.index import Folder, Index
+from llmd_storage_evictor.tree import FOLDER_MODE, Tree, read_file, replace_file
+
+_MAGIC = b"LLMDIDX1"
+_FOLDER = "index"
+_LIMIT = 1 << 34
+
+
+def save(tree: Tree, index: Index) -> None:
+    """Write what is known of every namespace. Raises: OSError (a full disk); then the last checkpoints stay."""
+    tree.state_folder()
+    with tree.folder(names.STATE_FOLDER) as fd, contextlib.suppress(FileExistsError):
+        os.mkdir(_FOLDER, FOLDER_MODE, dir_fd=fd)
+    known = index.namespaces()
+    with tree.folder(names.STATE_FOLDER, _FOLDER) as fd:
+        for namespace in known:
+            replace_file(fd, namespace, encode(index.folders(namespace)))
+        for name in os.listdir(fd):
+            if names.is_namespace(name) and name not in known:
+                os.unlink(name, dir_fd=fd)
+
+
+def load(tree: Tree) -> Index:
+    """What was known, as far as it can be read. Every folder is due for another listing. Raises: OSError."""
+    index = Index()
+    try:
+        with tree.folder(names.STATE_FOLDER, _FOLDER) as fd:
+            for name in sorted(filter(names.is_namespace, os.listdir(fd))):
+                with contextlib.suppress(ValueError, FileNotFoundError):
+                    for folder, content in decode(read_file(fd, name, _LIMIT)).items():
+                        index.put(name, folder, content)
+    except (FileNotFoundError, NotADirectoryError):
+        return Index()
+    return index
+
+
+def encode(folders: dict[str, Folder]) -> list[Buffer]:
+    """Parts that make the file."""
+    counts = {name: len(folder.ids) for name, folder in folders.items()}
+    head = json.dumps({"byteorder": sys.byteorder, "folders": counts}).encode()
+    parts: list[Buffer] = [_MAGIC, len(head).to_bytes(4, "little"), head]
+    for folder in folders.values():
+        parts += [numbers.tobytes() for numbers in (folder.ids, folder.mtimes, folder.sizes)]
+    digest = xxhash.xxh3_64()
+    for part in parts:
+        digest.update(part)
+    return [*parts, digest.digest()]
+
+
+def decode(data: bytes) -> dict[str, Folder]:
+    """Raises: ValueError when it is not what encode() made."""
+    if data[:8] != _MAGIC or xxhash.xxh3_64_digest(memoryview(data)[:-8]) != data[-8:]:
+        raise ValueError("not a checkpoint, or a damaged one")
+    length = int.from_bytes(data[8:12], "little")
+    head = json.loads(data[12 : 12 + length])
+    if head["byteorder"] != sys.byteorder:
+        raise ValueError("written by another kind of machine")
+    at, folders = 12 + length, {}
+    for name, count in head["folders"].items():
+        columns = []
+        for _ in range(3):
+            numbers = array("Q")
+            numbers.frombytes(data[at : at + 8 * count])
+            columns.append(numbers)
+            at += 8 * count
+        folders[name] = Folder(ids=columns[0], mtimes=columns[1], sizes=columns[2]).seal()
+    return folders

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in the cache, as last seen: 24 bytes a file. Pure.
+
+A folder's state is replaced as a whole by whoever has read it (scanner, remover, checkpoint); the sums are kept as
+they go, so that asking for them costs nothing.
+
+Thread: one (the controller's).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+from llmd_storage_connector import layout
+from llmd_storage_evictor.policy import Entry, Share, rank
+
+_NEVER = float("-inf")
+
+
+def _numbers() -> array[int]:
+    return array("Q")
+
+
+@dataclass(slots=True)
+class Folder:
+    """Blocks of one folder of a namespace: parallel arrays.
+
+    changed_ns: the folder's mtime when it was listed; 0: list it again. listed_at, read_at: when it was last listed,
+    and when all its files were last looked at (monotonic seconds).
+    """
+
+    ids: array[int] = field(default_factory=_numbers)
+    mtimes: array[int] = field(default_factory=_numbers)
+    sizes: array[int] = field(default_factory=_numbers)
+    changed_ns: int = 0
+    listed_at: float = _NEVER
+    read_at: float = _NEVER
+    foreign: int = 0
+    bytes: int = 0
+    oldest_ns: int = 0
+    newest_ns: int = 0
+
+    def add(self, id_: int, mtime_ns: int, size: int) -> None:
+        """Requires: seal() follows before the sums are asked for. Times before 1970 count as 1970."""
+        self.ids.append(id_)
+        self.mtimes.append(max(0, mtime_ns))
+        self.sizes.append(size)
+
+    def seal(self) -> Folder:
+        """Make the sums. Returns itself."""
+        self.bytes = sum(self.sizes)
+        self.oldest_ns = min(self.mtimes, default=0)
+        self.newest_ns = max(self.mtimes, default=0)
+        return self
+
+    def known(self) -> dict[int, tuple[int, int]]:
+        """{id: (mtime_ns, size)}."""
+        return dict(zip(self.ids, zip(self.mtimes, self.sizes, strict=True), strict=True))
+
+    def changed(self, gone: Iterable[int], touched: Mapping[int, int]) -> Folder:
+        """A copy without the ids in `gone` and with the new mtimes of `touched`; to be listed again soon."""
+        without = set(gone)
+        places = [place for place, id_ in enumerate(self.ids) if id_ not in without]
+        copy = Folder(listed_at=self.listed_at, read_at=self.read_at, foreign=self.foreign)
+        copy.ids.extend([self.ids[place] for place in places])
+        copy.sizes.extend([self.sizes[place] for place in places])
+        copy.mtimes.extend([touched.get(self.ids[place], self.mtimes[place]) for place in places])
+        return copy.seal()
+
+
+class Index:
+    """All namespaces' folders."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, dict[str, Folder]] = {}
+
+    def namespaces(self) -> list[str]:
+        """Names, sorted."""
+        return sorted(self._folders)
+
+    def folder(self, namespace: str, name: str) -> Folder | None:
+        """As last set."""
+        return self._folders.get(namespace, {}).get(name)
+
+    def folders(self, namespace: str) -> dict[str, Folder]:
+        """All of a namespace's folders, by name."""
+        return self._folders.get(namespace, {})
+
+    def add_namespace(self, namespace: str) -> None:
+        """Known from now on, with nothing in it yet."""
+        self._folders.setdefault(namespace, {})
+
+    def put(self, namespace: str, name: str, folder: Folder) -> None:
+        """Replace what is known of a folder. Requires: it is sealed."""
+        self._folders.setdefault(namespace, {})[name] = folder
+
+    def forget(self, namespace: str) -> None:
+        """The namespace is not there any more."""
+        self._folders.pop(namespace, None)
+
+    def forget_folder(self, namespace: str, name: str) -> None:
+        """The folder is not there any more."""
+        self._folders.get(namespace, {}).pop(name, None)
+
+    def shares(self) -> dict[str, Share]:
+        """What each namespace holds."""
+        return {name: _share(folders) for name, folders in self._folders.items()}
+
+    def foreign(self) -> int:
+        """Files in the namespaces' folders that are none of the cache's."""
+        return sum(folder.foreign for folders in self._folders.values() for folder in folders.values())
+
+    def first(self, namespaces: Iterable[str], limit: int) -> list[Entry]:
+        """The `limit` entries of these namespaces that are to be removed first, in order.
+
+        Costs: under a second for a million entries, memory for twice the limit.
+        """
+        chosen = list(namespaces)
+        last = self._rank_of_nth(chosen, limit)
+        found = []
+        for namespace, name, folder in self._each(chosen):
+            damaged = name == layout.DAMAGED
+            if not damaged and folder.oldest_ns > last:
+                continue
+            found += [
+                Entry(order, namespace, name, id_, mtime_ns, size, damaged)
+                for id_, mtime_ns, size in zip(folder.ids, folder.mtimes, folder.sizes, strict=True)
+                if (order := rank(mtime_ns, damaged)) <= last
+            ]
+        found.sort(key=itemgetter(0))
+        return found[:limit]
+
+    def _rank_of_nth(self, namespaces: Iterable[str], limit: int) -> int:
+        """The rank of the entry that is the last of the first `limit`: numbers only, so it is fast."""
+        ranks: list[int] = []
+        bound: int | None = None  # mtimes beyond this are not among the first
+        for _, name, folder in self._each(namespaces):
+            if name == layout.DAMAGED:
+                ranks += [rank(mtime_ns, damaged=True) for mtime_ns in folder.mtimes]
+            elif bound is None:
+                ranks += folder.mtimes
+            else:
+                ranks += [mtime_ns for mtime_ns in folder.mtimes if mtime_ns < bound]
+            if len(ranks) >= 2 * limit:
+                ranks.sort()
+                del ranks[limit:]
+                bound = ranks[-1]
+        ranks.sort()
+        del ranks[limit:]
+        return ranks[-1] if ranks else 0
+
+    def _each(self, namespaces: Iterable[str]) -> Iterator[tuple[str, str, Folder]]:
+        for namespace in sorted(namespaces):
+            for name, folder in sorted(self._folders.get(namespace, {}).items()):
+                yield namespace, name, folder
+
+
+def _share(folders: Mapping[str, Folder]) -> Share:
+    blocks = [folder for name, folder in folders.items() if name != layout.DAMAGED and folder.ids]
+    damaged = folders.get(layout.DAMAGED)
+    damaged_bytes = damaged.bytes if damaged else 0
+    return Share(
+        files=sum(len(folder.ids) for folder in blocks),
+        bytes=sum(folder.bytes for folder in blocks) + damaged_bytes,
+        damaged_bytes=damaged_bytes,
+        oldest_ns=min((folder.oldest_ns for folder in blocks), default=0),
+        newest_ns=max((folder.newest_ns for folder in blocks), default=0),
+    )

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leader election by a Kubernetes Lease, with the official client's own election.
+
+The client renews; this says for how long that is good. A call to the API server that hangs or fails does not keep
+anyone leading: after RENEW_DEADLINE_S without an answer leads() is false, before any other may have the Lease.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llmd_storage_evictor.errors import Misconfigured
+
+logger = logging.getLogger(__name__)
+
+# Another leads at most LEASE_S + RETRY_S after this one was killed: with the rest, within 15 s.
+LEASE_S = 9
+RENEW_DEADLINE_S = 6
+RETRY_S = 2
+_CALL_TIMEOUT_S = 3.0
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Alone:
+    """Outside Kubernetes: the lock on the storage decides."""
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    def leads(self) -> bool:
+        """Always."""
+        return True
+
+    def alive(self) -> bool:
+        """Always."""
+        return True
+
+
+class LeaseElection:
+    """Stands for election until the process ends.
+
+    Thread: start() once; leads() and alive() on any.
+
+        field     | owner              | guarded by
+        _renewed  | the election's     | a float, replaced whole
+    """
+
+    def __init__(self, name: str, namespace: str, identity: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._namespace, self._identity = name, namespace, identity
+        self._clock = clock
+        self._renewed = float("-inf")
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+
+    def start(self) -> None:
+        """Raises: Misconfigured without credentials for the cluster."""
+        self._lock = self._connect()
+        self._thread.start()
+
+    def leads(self) -> bool:
+        """Whether the Lease is certainly this process's now."""
+        return self._clock() - self._renewed < RENEW_DEADLINE_S
+
+    def alive(self) -> bool:
+        """Whether the election goes on."""
+        return self._thread.is_alive()
+
+    def _connect(self) -> Any:
+        # The client's functions carry no types.
+        kubernetes: Any = importlib.import_module("kubernetes")
+        lease: Any = importlib.import_module("kubernetes.leaderelection.resourcelock.leaselock")
+
+        try:
+            if os.environ.get("KUBERNETES_SERVICE_HOST"):
+                kubernetes.config.load_incluster_config()
+            else:
+                kubernetes.config.load_kube_config()
+        except (kubernetes.config.ConfigException, OSError) as error:
+            raise Misconfigured(
+                f"leader election needs a cluster ({error}): run with leader_election false (--no-leader-election) "
+                "outside Kubernetes"
+            ) from error
+        lock = lease.LeaseLock(self._name, self._namespace, self._identity)
+        lock.api_instance = _TimedApi(lock.api_instance)
+        return _watched(lock, self._note)
+
+    def _note(self, began: float) -> None:
+        if not self.leads():
+            logger.info("holds the Lease %s/%s as %s", self._namespace, self._name, self._identity)
+        self._renewed = began
+
+    def _run(self) -> None:
+        election: Any = importlib.import_module("kubernetes.leaderelection.leaderelection")
+        settings: Any = importlib.import_module("kubernetes.leaderelection.electionconfig")
+        logging.getLogger("leaderelection").setLevel(logging.ERROR)  # it says every renewal
+        while True:
+            config = settings.Config(self._lock, LEASE_S, RENEW_DEADLINE_S, RETRY_S, lambda: None, lambda: None)
+            try:
+                election.LeaderElection(config).run()
+                logger.warning("lost the Lease %s/%s", self._namespace, self._name)
+            except Exception as error:  # the client's own and urllib3's: no answer
+                logger.warning("the Lease %s/%s: %s", self._namespace, self._name, error)
+            time.sleep(RETRY_S)
+
+
+def _watched(lock: Any, note: Callable[[float], None], clock: Callable[[], float] = time.monotonic) -> Any:
+    """The lock, which tells of each renewal the moment before it was asked for."""
+
+    def telling(call: Callable[..., bool]) -> Callable[..., bool]:
+        def told(*arguments: Any, **named: Any) -> bool:
+            began = clock()
+            done = call(*arguments, **named)
+            if done:
+                note(began)
+            return done
+
+        return told
+
+    lock.create, lock.update = telling(lock.create), telling(lock.update)
+    return lock
+
+
+class _TimedApi:
+    """The client's API with a time limit on every call, which it does not have of its own."""
+
+    def __init__(self, api: Any) -> None:
+        self._api = api
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        call = getattr(self._api, name)
+        return lambda *arguments, **named: call(*arguments, **named, _request_timeout=_CALL_TIMEOUT_S)
+
+
+def pod_namespace() -> str:
+    """The namespace of this pod; "default" outside one."""
+    try:
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip() or "default"
+    except OSError:
+        return "default"

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What /metrics shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from llmd_storage_evictor.policy import Share
+
+_PREFIX = "llmd_storage_evictor_"
+
+
+class Metrics:
+    """Thread: any; the client library locks."""
+
+    def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
+        self._now = wall_clock
+        self.registry = CollectorRegistry()
+        gauge, counter = self._gauge, self._counter
+        self.leader = gauge("leader", "Whether this process leads (1).")
+        self.budget = gauge("budget_bytes", "Bytes the cache may hold.")
+        self.headroom = gauge("headroom_bytes", "Bytes until removal begins; negative beyond that.")
+        self.free = gauge("filesystem_free_bytes", "Bytes free on the filesystem.")
+        self.bytes = gauge("cache_bytes", "Bytes of the blocks of a namespace, damaged ones included.", "namespace")
+        self.files = gauge("cache_files", "Blocks of a namespace.", "namespace")
+        self.oldest = gauge("oldest_age_seconds", "Time since the last use of the oldest block.", "namespace")
+        self.damaged = gauge("damaged_bytes", "Bytes of damaged blocks that were set aside.")
+        self.foreign = gauge("foreign_files", "Files in the namespaces' folders that are not the cache's own.")
+        self.removed_files = counter("removed_files", "Files removed, by reason.", "reason")
+        self.removed_bytes = counter("removed_bytes", "Bytes removed, by reason.", "reason")
+        self.failures = counter("remove_failures", "Files that could not be removed, by error.", "error")
+        self.spared = counter("spared_files", "Files that were chosen, and used again before they were removed.")
+        self.errors = counter("storage_errors", "Looks or removals that ended with an error of the storage.", "error")
+        self.looks = counter("looks", "Looks for changes that were finished.")
+        self.look_seconds = gauge("look_seconds", "Time that the last look took.")
+        self.last_look = gauge("last_look_timestamp_seconds", "When the last look was finished.")
+        self.unwanted = gauge("over_budget_bytes", "Bytes over the budget at the last look; 0 when within it.")
+
+    def _gauge(self, name: str, doc: str, *labels: str) -> Gauge:
+        return Gauge(_PREFIX + name, doc, labels, registry=self.registry)
+
+    def _counter(self, name: str, doc: str, *labels: str) -> Counter:
+        return Counter(_PREFIX + name, doc, labels, registry=self.registry)
+
+    def show(self, shares: Mapping[str, Share], budget: int, high: float, foreign: int) -> None:
+        """State after a look."""
+        for family in (self.bytes, self.files, self.oldest):
+            family.clear()
+        now = self._now()
+        for name, share in shares.items():
+            self.bytes.labels(name).set(share.bytes)
+            self.files.labels(name).set(share.files)
+            self.oldest.labels(name).set(max(0.0, now - share.oldest_ns / 1e9) if share.files else 0.0)
+        total = sum(share.bytes for share in shares.values())
+        self.damaged.set(sum(share.damaged_bytes for share in shares.values()))
+        self.budget.set(budget)
+        self.headroom.set(budget * high - total)
+        self.unwanted.set(max(0, total - budget))
+        self.foreign.set(foreign)
+        self.looks.inc()
+        self.last_look.set(now)
+
+    def text(self) -> bytes:
+        """The answer to /metrics."""
+        text: bytes = generate_latest(self.registry)
+        return text

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evictor as one process.
+
+thread      | does                                               | may hang with the storage
+main        | signals, watches the others, ends the process      | no
+controller  | rounds, while this process leads                   | yes
+fence       | refreshes or watches the lock on the storage       | yes
+lease       | the Kubernetes Lease                               | no
+http        | /metrics, /healthz                                 | no
+pool        | lists and removes, for the controller              | yes
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from llmd_storage_evictor.config import Config
+from llmd_storage_evictor.controller import Controller, Parts, symbol
+from llmd_storage_evictor.errors import AuthorityLost, Unusable
+from llmd_storage_evictor.fence import HEARTBEAT_S, Fence
+from llmd_storage_evictor.lease import Alone, LeaseElection, pod_namespace
+from llmd_storage_evictor.metrics import Metrics
+from llmd_storage_evictor.progress import Progress
+from llmd_storage_evictor.server import serve
+from llmd_storage_evictor.tree import Tree
+
+logger = logging.getLogger(__name__)
+
+_RETRY_S = 5.0
+_GRACE_S = 10.0  # Kubernetes gives thirty
+_SAY_EVERY_S = 60.0
+_IDLE_S = 0.2
+
+
+class Process:
+    """The threads, and what they share.
+
+    Thread: each method says whose it is; shared fields are events, or objects that lock for themselves.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._ending = threading.Event()
+        identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{os.getpid()}"
+        self._election: Alone | LeaseElection = Alone()
+        if config.leader_election:
+            self._election = LeaseElection(config.lease_name, config.lease_namespace or pod_namespace(), identity)
+        self._tree, self._fence_tree = Tree(config.root_dir), Tree(config.root_dir)
+        self._fence = Fence(self._fence_tree, identity)
+        self._metrics = Metrics()
+        self._progress = Progress(config.stall_s)
+        self._fence_progress = Progress(config.stall_s)
+        self._fence_ended = threading.Event()
+        self._said_sick = float("-inf")
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT. Main thread. Raises: Misconfigured, OSError for a port that is taken."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._ending.set())
+        self._election.start()
+        if self._config.http_port:
+            serve(self._config.http_port, self._metrics, self.fault)
+        controller = threading.Thread(target=self._control, name="controller", daemon=True)
+        controller.start()
+        threading.Thread(target=self._keep_fence, name="fence", daemon=True).start()
+        said = 0.0
+        while not self._ending.wait(1.0):
+            if (fault := self.fault()) and time.monotonic() - said > _SAY_EVERY_S:
+                said = time.monotonic()
+                logger.error(fault)
+        logger.info("told to end")
+        controller.join(_GRACE_S)
+        self._fence_ended.wait(HEARTBEAT_S + 1.0)
+
+    def fault(self) -> str:
+        """Why this process is not healthy; "" when it is. Any thread."""
+        for progress in (self._progress, self._fence_progress):
+            if progress.stalled():
+                return f"no progress for {progress.age_s():.0f} s while {progress.doing}: storage does not answer"
+        return "" if self._election.alive() else "leader election has ended"
+
+    def may_remove(self) -> bool:
+        """Whether this process certainly leads. Any thread; asked before each file."""
+        if self._config.dry_run:
+            return False
+        return self._fence.held() and self._election.leads() and not self._ending.is_set()
+
+    def _keep_fence(self) -> None:
+        """Fence thread: in a dry run nothing is written, so there is nothing to hold."""
+        opened = False
+        while not (self._ending.is_set() and self._progress.doing == "ended"):
+            try:
+                self._fence_progress.note("keeping the lock on the storage")
+                if not opened:
+                    self._fence_tree.open()
+                    opened = True
+                if not self._config.dry_run:
+                    self._fence.step(wants=self._election.leads())
+            except (OSError, Unusable) as error:
+                self._say_sick(error)
+                opened = False
+            self._fence_progress.note()
+            self._metrics.leader.set(self._fence.held() and self._election.leads())
+            time.sleep(HEARTBEAT_S if not self._ending.is_set() else _IDLE_S)
+        try:
+            self._fence.release()
+        except OSError as error:
+            logger.warning("the lock on the storage: %s", error)
+        self._fence_ended.set()
+
+    def _say_sick(self, error: Exception) -> None:
+        """Fence thread: at most one line a minute."""
+        if time.monotonic() - self._said_sick > _SAY_EVERY_S:
+            self._said_sick = time.monotonic()
+            logger.warning("the lock on the storage: %s", error)
+
+    def _control(self) -> None:
+        """Controller thread."""
+        with ThreadPoolExecutor(self._config.io_threads, thread_name_prefix="io") as pool:
+            parts = Parts(self._tree, pool, self.may_remove, self._metrics, self._progress)
+            while not self._ending.is_set():
+                if not (self._config.dry_run or self.may_remove()):
+                    self._progress.note("waiting to lead")
+                    self._ending.wait(_IDLE_S)
+                    continue
+                try:
+                    self._lead(Controller(self._config, parts))
+                except AuthorityLost as error:
+                    logger.warning("%s", error)
+                except (OSError, Unusable) as error:
+                    self._metrics.errors.labels(symbol(error) if isinstance(error, OSError) else "unusable").inc()
+                    logger.warning("storage: %s; trying again in %g s", error, _RETRY_S)
+                    self._progress.note("waiting after an error of the storage")
+                    self._ending.wait(_RETRY_S)
+                except Exception:
+                    logger.exception("a round failed in an unforeseen way; trying again in %g s", _RETRY_S)
+                    self._ending.wait(_RETRY_S)
+        self._progress.note("ended")
+
+    def _lead(self, controller: Controller) -> None:
+        self._tree.open()
+        controller.open()
+        while self._config.dry_run or self.may_remove():
+            wait_s = controller.round()
+            until = time.monotonic() + wait_s
+            while time.monotonic() < until and not self._ending.is_set():
+                self._progress.note()
+                self._ending.wait(min(1.0, max(0.0, until - time.monotonic())))
+            if self._ending.is_set():
+                return
+
+
+def run(config: Config) -> None:
+    """Run until told to end, then end at once: a thread that hangs in a dead filesystem must not hold the process."""
+    try:
+        Process(config).run()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    logging.shutdown()
+    os._exit(0)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes and seconds as people write and read them. Pure."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+_UNITS = {
+    "": 1,
+    "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
+}  # fmt: skip
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGTP]|[KMGTP]i)?")
+QUANTITY_PATTERN = r"^\d+(\.\d+)?([kMGTP]|[KMGTP]i)?$"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+
+
+def bytes_of(text: str) -> int:
+    """`18000Gi`, `2.5T`, `1024` in bytes, as Kubernetes reads them. Raises: ValueError saying what is allowed."""
+    found = _QUANTITY.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is not a size: write bytes, or a number with k, M, G, T, P or Ki, Mi, Gi, Ti, Pi")
+    return int(Decimal(found[1]) * _UNITS[found[2] or ""])
+
+
+def seconds_of(text: str) -> float:
+    """`90`, `15m`, `12h`, `30d` in seconds. Raises: ValueError saying what is allowed."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is not a duration: write seconds, or a number with s, m, h or d")
+    return float(found[1]) * _SECONDS[found[2] or "s"]
+
+
+def show_bytes(count: float) -> str:
+    """Three digits and a binary unit: `1.50 GiB`."""
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        if abs(value) < 1024:
+            break
+        value, unit = value / 1024, larger
+    return (
+        f"{value:.0f} B"
+        if unit == "B"
+        else f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f} {unit}"
+    )
+
+
+def show_seconds(seconds: float) -> str:
+    """The two largest units: `3d 4h`, `12m 5s`, `0.42s`."""
+    if seconds < 10:
+        return f"{seconds:.2f}s"
+    left = round(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if left >= length and len(parts) < 2:
+            parts.append(f"{left // length}{unit}")
+            left %= length
+        elif parts:
+            break
+    return " ".join(parts)

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user would lose: a disk that fills, a cache that empties, or files that were never the cache's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from llmd_storage_connector import layout
+from llmd_storage_evictor import checkpoint
+from llmd_storage_evictor.errors import AuthorityLost
+from llmd_storage_evictor.journal import Tail
+from llmd_storage_evictor.tree import Tree
+from tests.unit.evictor.support import BLOCK, NOW, Namespace, config, evictor, key, namespace, stamp
+
+DAY = 86400.0
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Namespace:
+    return namespace(tmp_path / "blocks")
+
+
+def test_over_budget_the_oldest_go_down_to_the_low_mark_and_it_is_told(cache: Namespace) -> None:
+    for number in range(12):
+        cache.store(number, age_s=1000 - number)
+    with evictor(config(cache.root)) as bench:
+        tail = Tail(bench.tree)
+        tail.read()
+        bench.round()
+        assert cache.numbers() == list(range(4, 12))
+        assert bench.removed("budget") == 4
+        (record,) = tail.read()
+        assert (record.namespace, record.reason) == (cache.name, "budget")
+        assert sorted(record.keys) == [key(number).hex() for number in range(4)]
+        bench.round()
+        assert cache.numbers() == list(range(4, 12)), "within its budget the cache is left alone"
+
+
+def test_what_was_used_since_it_was_seen_is_spared(cache: Namespace) -> None:
+    for number in range(9):
+        cache.store(number, age_s=1000 - number)
+    with evictor(config(cache.root)) as bench:
+        bench.round()
+        stamp(cache.file(0), 1)  # a touch changes no folder, so only a look at the file shows it
+        for number in range(9, 12):
+            cache.store(number, age_s=2)
+        bench.round()
+        assert 0 in cache.numbers() and len(cache.numbers()) == 8
+        assert bench.metric("spared_files_total") == 1
+
+
+def test_pins_quotas_minimums_and_times_to_live(tmp_path: Path) -> None:
+    root = tmp_path / "blocks"
+    pinned, limited, kept, timed = (namespace(root, dtype=name) for name in ("a", "b", "c", "d"))
+    for number in range(5):
+        pinned.store(number, age_s=9000)
+        limited.store(number, age_s=10 + number)
+        kept.store(number, age_s=8000)
+        timed.store(number, age_s=100 * number)
+    rules = [
+        {"namespace": pinned.name, "pinned": True},
+        {"namespace": limited.name, "quota_bytes": 3 * BLOCK + 100},
+        {"namespace": kept.name, "minimum_bytes": 4 * BLOCK},
+        {"namespace": timed.name, "ttl_s": 250},
+    ]
+    with evictor(config(root, namespaces=rules, budget_bytes=12 * BLOCK)) as bench:
+        bench.round()
+    assert pinned.numbers() == [0, 1, 2, 3, 4], "pinned, however old"
+    assert kept.numbers() in ([1, 2, 3, 4], [0, 1, 2, 3], [0, 2, 3, 4], [0, 1, 3, 4], [0, 1, 2, 4]), "its minimum stays"
+    assert timed.numbers() == [] or max(timed.numbers()) <= 2
+    assert len(limited.numbers()) <= 2
+    assert bench.removed("ttl") == 2 and bench.removed("quota") == 3
+
+
+def test_a_disk_that_others_fill_is_relieved_and_only_once(cache: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free space that shows late must not empty the cache."""
+    for number in range(8):
+        cache.store(number, age_s=1000 - number)
+    monkeypatch.setattr(Tree, "space", lambda self: (10**12, 5 * BLOCK))
+    with evictor(config(cache.root, free_floor_bytes=7 * BLOCK)) as bench:
+        bench.round()
+        bench.round()
+        assert cache.numbers() == list(range(2, 8))
+        bench.ticks[0] += 60  # it never showed: someone else took it
+        bench.round()
+        assert cache.numbers() == list(range(4, 8))
+        assert bench.removed("floor") == 4
+
+
+def test_what_is_not_the_caches_own_survives_everything(cache: Namespace, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for number in range(12):
+        cache.store(number, age_s=1000 - number)
+    (outside / "precious.kvb").write_bytes(b"x" * BLOCK)
+    first = cache.path / "00"
+    own = first / layout.block_name(key(256))  # the place and name of a block, but not a file
+    foreign = [
+        first / "notes.txt", cache.path / "ab" / ("AB" * 36 + ".kvb"), first / "zz.kvb", first / ".hidden.tmp",
+        cache.path / "01" / layout.block_name(key(256)),  # a block's name in another's folder
+        first / ("ab" * 129 + ".kvb")[:200], first / os.fsdecode(b"\xff\xfe odd \n.kvb"),
+        cache.root / "README", cache.root / "not-a-namespace" / "00" / layout.block_name(key(0)),
+    ]  # fmt: skip
+    for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * BLOCK)
+        stamp(path, 900 * DAY)
+    own.symlink_to(outside / "precious.kvb")
+    os.mkfifo(first / layout.block_name(key(512)))
+    (first / layout.block_name(key(768))).mkdir()
+    linked = cache.root / ("c" * 32)
+    linked.symlink_to(outside, target_is_directory=True)
+    (outside / "00").mkdir()
+    (outside / "00" / layout.block_name(key(0))).write_bytes(b"x" * BLOCK)
+    shutil.rmtree(cache.path / "fe")
+    (cache.path / "fe").symlink_to(outside / "00", target_is_directory=True)
+    with evictor(config(cache.root, budget_bytes=2, namespace_unused_s=1, probe_dir=str(tmp_path))) as bench:
+        bench.round()
+        bench.ticks[0] += 10_000
+        bench.round()
+        assert bench.metric("foreign_files") and bench.metric("foreign_files") >= 8
+    assert not any(cache.file(number).exists() for number in range(12)), "the budget was held all the same"
+    assert all(path.read_bytes() == b"x" * BLOCK for path in foreign)
+    assert (outside / "precious.kvb").exists() and (outside / "00" / layout.block_name(key(0))).exists()
+    assert own.is_symlink() and linked.is_symlink() and (cache.path / "fe").is_symlink()
+
+
+def test_unfinished_files_of_dead_writers_go_and_those_of_live_ones_stay(cache: Namespace) -> None:
+    dead = [cache.path / "ab" / layout.scratch_name("0123456789ab", 3), cache.path / layout.scratch_name("ab" * 6, 0)]
+    live = cache.path / "ab" / layout.scratch_name("0123456789ab", 4)
+    for path in (*dead, live):
+        path.write_bytes(b"x")
+        stamp(path, 700)
+    stamp(live, 500)
+    with evictor(config(cache.root)) as bench:
+        bench.round()
+        assert bench.removed("scratch") == 2
+    assert live.exists() and not any(path.exists() for path in dead)
+
+
+def test_damaged_files_go_first_and_at_their_age(cache: Namespace) -> None:
+    for number in range(8):
+        cache.store(number, age_s=5000)
+    for number in range(20, 23):
+        cache.store(number, damaged=True)
+    with evictor(config(cache.root, budget_bytes=11 * BLOCK)) as bench:
+        bench.round()
+        assert cache.numbers() == list(range(8)), "blocks stay while damaged files make room"
+        assert len(list((cache.path / "damaged").iterdir())) == 0
+    cache.store(30, damaged=True)
+    with evictor(config(cache.root, budget_bytes=99 * BLOCK)) as bench:
+        bench.round()
+        assert bench.removed("damaged") == 0
+        bench.now[0] = (cache.path / "damaged" / layout.block_name(key(30))).stat().st_ctime + 8 * DAY
+        bench.now[0] = max(bench.now[0], NOW + 8 * DAY)
+        bench.round()
+        assert bench.removed("damaged") == 1
+
+
+def test_a_namespace_that_nobody_uses_goes_and_comes_back_whole(cache: Namespace) -> None:
+    used = namespace(cache.root, dtype="other")
+    for number in range(3):
+        cache.store(number, age_s=40 * DAY)
+        used.store(number, age_s=40 * DAY)
+    used.store(9, age_s=DAY)
+    for path in (cache.path / layout.MANIFEST, cache.path, used.path / layout.MANIFEST, used.path):
+        stamp(path, 40 * DAY)
+    with evictor(config(cache.root)) as bench:
+        bench.round()
+        assert bench.removed("unused") == 3
+    assert not cache.path.exists() and used.numbers() == [0, 1, 2, 9]
+
+
+def test_dead_probes_go_and_live_ones_stay(cache: Namespace, tmp_path: Path) -> None:
+    probes = tmp_path / ".probe"
+    for name in ("dead", "live", "not-a-probe"):
+        (probes / name / ("mail" if name != "not-a-probe" else "letters")).mkdir(parents=True)
+        (probes / name / "lookup-0" / "3").mkdir(parents=True)
+        (probes / name / "lookup-0" / "3" / "block").write_bytes(b"x")
+    for path in [*probes.rglob("*")]:
+        stamp(path, 3 * DAY)
+    stamp(probes / "live" / "lookup-0" / "3" / "block", 60)
+    with evictor(config(cache.root, probe_dir=str(probes))) as bench:
+        bench.round()
+    assert sorted(path.name for path in probes.iterdir()) == ["live", "not-a-probe"]
+
+
+def test_whoever_may_not_remove_removes_nothing(cache: Namespace) -> None:
+    for number in range(12):
+        cache.store(number, age_s=1000)
+    with evictor(config(cache.root)) as bench:
+        bench.may[0] = False
+        with pytest.raises(AuthorityLost):
+            bench.round()
+    assert len(cache.numbers()) == 12
+
+
+def test_a_dry_run_writes_nothing(cache: Namespace) -> None:
+    for number in range(12):
+        cache.store(number, age_s=1000)
+    before = sorted(cache.root.rglob("*"))
+    with evictor(config(cache.root, dry_run=True)) as bench:
+        assert bench.round() > 0
+    assert sorted(cache.root.rglob("*")) == before
+
+
+def test_what_cannot_be_removed_stops_nothing_else(cache: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file with a broken owner must not fill the disk."""
+    for number in range(12):
+        cache.store(number, age_s=1000 - number)
+    stubborn = layout.block_name(key(0))
+    unlink = os.unlink
+
+    def refusing(path: str, **named: int) -> None:
+        if path == stubborn:
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, **named)
+
+    monkeypatch.setattr("llmd_storage_evictor.remover.os.unlink", refusing)
+    with evictor(config(cache.root)) as bench:
+        bench.round()
+        assert cache.numbers() == [0, *range(5, 12)]
+        failures = {"error": "eperm"}
+        assert bench.metrics.registry.get_sample_value("llmd_storage_evictor_remove_failures_total", failures) == 1
+
+
+def test_a_new_leader_knows_what_the_last_one_knew(cache: Namespace) -> None:
+    for number in range(7):
+        cache.store(number, age_s=1000 - number)
+    with evictor(config(cache.root)) as bench:
+        bench.round()
+        bench.controller.close()
+        known = checkpoint.load(bench.tree)
+        assert sum(share.files for share in known.shares().values()) == 7
+    cache.file(3).unlink()
+    for number in range(7, 12):
+        cache.store(number, age_s=10)
+    with evictor(config(cache.root)) as bench:
+        bench.round()
+        assert cache.numbers() == [4, 5, 6, 7, 8, 9, 10, 11], "what changed meanwhile was seen"
+
+
+def test_a_folder_that_cannot_be_read_does_not_stop_the_others(
+    cache: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        cache.store(number, age_s=1000 - number)
+    listdir = os.listdir
+
+    def failing(fd: int) -> list[str]:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith("/05"):
+            raise OSError(5, "Input/output error")
+        return listdir(fd)
+
+    monkeypatch.setattr("llmd_storage_evictor.scanner.os.listdir", failing)
+    with evictor(config(cache.root)) as bench:
+        bench.round()
+        errors = {"error": "eio"}
+        assert bench.metrics.registry.get_sample_value("llmd_storage_evictor_storage_errors_total", errors) == 1
+    assert 5 in cache.numbers() and len(cache.numbers()) == 9
+
+
+def test_readers_are_advised(cache: Namespace) -> None:
+    for number in range(8):
+        cache.store(number, age_s=800)
+    with evictor(config(cache.root)) as bench:
+        bench.round()
+    assert '"touchAfterS": 100.0' in (cache.root / ".evictor" / "advice.json").read_text()

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user would lose: twice what had to go, if two evictors removed at the same time; or a full disk, if none did."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llmd_storage_evictor.fence import STALE_S, VALID_S, Fence
+from llmd_storage_evictor.tree import Tree
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now, self.stamp = 100.0, 10**18
+
+    def clock(self) -> float:
+        return self.now
+
+    def wall_ns(self) -> int:
+        self.stamp += 1
+        return self.stamp
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Callable[[Time], Fence]:
+    def make(time: Time) -> Fence:
+        tree = Tree(tmp_path)
+        tree.open()
+        return Fence(tree, "someone", time.clock, time.wall_ns)
+
+    return make
+
+
+Stand = Callable[[Time], Fence]
+
+
+def test_the_first_leads_and_the_second_waits_however_long(stand: Stand) -> None:
+    time = Time()
+    first, second = stand(time), stand(time)
+    assert first.step(True)
+    for _ in range(30):
+        time.now += 1.5
+        assert first.step(True) and not second.step(True)
+
+
+def test_a_killed_leader_is_followed_within_seconds(stand: Stand) -> None:
+    time = Time()
+    first, second = stand(time), stand(time)
+    first.step(True)
+    second.step(False)  # watches before it has the Lease
+    waited = 0.0
+    while not second.step(True):
+        waited += 1.5
+        time.now += 1.5
+    assert STALE_S <= waited <= 9 and second.generation == 2
+
+
+def test_a_leader_that_hung_may_not_remove_before_anyone_else_may_and_stands_again(stand: Stand) -> None:
+    """Storage hung for the leader, and came back after another had taken over."""
+    time, other = Time(), Time()
+    first, second = stand(time), stand(other)
+    first.step(True)
+    second.step(True)
+    time.now += VALID_S + 0.1  # no refresh came through
+    assert not first.held()
+    other.now += STALE_S + 1.5
+    other.stamp += 10**12
+    assert second.step(True)
+    assert not first.step(True) and not first.held() and first.generation == 0
+    time.now += 1
+    other.now += 1
+    assert second.step(True), "a release by the former leader must not reach the new one"
+    assert not first.step(True)
+
+
+def test_a_refresh_that_took_too_long_is_not_believed(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time()
+    first = stand(time)
+    first.step(True)
+    utime = os.utime
+
+    def hanging(*args: object, **named: object) -> None:
+        time.now += VALID_S + 1
+        utime(*args, **named)
+
+    monkeypatch.setattr("llmd_storage_evictor.fence.os.utime", hanging)
+    assert not first.step(True) and not first.held()
+
+
+def test_of_two_that_try_at_once_one_leads(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time()
+    first, second, third = stand(time), stand(time), stand(time)
+    first.step(True)
+    second.step(True), third.step(True)
+    time.now += STALE_S + 1
+    rename, inside = os.rename, []
+
+    def racing(*args: object, **named: object) -> None:
+        if not inside:
+            inside.append(True)
+            assert third.step(True)  # in the moment between second's look and its rename
+        rename(*args, **named)
+
+    monkeypatch.setattr("llmd_storage_evictor.fence.os.rename", racing)
+    assert not second.step(True)
+    assert third.step(True) and not second.step(True)
+
+
+def test_who_ends_in_order_is_followed_at_once(stand: Stand) -> None:
+    time = Time()
+    first, second = stand(time), stand(time)
+    first.step(True)
+    second.step(True)
+    first.release()
+    assert second.step(True)
+
+
+def test_who_lost_the_lease_lets_go(stand: Stand) -> None:
+    time = Time()
+    first, second = stand(time), stand(time)
+    assert first.step(True)
+    assert not first.step(False)
+    assert second.step(True)
+
+
+def test_a_full_disk_keeps_nobody_from_taking_over(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time()
+    first, second = stand(time), stand(time)
+    first.step(True)
+    second.step(True)
+    time.now += STALE_S + 1
+
+    def full(*args: object, **named: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    real = os.open
+    monkeypatch.setattr(
+        "llmd_storage_evictor.fence.os.open", lambda *a, **n: full() if a[1] & os.O_WRONLY else real(*a, **n)
+    )
+    assert second.step(True)
+
+
+def test_a_disk_that_was_full_before_anyone_came_is_relieved_and_then_locked(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    time = Time()
+    first, second = stand(time), stand(time)
+    with monkeypatch.context() as full:
+
+        def refused(*args: object, **named: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        full.setattr("llmd_storage_evictor.tree.os.mkdir", refused)
+        with pytest.raises(OSError, match="No space"):
+            second.step(False)
+        assert first.step(True) and first.generation == 0
+        time.now += 1.5
+        assert first.step(True)
+    time.now += 1.5
+    assert first.step(True) and first.generation == 1
+    assert not second.step(True)
