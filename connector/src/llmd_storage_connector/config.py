@@ -77,7 +77,7 @@ _OPTIONS: dict[str, Option] = {
         int, None, "Tokens per block file, a multiple of vLLM's block size. Unset: one vLLM block.", minimum=1
     ),
     "io_threads": Option(
-        int, 32, "Threads that read and write blocks; each holds one buffer of 1 MiB, or of a smaller block.", minimum=1
+        int, 32, "Threads that read and write blocks; each holds one buffer of 2 MiB, or of a smaller block.", minimum=1
     ),
     "lookup_threads": Option(int, 64, "Threads that ask whether blocks are there.", minimum=1),
     "lookup_deadline_s": Option(

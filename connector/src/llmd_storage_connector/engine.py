@@ -10,7 +10,7 @@ block, and then does not match the checksum that was taken before.
     _ledger, lookups, verdicts, breaker, writing | any       | themselves
     _counters                                    | any       | itself
     _worth                                       | scheduler |
-    _events                                      | any       | a deque's own operations
+    _events, _touches                            | any       | their own operations
     fault                                        | opener    | written before the phase that shows it
     a thread's BlockBuffer                       | the thread |
 """
@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Protocol
 
 from llmd_storage_connector.breaker import Breaker
@@ -29,7 +30,7 @@ from llmd_storage_connector.config import Config
 from llmd_storage_connector.counters import Counters
 from llmd_storage_connector.errors import ConnectorError, Corrupt, GivenUp
 from llmd_storage_connector.format import BlockSpec, checksum
-from llmd_storage_connector.jobs import Fetch, Job, Kind, Piece, Result
+from llmd_storage_connector.jobs import Done, Fetch, Job, Kind, Piece, Result
 from llmd_storage_connector.ledger import Ledger, Phase
 from llmd_storage_connector.lookups import DEADLINE, Answer, Lookups
 from llmd_storage_connector.notices import Notices
@@ -51,6 +52,8 @@ LOOKUP = "lookup"
 _DONE = {Kind.LOAD: "loaded", Kind.STORE: "stored"}
 _FAILURES = {Kind.LOAD: "load_failures", Kind.STORE: "store_failures"}
 _SECONDS = {Kind.LOAD: "load_seconds", Kind.STORE: "store_seconds"}
+# Where a call takes no time worth mentioning, more threads only take the interpreter from each other.
+QUICK_THREADS = 8
 # Nobody may be listening to events: they are kept until asked for, but not without bound.
 _MAX_EVENTS = 100_000
 
@@ -60,6 +63,7 @@ class Store(Protocol):
 
     spec: BlockSpec
     way: str
+    is_quick: bool
     touch_after_s: float
 
     @property
@@ -126,8 +130,7 @@ class TransferEngine:
         self._ledger = Ledger(
             row_bytes=self._row_bytes,
             store_queue_bytes=config.store_queue_bytes,
-            # A quarter of the threads is always free for loads.
-            max_writing=max(1, config.io_threads - config.io_threads // 4),
+            threads=config.io_threads,
             clock=clock,
             on_end=self._on_end,
         )
@@ -137,6 +140,7 @@ class TransferEngine:
             on_swept=lambda swept: counters.add("swept_files", swept.files),
         )
         self._notices = Notices(lambda: store.folder, self._may_touch, self._on_removed, self._on_advice)
+        self._touches: SimpleQueue[bytes | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self.fault: ConnectorError | None = None
 
@@ -163,6 +167,7 @@ class TransferEngine:
     def start(self) -> None:
         """Open the store in the background and begin to work. Thread: the owner's, once."""
         targets = [("llmd-open", self._open), ("llmd-breaker", self.breaker.run)]
+        targets += [("llmd-touch", self._touch)]
         targets += [("llmd-sweep", self._sweeper.run), ("llmd-notices", self._notices.run)]
         targets += [(f"llmd-io-{index}", self._run) for index in range(self._config.io_threads)]
         for name, target in targets:
@@ -187,6 +192,8 @@ class TransferEngine:
             self._ledger.enter(Phase.UNUSABLE)
             return
         logger.info("KV cache storage is open: %s, blocks are published by %s", self._store.folder, self._store.way)
+        if self._store.is_quick:
+            self._ledger.threads = min(self._ledger.threads, QUICK_THREADS)
         self._ledger.enter(Phase.READY)
         self.lookups.start()
 
@@ -225,10 +232,9 @@ class TransferEngine:
         for key, row in zip(keys, rows, strict=True):
             verdict = self.verdicts.get(key)
             if verdict and verdict.present and not verdict.inferred and verdict.is_fresh(now):
-                job.succeeded.append(key)
+                job.outcomes[key] = Outcome(True, existed=True)
             else:
                 wanted.append((key, row))
-        self._counters.add("store_existing", len(job.succeeded))
         closed = BREAKER if self.breaker.is_open else "" if self.writing.admits(now) else PAUSED
         if wanted and closed:
             self._counters.add("store_drops", len(wanted), detail=closed)
@@ -271,6 +277,7 @@ class TransferEngine:
         self.breaker.close()
         self._sweeper.close()
         self._notices.close()
+        self._touches.put(None)
         limit = time.monotonic() + timeout_s
         threads = [*self._threads, *self.lookups.threads]
         for thread in threads:
@@ -322,63 +329,108 @@ class TransferEngine:
                 self._counters.add("deadline_misses", detail=job.kind.value)
             self._counters.add(_FAILURES[job.kind], unsettled, detail=reason)
 
-    def _on_end(self, job: Job, failed: tuple[bytes, ...]) -> None:
-        """vLLM asks again as soon as it hears of a failed load: by then the verdict must be "not there"."""
-        if job.kind is Kind.LOAD and failed:
-            self.verdicts.put_all(failed, Verdict(False, DEADLINE, self._clock()))
+    def _on_end(self, job: Job) -> None:
+        """Count and remember what became of its blocks.
+
+        vLLM asks again as soon as it hears of a failed load: by then the verdict must be "not there".
+        """
+        now, load = self._clock(), job.kind is Kind.LOAD
+        reasons: dict[str, list[bytes]] = {}
+        moved = [key for key, outcome in job.outcomes.items() if outcome.ok and not outcome.existed]
+        present = [key for key, outcome in job.outcomes.items() if outcome.ok]
+        for key in job.keys:
+            outcome = job.outcomes.get(key)
+            if outcome is None or not outcome.ok:
+                reasons.setdefault(DEADLINE if outcome is None else outcome.reason, []).append(key)
+            if outcome is not None and not outcome.ok:
+                self._counters.add(_FAILURES[job.kind], detail=outcome.reason)
+        self.verdicts.put_all(present, Verdict(True, "", now))
+        self._counters.add(f"{_DONE[job.kind]}_blocks", len(moved))
+        self._counters.add(f"{_DONE[job.kind]}_bytes", len(moved) * self._row_bytes)
+        if load:
+            for reason, keys in reasons.items():
+                self.verdicts.put_all(keys, Verdict(False, reason, now))
+            gone = [k for k, o in job.outcomes.items() if not o.ok and (o.damaged or o.reason == ABSENT)]
+            self._events.extend((key, True) for key in gone)
+        else:
+            self._counters.add("store_existing", len(present) - len(moved))
+            self._events.extend((key, False) for key in moved)
 
     # ---- the threads' side ---------------------------------------------------------------------------
 
     def _run(self) -> None:
         buffer: BlockBuffer | None = None
-        while (piece := self._ledger.take()) is not None:
+        done: Done | None = None
+        while (piece := self._ledger.take(done)) is not None:
             # Made at first use: a thread that never works costs no memory.
             buffer = buffer or BlockBuffer(self._store.spec)
             try:
-                self._move(piece, buffer)
+                done = self._move(piece, buffer)
             except GivenUp:
-                pass  # its job was reported: nothing is left to settle
+                done = Done(piece)  # its job was reported: nothing is left to settle
             except Exception:
-                logger.exception("moving a block failed in an unforeseen way")
-                self._settle(piece.job, piece.key, Outcome(False, "internal"))
-            if piece.fetch is None:
-                self._ledger.give_back(piece.job)
+                self._quiet.unforeseen("moving a block")
+                done = Done(piece, Outcome(False, "internal"))
+            if done.outcome is not None:
+                self._judge(piece.job.kind, piece.key, done.outcome)
 
-    def _move(self, piece: Piece, buffer: BlockBuffer) -> None:
+    def _touch(self) -> None:
+        while (key := self._touches.get()) is not None:
+            self._store.touch(key)
+
+    def _move(self, piece: Piece, buffer: BlockBuffer) -> Done:
         job, key, row = piece.job, piece.key, piece.row
         if piece.fetch is not None:
-            self._read_stripes(piece.fetch, range(piece.index, piece.index + 1), buffer)
-        elif job.kind is Kind.STORE:
-            outcome = self._store.put(key, lambda at, length: self._bytes_of(job, row, at, length))
-            self._settle(job, key, outcome)
-        else:
-            reading = self._store.open_block(key)
-            if isinstance(reading, Outcome):
-                self._settle(job, key, reading)
-                return
-            fetch = Fetch(job, key, row, reading, self._stripes)
-            alone = self._stripes == 1 or not self._ledger.is_short_of_blocks(self._config.io_threads)
-            if not alone:
-                self._ledger.unfold(fetch, self._stripes)
-            self._read_stripes(fetch, range(self._stripes if alone else 1), buffer)
+            return self._read_stripes(piece, piece.fetch, range(piece.index, piece.index + 1), buffer)
+        if job.kind is Kind.STORE:
+            return Done(piece, self._store.put(key, lambda at, length: self._bytes_of(job, row, at, length)))
+        reading = self._store.open_block(key)
+        if isinstance(reading, Outcome):
+            return Done(piece, reading)
+        fetch = Fetch(job, key, row, reading, self._stripes)
+        if self._stripes == 1:
+            return self._read_only_stripe(piece, fetch, buffer)
+        if not piece.alone:
+            self._ledger.unfold(fetch, self._stripes)
+        return self._read_stripes(piece, fetch, range(self._stripes if piece.alone else 1), buffer)
 
-    def _read_stripes(self, fetch: Fetch, indices: range, buffer: BlockBuffer) -> None:
+    def _read_only_stripe(self, piece: Piece, fetch: Fetch, buffer: BlockBuffer) -> Done:
+        """A block that is read in one go is checked before it is copied."""
+        try:
+            source = fetch.reading.read(0, buffer)
+            outcome = fetch.reading.check()
+        except (OSError, Corrupt) as error:
+            outcome = outcome_of(error)
+        finally:
+            fetch.reading.close()
+        if not outcome.ok:
+            return Done(piece, self._heal(fetch, outcome, buffer))
+        if not self._ledger.begin_copy(piece.job):
+            return Done(piece)
+        try:
+            self._rows.copy_in(piece.row, 0, source)
+        except BaseException:
+            self._ledger.end_copy(piece.job, 0)
+            raise
+        return Done(piece, outcome, copied_bytes=len(source))
+
+    def _read_stripes(self, piece: Piece, fetch: Fetch, indices: range, buffer: BlockBuffer) -> Done:
         """Read these stripes of a block into its row; whoever ends the last one settles the block."""
         for index in indices:
             if not fetch.is_over:
                 self._read_stripe(fetch, index, buffer)
-            if not fetch.end_stripe():
-                continue
-            outcome = fetch.close()
-            if fetch.given_up:
-                return
-            if outcome.damaged:
-                outcome = self._store.get_again(
-                    fetch.key, buffer, lambda at, source: self._copy_in(fetch.job, fetch.row, at, source)
-                )
-            self._settle(fetch.job, fetch.key, outcome)
-            if outcome.refresh:
-                self._store.touch(fetch.key)
+            if fetch.end_stripe():
+                outcome = fetch.close()
+                return Done(piece) if fetch.given_up else Done(piece, self._heal(fetch, outcome, buffer))
+        return Done(piece)
+
+    def _heal(self, fetch: Fetch, outcome: Outcome, buffer: BlockBuffer) -> Outcome:
+        """A damaged block is read once more."""
+        if not outcome.damaged:
+            return outcome
+        return self._store.get_again(
+            fetch.key, buffer, lambda at, source: self._copy_in(fetch.job, fetch.row, at, source)
+        )
 
     def _read_stripe(self, fetch: Fetch, index: int, buffer: BlockBuffer) -> None:
         try:
@@ -389,7 +441,7 @@ class TransferEngine:
         except (OSError, Corrupt) as error:
             fetch.fail(outcome_of(error))
         except Exception:
-            logger.exception("reading a block failed in an unforeseen way")
+            self._quiet.unforeseen("reading a block")
             fetch.fail(Outcome(False, "internal"))
 
     def _copy_in(self, job: Job, row: int, offset: int, source: memoryview) -> None:
@@ -411,35 +463,17 @@ class TransferEngine:
         finally:
             self._ledger.end_copy(job, 0)
 
-    def _settle(self, job: Job, key: bytes, outcome: Outcome) -> None:
-        """One block is over, well or not: remember, report, count."""
-        if outcome.ok or job.kind is Kind.LOAD:
-            self.verdicts.put(key, Verdict(outcome.ok, outcome.reason, self._clock()))
-        moved = self._row_bytes if outcome.ok and not outcome.existed else 0
+    def _judge(self, kind: Kind, key: bytes, outcome: Outcome) -> None:
+        """What one block's outcome says of the storage."""
         if outcome.damaged:
             self._counters.add("corrupt_blocks", detail=outcome.reason)
-        if job.kind is Kind.STORE:
-            self._judge_writing(outcome)
-        elif outcome.reason in SICK:
-            self._on_sick(job.kind.value, outcome.reason)
-        if not self._ledger.settle(job, key, ok=outcome.ok, moved_bytes=moved):
-            return
+        if outcome.refresh:
+            self._touches.put(key)
         if outcome.ok:
-            self.breaker.answered(job.kind.value)
-        if outcome.existed:
-            self._counters.add("store_existing")
-        elif outcome.ok:
-            self._counters.add(f"{_DONE[job.kind]}_blocks")
-            self._counters.add(f"{_DONE[job.kind]}_bytes", moved)
-            if job.kind is Kind.STORE:
-                self._events.append((key, False))
-        else:
-            self._counters.add(_FAILURES[job.kind], detail=outcome.reason)
-            if job.kind is Kind.LOAD and (outcome.damaged or outcome.reason == ABSENT):
-                self._events.append((key, True))
-
-    def _judge_writing(self, outcome: Outcome) -> None:
-        if outcome.ok and not outcome.existed:
-            self.writing.succeeded()
-        elif not outcome.ok:
+            self.breaker.answered(kind.value)
+        if kind is Kind.LOAD and outcome.reason in SICK:
+            self._on_sick(kind.value, outcome.reason)
+        elif kind is Kind.STORE and not outcome.ok:
             self.writing.refused(outcome.reason)
+        elif kind is Kind.STORE and not outcome.existed:
+            self.writing.succeeded()

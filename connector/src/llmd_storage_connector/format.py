@@ -25,9 +25,9 @@ FORMAT_VERSION = 1
 ALIGNMENT = 4096
 MAX_KEY_BYTES = 128
 IDENTITY_BYTES = 32
-# One checksum per stripe, so that a large block can be read by several threads, each with a buffer of a stripe. This
-# size is still in a processor's own cache when it is checked and copied, and few enough calls for Python.
-DEFAULT_STRIPE_BYTES = 1024 * 1024
+# One checksum per stripe, so that a large block can be read by several threads, each with a buffer of a stripe. Smaller
+# ones stay in a processor's own cache better, larger ones cost Python less (docs/decisions/0003-transfers.md).
+DEFAULT_STRIPE_BYTES = 2 * 1024 * 1024
 
 _FIXED = struct.Struct("<8sHHIQII32sIH")
 _STRIPES_AT = 256

@@ -56,7 +56,7 @@ class Result:
 
 @dataclass(slots=True)
 class Job:
-    """Guarded by the ledger's lock. todo: blocks no thread has taken; left: blocks not settled yet.
+    """Guarded by the ledger's lock. todo: blocks no thread has taken; left: not settled yet; outcomes: of the rest.
 
     began: when a thread first took one, with the ledger's count of copied bytes then; copied_bytes: its own.
     """
@@ -74,23 +74,20 @@ class Job:
     began: float | None = None
     copied_bytes: int = 0
     others_bytes: int = 0
-    succeeded: list[bytes] = field(default_factory=list)
-    moved_bytes: int = 0
+    outcomes: dict[bytes, Outcome] = field(default_factory=dict)
 
-    def result(self, now: float) -> Result:
+    def result(self, now: float, block_bytes: int) -> Result:
         """What to report once it is over."""
-        done = set(self.succeeded)
-        failed = tuple(key for key in self.keys if key not in done)
-        worked_s = 0.0 if self.began is None else now - self.began
+        succeeded = tuple(key for key, outcome in self.outcomes.items() if outcome.ok)
         return Result(
             self.job_id,
             self.kind,
             self.request_id,
-            tuple(self.succeeded),
-            failed,
+            succeeded,
+            tuple(key for key in self.keys if key not in self.outcomes or not self.outcomes[key].ok),
             now - self.submitted,
-            worked_s,
-            self.moved_bytes,
+            0.0 if self.began is None else now - self.began,
+            block_bytes * sum(outcome.ok and not outcome.existed for outcome in self.outcomes.values()),
         )
 
 
@@ -136,10 +133,26 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a thread takes: a block nobody has begun, or one more stripe of a block that is being read."""
+    """What a thread takes: a block nobody has begun, or one more stripe of a block that is being read.
+
+    alone: there are blocks for all threads, so that this one is to be read by one.
+    """
 
     job: Job
     key: bytes
     row: int
+    alone: bool = True
     fetch: Fetch | None = None
     index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a piece. outcome: of its block, None when that is not over, or nobody wants it any more.
+
+    copied_bytes: of a copy into the row that was begun and ends with this; None without one.
+    """
+
+    piece: Piece
+    outcome: Outcome | None = None
+    copied_bytes: int | None = None

@@ -3,7 +3,8 @@
 
     field                                | owner | guarded by
     _jobs, _stripes, _loads, _stores     | any   | _lock
-    _writing, queued_bytes, _copied      | any   | _lock
+    threads, _moving, _writing           | any   | _lock
+    queued_bytes, _copied                | any   | _lock
     _results, phase                      | any   | _lock
     every field of a Job                 | any   | _lock
 
@@ -19,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
-from llmd_storage_connector.jobs import Fetch, Job, Kind, Piece, Result, State
+from llmd_storage_connector.jobs import Done, Fetch, Job, Kind, Piece, Result, State
 
 Block = tuple[bytes, int]
 
@@ -36,7 +37,8 @@ class Phase(Enum):
 class Ledger:
     """See the module's head.
 
-    on_end(job, failed keys) is called, under the lock, before a job that failed in part can be seen as ended.
+    threads: how many may move something at once; a quarter of them is always free for loads.
+    on_end(job) is called, under the lock, before a job can be seen as ended.
     """
 
     def __init__(
@@ -44,19 +46,20 @@ class Ledger:
         *,
         row_bytes: int,
         store_queue_bytes: int,
-        max_writing: int,
+        threads: int,
         clock: Callable[[], float],
-        on_end: Callable[[Job, tuple[bytes, ...]], None],
+        on_end: Callable[[Job], None],
     ) -> None:
         self._row_bytes = row_bytes
         self._store_queue_bytes = store_queue_bytes
-        self._max_writing = max_writing
+        self.threads = threads
         self._clock = clock
         self._on_end = on_end
         self._jobs: dict[int, Job] = {}
         self._stripes: deque[Piece] = deque()
         self._loads: deque[Job] = deque()
         self._stores: deque[Job] = deque()
+        self._moving = 0
         self._writing = 0
         self._copied = 0
         self._results: deque[Result] = deque()
@@ -108,41 +111,57 @@ class Ledger:
                 self._finish(job)
             return offered - len(blocks)
 
-    def take(self) -> Piece | None:
-        """The next thing to move; waits for one. None: there will be no more."""
+    def take(self, done: Done | None) -> Piece | None:
+        """Note what became of the thread's last piece; the next one, waiting for it. None: there will be no more."""
         with self._lock:
+            if done is not None:
+                self._end_piece(done)
             while not self.refuses:
-                if self.phase is Phase.READY:
-                    if self._stripes:
-                        return self._stripes.popleft()
-                    if self._loads:
-                        return self._next_block(self._loads)
-                    if self._stores and self._writing < self._max_writing:
-                        self._writing += 1
-                        return self._next_block(self._stores)
+                if self.phase is Phase.READY and self._moving < self.threads:
+                    piece = self._next()
+                    if piece is not None:
+                        self._moving += 1
+                        return piece
                 self._work.wait()
             # What was begun has files open: they are closed by the threads, never by whoever closes the ledger.
-            return self._stripes.popleft() if self._stripes else None
+            if not self._stripes:
+                return None
+            self._moving += 1
+            return self._stripes.popleft()
 
-    def give_back(self, job: Job) -> None:
-        """The thread that took a block of this job is free again."""
+    def _next(self) -> Piece | None:
+        if self._stripes:
+            return self._stripes.popleft()
+        if self._loads:
+            return self._next_block(self._loads)
+        if self._stores and self._writing < max(1, self.threads - self.threads // 4):
+            self._writing += 1
+            return self._next_block(self._stores)
+        return None
+
+    def _end_piece(self, done: Done) -> None:
+        job = done.piece.job
+        self._moving -= 1
         if job.kind is Kind.STORE:
-            with self._lock:
-                self._writing -= 1
-                if self._stores:
-                    self._work.notify()
+            self._writing -= 1
+            if self._stores:
+                self._work.notify()  # this thread may take a load next
+        if done.outcome is not None and job.state is State.LIVE:
+            job.left -= 1
+            job.outcomes[done.piece.key] = done.outcome
+            if job.kind is Kind.STORE:
+                self.queued_bytes -= self._row_bytes
+        if done.copied_bytes is not None:
+            self.end_copy(job, done.copied_bytes)
+        if job.state is State.LIVE and job.left == 0:
+            self._finish(job)
 
     def unfold(self, fetch: Fetch, stripes: int) -> None:
         """A block was opened by the thread that will read its first stripe: the others may be read as well."""
         with self._lock:
-            rest = (Piece(fetch.job, fetch.key, fetch.row, fetch, index) for index in range(1, stripes))
+            rest = (Piece(fetch.job, fetch.key, fetch.row, fetch=fetch, index=at) for at in range(1, stripes))
             self._stripes.extend(rest)
             self._work.notify(stripes - 1)
-
-    def is_short_of_blocks(self, threads: int) -> bool:
-        """Whether some of so many threads will find no block of their own to load."""
-        with self._lock:
-            return sum(len(job.todo) for job in self._loads) < threads
 
     def _next_block(self, queue: deque[Job]) -> Piece:
         """One block of the first job, which then goes to the end of its queue."""
@@ -152,7 +171,7 @@ class Ledger:
             queue.append(job)
         if job.began is None:
             job.began, job.others_bytes = self._clock(), self._copied
-        return Piece(job, key, row)
+        return Piece(job, key, row, alone=sum(len(other.todo) for other in queue) >= self.threads)
 
     def loads_under_way(self) -> list[tuple[Job, float, float, bool]]:
         """Loads that were begun: the job, seconds since, part that is there (0 to 1), whether others got bytes."""
@@ -186,21 +205,6 @@ class Ledger:
                 self._copied += copied_bytes
             if job.state is State.EXPIRED and job.copying == 0:
                 self._finish(job)
-
-    def settle(self, job: Job, key: bytes, *, ok: bool, moved_bytes: int) -> bool:
-        """One block of the job is over, well or not. Returns: False when the job was given up before."""
-        with self._lock:
-            if job.state is not State.LIVE:
-                return False
-            job.left -= 1
-            if job.kind is Kind.STORE:
-                self.queued_bytes -= self._row_bytes
-            if ok:
-                job.succeeded.append(key)
-                job.moved_bytes += moved_bytes
-            if job.left == 0:
-                self._finish(job)
-            return True
 
     def expire(self, now: float) -> list[tuple[Job, int]]:
         """Give up jobs past their deadline. Returns: those, each with its number of unsettled blocks."""
@@ -254,8 +258,7 @@ class Ledger:
         if job.todo:
             job.todo.clear()
             self._queue_of(job).remove(job)
-        result = job.result(self._clock())
-        self._on_end(job, result.failed)
+        self._on_end(job)
         self._jobs.pop(job.job_id, None)
-        self._results.append(result)
+        self._results.append(job.result(self._clock(), self._row_bytes))
         self._changed.notify_all()

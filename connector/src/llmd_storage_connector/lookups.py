@@ -25,6 +25,7 @@ from enum import Enum
 
 from llmd_storage_connector.chain import ChainSearch
 from llmd_storage_connector.counters import Counters
+from llmd_storage_connector.quiet import Quiet
 from llmd_storage_connector.store import SICK, Outcome
 from llmd_storage_connector.verdicts import Verdict, VerdictCache
 
@@ -110,6 +111,7 @@ class Lookups:
         self._on_late = on_late
         self._on_answered = on_answered
         self._on_sick = on_sick
+        self._quiet = Quiet(logger)
         self._thread_count = threads
         self._requests: dict[str, _Request] = {}
         self._asked: dict[bytes, float] = {}
@@ -251,7 +253,7 @@ class Lookups:
         try:
             return self._contains(key)
         except Exception:
-            logger.exception("looking up a block failed in an unforeseen way")
+            self._quiet.unforeseen("looking up a block")
             return Outcome(False, "internal")
 
     def _follow(self, search: _Search, at: int, outcome: Outcome) -> None:

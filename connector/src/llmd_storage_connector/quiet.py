@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
 EVERY_S = 60.0
@@ -41,3 +42,7 @@ class Quiet:
             message, args = message + " (%d more of these were held back)", (*args, held)
         self._logger.log(level, message, *args)
         return True
+
+    def unforeseen(self, what: str) -> None:
+        """Log the exception that is being handled, with where it came from: a bug, that may repeat for every block."""
+        self.log(logging.ERROR, what, "%s failed in an unforeseen way:\n%s", what, traceback.format_exc())

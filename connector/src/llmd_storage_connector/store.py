@@ -58,6 +58,8 @@ SICK = frozenset(
         errno.EREMOTEIO,
     )
 )
+# Storage where a page is written, read back and removed in less than this answers without a way to go.
+_QUICK_S = 0.002
 # Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read. Where blocks live
 # for less than hours, the evictor advises less.
 TOUCH_AFTER_S = 3600.0
@@ -152,13 +154,15 @@ class BlockStore:
         direct_io: str = "auto",
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """strategy: a name of publish.STRATEGIES, or "auto". direct_io: whether blocks are read past the page cache.
+        """way, is_quick: known once it is open.
 
-        That is "auto" (wherever it works: as quick, for half the processor time), "on" or "off". Writes do use it:
-        the filesystem may gather them.
+        strategy: a name of publish.STRATEGIES, or "auto". direct_io: whether blocks are read past the page cache:
+        "auto" (wherever that works: as quick, for half the processor time), "on" or "off". Writes never are: the
+        filesystem may gather them.
         """
         self.spec = spec
         self.way = ""
+        self.is_quick = False
         self.touch_after_s = TOUCH_AFTER_S
         self._wanted_way = strategy
         self._wants_direct = direct_io
@@ -184,6 +188,7 @@ class BlockStore:
         aligned = self.spec.payload_bytes % block_format.ALIGNMENT == 0
         if self._wants_direct == "on" or (self._wants_direct == "auto" and aligned and _takes_direct_io(scratch)):
             self._read_flags = _READ | os.O_DIRECT
+        self.is_quick = min(_seconds_to_come_back(scratch, self._read_flags) for _ in range(3)) < _QUICK_S
         self.way = self.way or publish.chosen(
             self._wanted_way, filesystem_of(os.path.realpath(folder)), scratch, self.spec.file_bytes
         )
@@ -388,6 +393,12 @@ def _comes_back(folder: str, flags: int) -> bool:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def _seconds_to_come_back(folder: str, flags: int) -> float:
+    began = time.perf_counter()
+    _comes_back(folder, flags)
+    return time.perf_counter() - began
 
 
 def _takes_direct_io(folder: str) -> bool:
