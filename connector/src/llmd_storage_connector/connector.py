@@ -10,10 +10,12 @@ from __future__ import annotations
 import copy
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import vllm
 from vllm.config import VllmConfig
+from vllm.distributed.kv_events import KVCacheEvent
 from vllm.distributed.kv_transfer.kv_connector.v1 import KVConnectorRole
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorMetadata
 from vllm.distributed.kv_transfer.kv_connector.v1.metrics import (
@@ -25,7 +27,6 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 from vllm.platforms import current_platform
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, MLAAttentionSpec
-from vllm.v1.outputs import KVConnectorOutput
 
 from llmd_storage_connector.collect import identity_of
 from llmd_storage_connector.config import Config, check_topology, parse
@@ -58,13 +59,14 @@ class SharedStorageConnector(OffloadingConnector):  # type: ignore[misc]  # vLLM
         self._pace.begin(scheduler_output.total_num_scheduled_tokens, time.monotonic())
         return super().build_connector_meta(scheduler_output)
 
-    def update_connector_output(self, connector_output: KVConnectorOutput) -> None:
-        """A step came back."""
+    def take_events(self) -> Iterable[KVCacheEvent]:
+        """A step came back: vLLM asks for events once for each, whatever else the step had to say."""
         step = self._pace.end(time.monotonic())
         if step is not None:
             for tier in self._tiers:
                 tier.computed(*step)
-        super().update_connector_output(connector_output)
+        events: Iterable[KVCacheEvent] = super().take_events()
+        return events
 
     @classmethod
     def build_prom_metrics(

@@ -52,6 +52,8 @@ LOOKUP = "lookup"
 _DONE = {Kind.LOAD: "loaded", Kind.STORE: "stored"}
 _FAILURES = {Kind.LOAD: "load_failures", Kind.STORE: "store_failures"}
 _SECONDS = {Kind.LOAD: "load_seconds", Kind.STORE: "store_seconds"}
+# Between two tries to open storage that could not be opened.
+REOPEN_S = 5.0
 # Where a call takes no time worth mentioning, more threads only take the interpreter from each other.
 QUICK_THREADS = 8
 # Nobody may be listening to events: they are kept until asked for, but not without bound.
@@ -141,6 +143,7 @@ class TransferEngine:
         )
         self._notices = Notices(lambda: store.folder, self._may_touch, self._on_removed, self._on_advice)
         self._touches: SimpleQueue[bytes | None] = SimpleQueue()
+        self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self.fault: ConnectorError | None = None
 
@@ -180,22 +183,29 @@ class TransferEngine:
         return self._ledger.wait_phase(timeout_s)
 
     def _open(self) -> None:
-        try:
-            self._store.open()
-        except ConnectorError as error:
-            self.fault = error
-        except Exception as error:
-            logger.exception("opening the storage failed in an unforeseen way")
-            self.fault = ConnectorError(str(error))
-        if self.fault is not None:
-            logger.error("KV cache storage is NOT used, the engine serves without it: %s", self.fault)
+        while (fault := self._try_to_open()) is not None:
+            self.fault = fault
+            self._quiet.log(
+                logging.ERROR, UNUSABLE, "KV cache storage is NOT used, the engine serves without it: %s", fault
+            )
             self._ledger.enter(Phase.UNUSABLE)
-            return
+            if not getattr(fault, "passing", False) or self._closing.wait(REOPEN_S):
+                return
         logger.info("KV cache storage is open: %s, blocks are published by %s", self._store.folder, self._store.way)
         if self._store.is_quick:
             self._ledger.threads = min(self._ledger.threads, QUICK_THREADS)
         self._ledger.enter(Phase.READY)
         self.lookups.start()
+
+    def _try_to_open(self) -> ConnectorError | None:
+        try:
+            self._store.open()
+        except ConnectorError as error:
+            return error
+        except Exception as error:
+            logger.exception("opening the storage failed in an unforeseen way")
+            return ConnectorError(str(error))
+        return None
 
     # ---- the scheduler's side: none of these waits, none touches storage -----------------------------
 
@@ -278,6 +288,7 @@ class TransferEngine:
         self._sweeper.close()
         self._notices.close()
         self._touches.put(None)
+        self._closing.set()
         limit = time.monotonic() + timeout_s
         threads = [*self._threads, *self.lookups.threads]
         for thread in threads:

@@ -15,7 +15,11 @@ class Misconfigured(ConnectorError, ValueError):
 
 
 class Unusable(ConnectorError):
-    """The storage cannot be used now: serve without it."""
+    """The storage cannot be used now: serve without it. passing: trying again later may help."""
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class GivenUp(ConnectorError):

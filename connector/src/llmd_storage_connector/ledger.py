@@ -116,7 +116,7 @@ class Ledger:
         with self._lock:
             if done is not None:
                 self._end_piece(done)
-            while not self.refuses:
+            while self.phase is not Phase.CLOSED:
                 if self.phase is Phase.READY and self._moving < self.threads:
                     piece = self._next()
                     if piece is not None:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -19,12 +21,17 @@ from llmd_storage_connector.identity import digest_of, manifest
 # Group-writable and set-gid: pods that share the claim through fsGroup can evict each other's blocks.
 FOLDER_MODE = 0o2770
 _THREADS = 16
+# Refusals of writing that say nothing against reading.
+WRITE_REFUSED = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM})
+
+logger = logging.getLogger("vllm.llmd_storage_connector.namespace")
 
 
-def open_namespace(root: Path, facts: Mapping[str, Any], settle_in: Callable[[Path], None]) -> Path:
-    """The folder for blocks with this identity, ready for reading and writing.
+def open_namespace(root: Path, facts: Mapping[str, Any], settle_in: Callable[[Path, bool], None]) -> Path:
+    """The folder for blocks with this identity, ready for reading and, where that is not refused, for writing.
 
-    settle_in: called with the folder once all of it is there; its OSErrors count as the namespace's own.
+    settle_in: called with the folder, and whether it takes files, once all of it is there; its OSErrors count as
+    the namespace's own.
 
     Ensures: every fan-out folder exists and manifest.json states `facts`. A manifest is written last,
     so where one is there the folders are, and opening costs one read.
@@ -35,15 +42,17 @@ def open_namespace(root: Path, facts: Mapping[str, Any], settle_in: Callable[[Pa
         # Its parent must be there: without the claim mounted, blocks would silently go to the pod's own disk.
         _make_folder(root)
         if _manifest_agrees(folder, facts):
-            _check_writable(folder)
+            writable = _is_writable(folder)
         else:
             _make_folders(folder)
             _write_manifest(folder, facts)
-        settle_in(folder)
+            writable = True
+        settle_in(folder, writable)
     except OSError as error:
         raise Unusable(
             f"root_dir {root} cannot be used ({error.strerror} at {error.filename}): mount the shared "
-            "claim there, writable for this pod's user or group, or set root_dir to where it is"
+            "claim there, writable for this pod's user or group, or set root_dir to where it is",
+            passing=True,
         ) from error
     return folder
 
@@ -64,11 +73,18 @@ def _manifest_agrees(folder: Path, facts: Mapping[str, Any]) -> bool:
     )
 
 
-def _check_writable(folder: Path) -> None:
-    """A store would fail later and only be counted; say it at start."""
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be made there. What is full, read-only or forbidden can still be read from."""
     probe = folder / layout.DAMAGED / layout.scratch_name(secrets.token_hex(6), 0)
-    os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, publish.FILE_MODE))
-    probe.unlink()
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, publish.FILE_MODE))
+        probe.unlink()
+    except OSError as error:
+        if error.errno not in WRITE_REFUSED:
+            raise
+        logger.warning("%s takes no files (%s): blocks are read from it, and stored when it does", folder, error)
+        return False
+    return True
 
 
 def _make_folders(folder: Path) -> None:

@@ -29,7 +29,7 @@ from llmd_storage_connector.errors import Corrupt, Rule
 from llmd_storage_connector.folders import Folder, Folders
 from llmd_storage_connector.format import BlockSpec
 from llmd_storage_connector.mounts import filesystem_of
-from llmd_storage_connector.namespace import open_namespace
+from llmd_storage_connector.namespace import WRITE_REFUSED, open_namespace
 
 # Under vLLM's logger, so that its handlers and level apply.
 logger = logging.getLogger("vllm.llmd_storage_connector.store")
@@ -40,7 +40,6 @@ UNFINISHED = "unfinished"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # A file this young may still be being written by a node that creates under the final name.
 UNFINISHED_GRACE_S = 60.0
-_WRITE_REFUSED = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM}
 # Not about one file: the server or the mount is gone, or its answers cannot be had.
 SICK = frozenset(
     errno.errorcode[number].lower()
@@ -180,14 +179,20 @@ class BlockStore:
             folder = str(open_namespace(self._root, self._facts, self._settle_in))
             self._folders = Folders(folder)
 
-    def _settle_in(self, folder: Path) -> None:
+    def _settle_in(self, folder: Path, writable: bool) -> None:
         """What has to be learnt of the namespace before it is used. Raises: OSError."""
         found = os.stat(folder)
         self._owners = ({found.st_uid, os.geteuid()}, found.st_gid)
         scratch = f"{folder}/{layout.DAMAGED}"
         aligned = self.spec.payload_bytes % block_format.ALIGNMENT == 0
-        if self._wants_direct == "on" or (self._wants_direct == "auto" and aligned and _takes_direct_io(scratch)):
+        if self._wants_direct == "on" or (
+            self._wants_direct == "auto" and aligned and writable and _takes_direct_io(scratch)
+        ):
             self._read_flags = _READ | os.O_DIRECT
+        if not writable:
+            # Nothing can be tried: by the time it takes files again, what is right everywhere has to do.
+            self.way = publish.DEFAULT if self._wanted_way == publish.AUTO else self._wanted_way
+            return
         self.is_quick = min(_seconds_to_come_back(scratch, self._read_flags) for _ in range(3)) < _QUICK_S
         self.way = self.way or publish.chosen(
             self._wanted_way, filesystem_of(os.path.realpath(folder)), scratch, self.spec.file_bytes
@@ -296,7 +301,7 @@ class BlockStore:
         try:
             return _comes_back(self.folder, self._read_flags)
         except OSError as error:
-            return error.errno in _WRITE_REFUSED and os.access(self.folder, os.R_OK | os.X_OK)
+            return error.errno in WRITE_REFUSED and os.access(self.folder, os.R_OK | os.X_OK)
 
     def touch(self, key: bytes) -> None:
         """Mark the block as used now. Failure is no one's loss."""

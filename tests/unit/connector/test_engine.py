@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from llmd_storage_connector import engine as engine_module
 from llmd_storage_connector.counters import Counters
 from llmd_storage_connector.engine import TransferEngine
 from llmd_storage_connector.errors import Unusable
@@ -528,3 +529,19 @@ def test_what_was_stored_and_what_was_found_gone_is_told(bench: Callable[..., Be
     play.results()
     assert sorted(play.engine.take_events()) == [(key(0), False), (key(1), False), (key(1), True)]
     assert play.engine.take_events() == []
+
+
+def test_storage_that_comes_later_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim that was full, or not mounted yet, when the engine started."""
+    monkeypatch.setattr(engine_module, "REOPEN_S", 0.05)
+    play = Bench(SickStore(tmp_path / "mount" / "root"))
+    assert play.engine.wait_open(5) is Phase.UNUSABLE
+    assert not play.store_rows([0]).success
+    (tmp_path / "mount").mkdir()
+    limit = time.monotonic() + 10
+    while play.engine.phase is not Phase.READY:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    assert play.store_rows([0], job=2).success
+    assert play.ask(0, "later") is Answer.HIT
+    assert play.engine.close(5) == 0

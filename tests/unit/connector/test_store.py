@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -212,8 +213,6 @@ def test_what_is_not_a_file_is_never_followed_or_waited_for(store: BlockStore, p
 
 
 def test_errors_are_reasons(store: BlockStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
     from llmd_storage_connector import store as store_module
 
     def broken(*args: object, **kwargs: object) -> None:
@@ -263,3 +262,23 @@ def test_an_unusable_root_says_what_to_set(tmp_path: Path, mount: str) -> None:
     store = BlockStore(tmp_path / mount / "blocks", facts, make_spec(facts), "link")
     with pytest.raises(Unusable, match="mount the shared claim there"):
         store.open()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+def test_a_namespace_that_takes_no_files_is_read_from(
+    store: BlockStore, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = os.open
+
+    def refuse(path: object, flags: int, *args: object, **kwargs: object) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(number, os.strerror(number))
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+    reader = BlockStore(tmp_path / "root", make_facts(), store.spec, AUTO)
+    reader.open()
+    assert get(reader, key(1))[1] == content(7)
+    assert put(reader, key(2), content(7)).reason == errno.errorcode[number].lower()
+    monkeypatch.undo()
+    assert put(reader, key(2), content(7)).ok
