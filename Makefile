@@ -37,12 +37,24 @@ test: .venv/ready ## all tests, from a bare checkout: lint, unit, chart, engine 
 lint unit chart engine cluster: .venv/ready ## one layer of the tests
 	@$(PY) -m tests.run $@
 
+# The Python of a real vLLM, which `tests.lab build engine` makes.
+ENGINE_PY = $(shell $(PY) -c 'from tests.lab.paths import engine_python; print(engine_python())')
+
+.PHONY: bench soak
+bench: .venv/ready ## the connector beside vLLM's own file tier and fio: build/bench.json, docs/benchmarks (ARGS="--quick --only loads")
+	@$(PY) -m tests.lab build engine
+	@PYTHONPATH=connector/src:. $(ENGINE_PY) -m tests.bench $(ARGS)
+	@$(PY) -m tests.bench.plots build/bench.json docs/benchmarks
+soak: .venv/ready ## ten minutes of faults under two real vLLMs, every answer compared with one without a cache (ARGS="--minutes 2")
+	@$(PY) -m tests.lab build engine
+	@PYTHONPATH=connector/src:. $(ENGINE_PY) -m tests.soak $(ARGS)
+
 .PHONY: format
 format: .venv/ready ## formats the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check -q --fix .
 
 .PHONY: generate
-generate: .venv/ready ## makes what is made from code and from values.schema.yaml: the schemas
+generate: .venv/ready ## makes what is made from code and from values.schema.yaml: schemas and docs/values.md
 	@$(PY) charts/tools/make_schema.py
 	@$(PY) -m llmd_storage_connector.config > schemas/connector-config.schema.json
 	@$(PY) -m llmd_storage_evictor.config > schemas/evictor-config.schema.json

@@ -136,7 +136,14 @@ _OPTIONS: dict[str, Option] = {
     "probe_keep_s": Option(
         float, _DAY_S, "Seconds after which a probe's scratch is taken for a dead one's.", minimum=3600
     ),
-    "poll_s": Option(float, 10.0, "Longest pause between two looks for changes; under load it shrinks.", minimum=0.1),
+    "poll_s": Option(float, 10.0, "Longest pause between two looks for changes.", minimum=0.1),
+    "burst_bytes_s": Option(
+        BYTES,
+        2**30,
+        "Bytes a second that all engines together may begin to write at any time: the less room is left, the oftener "
+        "is looked, as far as that costs under 3 % of a core.",
+        minimum=1,
+    ),
     "relist_s": Option(
         float, 60.0, "Seconds after which a folder is listed though its time has not changed.", minimum=1
     ),
@@ -198,6 +205,7 @@ class Config:
     scratch_keep_s: float = 600.0
     probe_keep_s: float = _DAY_S
     poll_s: float = 10.0
+    burst_bytes_s: int = 2**30
     relist_s: float = 60.0
     rescan_s: float = 3600.0
     checkpoint_s: float = 300.0

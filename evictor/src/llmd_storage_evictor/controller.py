@@ -52,6 +52,7 @@ class Parts:
     progress: Progress
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
+    cpu_clock: Callable[[], float] = time.process_time
 
 
 class Controller:
@@ -92,15 +93,18 @@ class Controller:
 
         Returns: seconds until the next one is due. Raises: OSError when storage fails, AuthorityLost.
         """
-        began = self._clock()
+        began, cpu_began = self._clock(), self._parts.cpu_clock()
         self._parts.progress.note("looking for changes")
         seen = self._scanner.look()
-        self._metrics.look_seconds.set(self._clock() - began)
+        look_s, cpu_s = self._clock() - began, self._parts.cpu_clock() - cpu_began
+        self._metrics.look_seconds.set(look_s)
         for place, error in seen.failed:
             self._metrics.errors.labels(symbol(error)).inc()
             self._say("look", f"{place} cannot be looked at: {error}")
         self._read_rules()
         grown = sum(share.bytes for share in self.index.shares().values())
+        if self._pace.is_due(began, grown):
+            self._begun.add((Reason.BUDGET, ""))
         self._parts.progress.note("removing")
         done = self._carry_out(began, self._clock())
         if self._clock() - self._sweep_at > _SWEEP_EVERY_S:
@@ -111,11 +115,11 @@ class Controller:
         if not done:
             return 0.0
         left = sum(share.bytes for share in self.index.shares().values())
-        return self._pace.wait_s(began, self._clock(), grown, left, self._free()[0])
+        return self._pace.wait_s(began=began, look_s=look_s, cpu_s=cpu_s, grown=grown, left=left, free=self._free()[0])
 
     def close(self) -> None:
-        """Leave a checkpoint for the next one. Raises: OSError."""
-        if not self._config.dry_run and self._parts.may_remove():
+        """Leave a checkpoint for the next one. Requires: this process still holds the lock. Raises: OSError."""
+        if not self._config.dry_run:
             checkpoint.save(self._tree, self.index)
 
     def _carry_out(self, began: float, looked: float) -> bool:

@@ -71,8 +71,8 @@ class Journal:
                 # Whole lines or a line that readers skip: after a short write this file is not used again.
                 if os.write(file, data) != len(data):
                     self._name = ""
+                # No fsync: it would hold removal up while the disk is busiest, and a lost line costs a reader a miss.
                 self._written += len(data)
-                os.fsync(file)
             finally:
                 os.close(file)
 

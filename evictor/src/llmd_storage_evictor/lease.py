@@ -25,6 +25,7 @@ LEASE_S = 9
 RENEW_DEADLINE_S = 6
 RETRY_S = 2
 _CALL_TIMEOUT_S = 3.0
+_SAY_EVERY_S = 60.0
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -55,7 +56,8 @@ class LeaseElection:
     def __init__(self, name: str, namespace: str, identity: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name, self._namespace, self._identity = name, namespace, identity
         self._clock = clock
-        self._renewed = float("-inf")
+        self._renewed = self._said = float("-inf")
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def start(self) -> None:
@@ -70,6 +72,10 @@ class LeaseElection:
     def alive(self) -> bool:
         """Whether the election goes on."""
         return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End the election at its next step; the Lease runs out by itself."""
+        self._ended.set()
 
     def _connect(self) -> Any:
         # The client's functions carry no types.
@@ -88,7 +94,7 @@ class LeaseElection:
             ) from error
         lock = lease.LeaseLock(self._name, self._namespace, self._identity)
         lock.api_instance = _TimedApi(lock.api_instance)
-        return _watched(lock, self._note)
+        return _watched(lock, self._note, self._ended)
 
     def _note(self, began: float) -> None:
         if not self.leads():
@@ -99,18 +105,31 @@ class LeaseElection:
         election: Any = importlib.import_module("kubernetes.leaderelection.leaderelection")
         settings: Any = importlib.import_module("kubernetes.leaderelection.electionconfig")
         logging.getLogger("leaderelection").setLevel(logging.ERROR)  # it says every renewal
-        while True:
+        while not self._ended.is_set():
             config = settings.Config(self._lock, LEASE_S, RENEW_DEADLINE_S, RETRY_S, lambda: None, lambda: None)
             try:
                 election.LeaderElection(config).run()
                 logger.warning("lost the Lease %s/%s", self._namespace, self._name)
+            except _Ended:
+                return
             except Exception as error:  # the client's own and urllib3's: no answer
-                logger.warning("the Lease %s/%s: %s", self._namespace, self._name, error)
-            time.sleep(RETRY_S)
+                if self._clock() - self._said > _SAY_EVERY_S:
+                    self._said = self._clock()
+                    logger.warning("the Lease %s/%s: %s", self._namespace, self._name, error)
+            self._ended.wait(RETRY_S)
 
 
-def _watched(lock: Any, note: Callable[[float], None], clock: Callable[[], float] = time.monotonic) -> Any:
-    """The lock, which tells of each renewal the moment before it was asked for."""
+class _Ended(Exception):
+    """The way out of the client's loop, which has none."""
+
+
+def _watched(
+    lock: Any,
+    note: Callable[[float], None],
+    ended: threading.Event,
+    clock: Callable[[], float] = time.monotonic,
+) -> Any:
+    """The lock, which tells of each renewal the moment before it was asked for, and raises _Ended after the end."""
 
     def telling(call: Callable[..., bool]) -> Callable[..., bool]:
         def told(*arguments: Any, **named: Any) -> bool:
@@ -122,7 +141,15 @@ def _watched(lock: Any, note: Callable[[float], None], clock: Callable[[], float
 
         return told
 
-    lock.create, lock.update = telling(lock.create), telling(lock.update)
+    def ending(call: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*arguments: Any, **named: Any) -> Any:
+            if ended.is_set():
+                raise _Ended
+            return call(*arguments, **named)
+
+        return asked
+
+    lock.get, lock.create, lock.update = ending(lock.get), telling(lock.create), telling(lock.update)
     return lock
 
 

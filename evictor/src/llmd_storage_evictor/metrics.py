@@ -45,6 +45,13 @@ class Metrics:
     def _counter(self, name: str, doc: str, *labels: str) -> Counter:
         return Counter(_PREFIX + name, doc, labels, registry=self.registry)
 
+    def forget(self) -> None:
+        """This process does not lead any more: what it saw is not shown twice."""
+        for family in (self.bytes, self.files, self.oldest):
+            family.clear()
+        for gauge in (self.damaged, self.foreign, self.unwanted):
+            gauge.set(0)
+
     def show(self, shares: Mapping[str, Share], budget: int, high: float, foreign: int) -> None:
         """State after a look."""
         for family in (self.bytes, self.files, self.oldest):

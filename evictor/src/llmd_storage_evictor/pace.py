@@ -5,32 +5,45 @@ from __future__ import annotations
 
 from llmd_storage_evictor.config import Config
 
-# A look costs CPU and round trips: at most half of the time is spent on it.
 _SHORTEST_S = 0.1
-# Looks until the room is used up at the present rate: a rate may double between two of them.
+# Looks until the room is used up: the rate may double between two of them.
 _LOOKS = 4
+# What is written while one looks and removes, on a busy machine.
+_REACTION_S = 0.5
+# Share of a core that looking may cost while nothing grows.
+_IDLE_SHARE = 0.03
 
 
 class Pace:
-    """The faster the cache grows towards its limits, the sooner it is looked at again. Thread: one."""
+    """The sooner the room for growth could be used up, the sooner the cache is looked at again. Thread: one."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._last: tuple[float, int, int] | None = None  # when, bytes held then, bytes free then
 
-    def wait_s(self, began: float, ended: float, grown: int, left: int, free: int) -> float:
+    def is_due(self, began: float, grown: int) -> bool:
+        """Whether removal should begin now, since the high watermark is passed before it could show effect."""
+        if self._last is None or began <= self._last[0]:
+            return False
+        rate = (grown - self._last[1]) / (began - self._last[0])
+        return grown + rate * _REACTION_S > self._config.budget_bytes * self._config.high_watermark
+
+    def wait_s(self, *, began: float, look_s: float, cpu_s: float, grown: int, left: int, free: int) -> float:
         """Seconds to wait after a round.
 
-        grown: bytes held when the round began, before anything was removed; left: when it ended; free: then.
+        began: monotonic. look_s, cpu_s: what the look took, of time and of a core. grown: bytes held when it began,
+        before anything was removed; left: when the round ended; free: then.
         """
         last, self._last = self._last, (began, left, free)
-        wait_s = self._config.poll_s
+        room = self._config.budget_bytes * self._config.high_watermark - left
+        # What might come at once is waited for as closely as is cheap; what does come, as closely as it takes.
+        wait_s = max(_until(room, self._config.burst_bytes_s), cpu_s / _IDLE_SHARE, _SHORTEST_S)
         if last is not None and began > last[0]:
-            room = self._config.budget_bytes * self._config.high_watermark - left
-            wait_s = min(wait_s, _until(room, (grown - last[1]) / (began - last[0])))
+            seen_s = _until(room, (grown - last[1]) / (began - last[0]))
             if self._config.free_floor_bytes:
-                wait_s = min(wait_s, _until(free - self._config.free_floor_bytes, (last[2] - free) / (began - last[0])))
-        return max(wait_s, _SHORTEST_S, min(ended - began, self._config.poll_s))
+                seen_s = min(seen_s, _until(free - self._config.free_floor_bytes, (last[2] - free) / (began - last[0])))
+            wait_s = min(wait_s, max(seen_s, look_s, _SHORTEST_S))
+        return min(wait_s, self._config.poll_s)
 
 
 def _until(room: float, rate: float) -> float:

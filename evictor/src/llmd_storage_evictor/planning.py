@@ -134,6 +134,8 @@ def verdict(found: Plan) -> str:
         return f"Prompts of {found.prompt_tokens} tokens fill no block of {found.block_tokens}: nothing is shared."
     if found.speedup is None:
         return "Give the storage's speed and the engine's prefill speed to see whether loading is faster."
+    if 0.9 < found.speedup < 1.1:
+        return "About even: loading takes as long as computing. It still leaves the accelerator to other requests."
     if found.speedup >= 1:
         return f"Worth it: loading is {found.speedup:.1f} times faster than computing."
     return f"Not worth it on this storage: loading takes {1 / found.speedup:.1f} times as long as computing."

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,12 @@ from llmd_storage_evictor.errors import Misconfigured
 from llmd_storage_evictor.planning import Plan
 
 
-def draw(path: Path, plans: Sequence[Plan]) -> None:
-    """Seconds to load and to compute, by length of the prefix. Raises: Misconfigured without matplotlib."""
+def draw(path: Path, plan: Plan, storage_mib_s: float) -> None:
+    """Seconds to load the plan's prefix, by storage speed, against seconds to compute it.
+
+    storage_mib_s: marked; 0: not known. Requires: the plan knows prefill_s. Raises: Misconfigured without matplotlib.
+    """
+    assert plan.prefill_s is not None and plan.break_even_mib_s is not None
     try:
         matplotlib: Any = importlib.import_module("matplotlib")
         matplotlib.use("Agg")
@@ -21,11 +24,18 @@ def draw(path: Path, plans: Sequence[Plan]) -> None:
     except ImportError as error:
         raise Misconfigured("--plot needs matplotlib: pip install 'llm-d-storage-evictor[plot]'") from error
     figure, axes = pyplot.subplots(figsize=(7, 4.5), constrained_layout=True)
-    lengths = [one.prompt_tokens for one in plans]
-    axes.loglog(lengths, [one.load_s for one in plans], marker="o", label="load from storage")
-    axes.loglog(lengths, [one.prefill_s for one in plans], marker="s", label="compute")
-    axes.set_xlabel("tokens of the prefix")
+    speeds = [plan.break_even_mib_s * 2 ** (step / 4) for step in range(-20, 21)]
+    seconds = [plan.prompt_bytes / 2**20 / speed for speed in speeds]
+    axes.loglog(speeds, seconds, label="load from storage")
+    axes.axhline(plan.prefill_s, color="tab:orange", label="compute")
+    worth = [one < plan.prefill_s for one in seconds]
+    axes.fill_between(speeds, seconds, plan.prefill_s, where=worth, alpha=0.15, color="tab:green", label="worth it")
+    if storage_mib_s:
+        here = plan.prompt_bytes / 2**20 / storage_mib_s
+        axes.plot([storage_mib_s], [here], "o", color="black", label="this storage")
+    axes.set_xlabel("storage speed, MiB/s")
     axes.set_ylabel("seconds")
+    axes.set_title(f"A prefix of {plan.prompt_tokens} tokens, {plan.prompt_bytes / 2**30:.2f} GiB")
     axes.grid(True, which="both", alpha=0.3)
     axes.legend()
     figure.savefig(path)

@@ -145,16 +145,19 @@ class Process:
         self._progress.note("ended")
 
     def _lead(self, controller: Controller) -> None:
+        """Controller thread. Returns when told to end, or when another may lead."""
         self._tree.open()
         controller.open()
-        while self._config.dry_run or self.may_remove():
-            wait_s = controller.round()
-            until = time.monotonic() + wait_s
-            while time.monotonic() < until and not self._ending.is_set():
-                self._progress.note()
-                self._ending.wait(min(1.0, max(0.0, until - time.monotonic())))
-            if self._ending.is_set():
-                return
+        try:
+            while self._config.dry_run or self.may_remove():
+                until = time.monotonic() + controller.round()
+                while time.monotonic() < until and not self._ending.is_set():
+                    self._progress.note()
+                    self._ending.wait(min(1.0, max(0.0, until - time.monotonic())))
+        finally:
+            self._metrics.forget()
+        if self._ending.is_set() and self._fence.held():
+            controller.close()
 
 
 def run(config: Config) -> None:

@@ -20,7 +20,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from llmd_storage_hooks import output as outlet
-from llmd_storage_hooks.config import Common, PreflightConfig, ProbeConfig, ProofConfig, parse
+from llmd_storage_hooks.catalogue import with_links
+from llmd_storage_hooks.config import ClaimConfig, Common, PreflightConfig, ProbeConfig, ProofConfig, parse
 from llmd_storage_hooks.errors import ConfigError, Stopped
 from llmd_storage_hooks.report import Report
 from llmd_storage_hooks.run.outcome import Outcome
@@ -34,11 +35,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 class OutputForm(StrEnum):
     TABLE = "table"
     JSON = "json"
+    JUNIT = "junit"
 
 
 ConfigOption = Annotated[str, typer.Option("--config", help="The config as JSON, or @file.json.")]
 OutputOption = Annotated[
-    OutputForm, typer.Option("--output", help="json: the whole report as one line, after the table.")
+    OutputForm, typer.Option("--output", help="json, junit: the whole report as the last line, after the table.")
 ]
 
 C = TypeVar("C", bound=Common)
@@ -47,6 +49,8 @@ C = TypeVar("C", bound=Common)
 EXAMPLES = {
     "preflight": """llmd-storage-hooks preflight --config
         '{"release": "kv", "namespace": "default", "storage": {"storageClassName": "cephfs"}}'""",
+    "claim": """llmd-storage-hooks claim --config
+        '{"release": "kv", "namespace": "default", "claimName": "kv-kv-cache", "podSelector": {"app": "vllm"}}'""",
     "probe": """PROBE_RUN_ID=1 JOB_COMPLETION_INDEX=0 NODE_NAME=a llmd-storage-hooks probe --config
         '{"release": "kv", "namespace": "default", "path": "/mnt/kv-cache"}' (and index 1 on another node)""",
     "proof": "llmd-storage-hooks proof --config @proof.json --output json",
@@ -63,6 +67,14 @@ def preflight(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> 
     from llmd_storage_hooks.run.preflight import run
 
     _run("preflight", PreflightConfig, config, output, run)
+
+
+@app.command(epilog=example("claim"))
+def claim(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> None:
+    """On the claim, from outside: waits until it is bound and mounted, and tells why it is not. Reads only."""
+    from llmd_storage_hooks.run.claim import run
+
+    _run("claim", ClaimConfig, config, output, run)
 
 
 @app.command(epilog=example("probe"))
@@ -97,7 +109,7 @@ def _run(hook: str, kind: type[C], config_text: str, form: OutputForm, run: Call
         namespace=config.namespace,
         started_at=started.isoformat(timespec="seconds"),
         duration_seconds=time.monotonic() - began,
-        findings=tuple(override(outcome.findings, config.checks)),
+        findings=tuple(with_links(override(outcome.findings, config.checks))),
         numbers=outcome.numbers,
         proof=outcome.proof,
     )

@@ -7,8 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from llmd_storage_hooks import closed
+from llmd_storage_hooks import catalogue, closed
 from llmd_storage_hooks.errors import ConfigError
+from llmd_storage_hooks.metrics import CONNECTORS, SHARED_STORAGE
 from llmd_storage_hooks.strategies import AUTO, STRATEGIES
 from llmd_storage_hooks.verdicts import OVERRIDES
 
@@ -38,6 +39,7 @@ class Storage:
     claim_name: str = ""  # the claim the chart makes (it may exist already: it outlives an uninstall)
     storage_class_name: str = ""  # "" = the cluster's default class
     creates_storage_class: bool = False
+    static: bool = False  # the chart makes the volume as well, for a filesystem that is there already; no class
     provisioner: str = ""  # of the class that the chart creates
     parameters: dict[str, str] = field(default_factory=dict)  # of the class that the chart creates
     size: str = ""
@@ -60,6 +62,28 @@ class Accelerator:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Toleration:
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+    toleration_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One model server's pod, as far as it decides where it fits. Amounts are Kubernetes quantities."""
+
+    replicas: int = 0  # 0 = nothing is looked at
+    requests: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, str] = field(default_factory=dict)
+    shm_size: str = ""  # of /dev/shm, which is memory of the pod
+    cpu_tier_size: str = ""  # what the connector wants to keep there; "" = nothing
+    node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightConfig(Common):
     crds: tuple[Crd, ...] = ()
     gateway_class: str = ""
@@ -67,6 +91,16 @@ class PreflightConfig(Common):
     rwx_overrides: dict[str, str] = field(default_factory=dict)
     secrets: tuple[SecretRef, ...] = ()
     accelerator: Accelerator = Accelerator()
+    workload: Workload = Workload()
+    pod_security: str = ""  # the strictest level that the release's pods fit; "" = not looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimConfig(Common):
+    claim_name: str
+    pod_selector: dict[str, str] = field(default_factory=dict)  # of the pods that mount it; {} = none is looked at
+    timeout_seconds: float = 1800.0  # a managed filesystem may take most of it to be made
+    mount_seconds: float = 300.0  # from the binding until the pods have it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +108,7 @@ class ProbeConfig(Common):
     path: str
     deadline_seconds: float = 60.0  # each step, from its start
     publish: str = AUTO  # how the connector publishes a block; the others are measured for comparison
+    direct_io: str = AUTO  # the connector's setting: auto, on or off
     floors: dict[str, float] = field(default_factory=dict)
 
 
@@ -82,6 +117,7 @@ class ProofConfig(Common):
     pod_selector: dict[str, str]
     model: str
     block_tokens: int
+    connector: str = SHARED_STORAGE  # what counts, and under which names, depends on it
     timeout_seconds: float = 3600.0  # a large model may take most of it to load
     port: int = 8000
     prompt_blocks: int = 16
@@ -94,6 +130,7 @@ class ProofConfig(Common):
     api_key_env: str = ""  # name of the environment variable that holds the key
 
 
+POD_SECURITY_LEVELS = ("privileged", "baseline", "restricted")
 FLOORS = ("readMiBps", "writeMiBps")
 
 C = TypeVar("C", bound=Common)
@@ -114,12 +151,17 @@ def parse(kind: type[C], text: str) -> C:
 def from_json(kind: type[C], raw: Any) -> C:
     config = closed.load(kind, raw)
     for check, wanted in config.checks.items():
+        if catalogue.find(check) is None:
+            raise ConfigError(f'config.checks."{check}": there is no such check. {catalogue.nearest(check)}')
         _one_of(f'config.checks."{check}"', wanted, OVERRIDES)
     if config.timeout_seconds <= 0:
         raise ConfigError("config.timeoutSeconds must be more than 0.")
     if isinstance(config, PreflightConfig):
+        _one_of("config.podSecurity", config.pod_security, ("", *POD_SECURITY_LEVELS))
         for provisioner, wanted in config.rwx_overrides.items():
             _one_of(f'config.rwxOverrides."{provisioner}"', wanted, ("yes", "no"))
+    if isinstance(config, ClaimConfig) and not config.claim_name:
+        raise ConfigError("config.claimName is empty; it must name the claim to watch.")
     if isinstance(config, ProbeConfig):
         _check_probe(config)
     if isinstance(config, ProofConfig):
@@ -134,6 +176,7 @@ def _one_of(where: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _check_probe(config: ProbeConfig) -> None:
     _one_of("config.publish", config.publish, (AUTO, *STRATEGIES))
+    _one_of("config.directIo", config.direct_io, (AUTO, "on", "off"))
     if config.deadline_seconds <= 0:
         raise ConfigError("config.deadlineSeconds must be more than 0.")
     for floor in config.floors:
@@ -141,6 +184,7 @@ def _check_probe(config: ProbeConfig) -> None:
 
 
 def _check_proof(config: ProofConfig) -> None:
+    _one_of("config.connector", config.connector, tuple(CONNECTORS))
     if not config.pod_selector:
         raise ConfigError("config.podSelector is empty; it would match every pod of the namespace.")
     for name, value in (

@@ -60,6 +60,21 @@ class Claim:
     requested_bytes: int | None
     capacity_bytes: int | None
     deleting: bool = False
+    uid: str = ""
+    release: str = ""  # the Helm release that made it; "" = none, or not said
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a component of the cluster said about an object."""
+
+    name: str  # the object's
+    reason: str
+    message: str
+    warning: bool
+    count: int
+    at: str  # the last time, RFC 3339 in UTC: sorts by time
+    uid: str = ""  # the object's: one of the same name may have been there before
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +87,60 @@ class SecretKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Taint:
+    key: str
+    value: str
+    effect: str
+
+    def __str__(self) -> str:
+        return f"{self.key}{'=' + self.value if self.value else ''}:{self.effect}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A ResourceQuota that counts every pod; amounts as in Node."""
+
+    name: str
+    hard: dict[str, int]
+    used: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One item of a LimitRange; amounts as in Node. default: the limit of a container that has none."""
+
+    name: str
+    kind: str  # Container, Pod, PersistentVolumeClaim
+    min: dict[str, int]
+    max: dict[str, int]
+    default: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one model server's pod asks for; amounts as in Node. A limit alone is the request as well."""
+
+    replicas: int
+    requests: dict[str, int]
+    limits: dict[str, int]
+    shm_bytes: int | None
+    cpu_tier_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    name: str
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     name: str
     ready: bool
     schedulable: bool
-    allocatable: dict[str, int]
+    allocatable: dict[str, int]  # bytes, devices; CPU in thousandths
+    labels: dict[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()  # those that keep pods out
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +152,10 @@ class PreflightFacts:
     claim: Claim | Absent | Unknown | None  # the existing claim, or the one that the chart would make
     secrets: dict[str, SecretKeys | Absent | Unknown]
     nodes: tuple[Node, ...] | Unknown
+    quotas: tuple[Quota, ...] | Unknown = ()
+    limits: tuple[Limit, ...] | Unknown = ()
+    namespace: Namespace | Absent | Unknown | None = None
+    claim_users: tuple[str, ...] | Unknown = ()  # names of the pods that use the claim now
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +173,14 @@ class PodState:
     reason: str  # why it is not ready: Unschedulable, ImagePullBackOff, OOMKilled, ...
     message: str
     container: str  # the container that the reason is about; "" = the pod itself
+    mounted: bool = False  # its volumes are there: a container has got past them
+    hash_seed: str = "?"  # PYTHONHASHSEED of its containers; "" = set nowhere, "?" = not to be told
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimState:
+    """A claim, those who are to mount it, and what was said about them."""
+
+    claim: Claim | Absent | Unknown
+    pods: tuple[PodState, ...] | Unknown
+    events: tuple[Event, ...] | Unknown  # of the claim and of all pods of the namespace, oldest first

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-# The storage tier's name in vLLM's tier label ("<position>:<tier type>"), and the CPU tier's.
-STORAGE_TIER = "shared_storage"
+SHARED_STORAGE = "shared-storage"
 
 _SAMPLE = re.compile(r"^([A-Za-z_:][A-Za-z0-9_:]*)(?:\{(.*)\})?\s+(\S+)")
 _LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"')
@@ -35,6 +36,19 @@ class Metrics:
             if one.name == name and all(text in one.labels.get(key, "") for key, text in labels.items())
         )
 
+    def by_label(self, label: str, *names: str) -> dict[str, float]:
+        """What these have counted, by the value of `label`; zeros are left out."""
+        found: dict[str, float] = {}
+        for one in self.samples:
+            if one.name in names and one.value > 0:
+                value = one.labels.get(label, "")
+                found[value] = found.get(value, 0.0) + one.value
+        return found
+
+    def shown(self, name: str) -> bool:
+        """Whether `name` has a value."""
+        return any(one.name == name for one in self.samples)
+
     def has(self, prefix: str) -> bool:
         return any(name.startswith(prefix) for name in self.families)
 
@@ -61,8 +75,40 @@ def parse(text: str) -> Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Counting:
+    """How a connector counts what it moves to and from storage.
+
+    tier: its name in vLLM's tier label ("<position>:<tier type>"); written, read: the direction in transfer_type, for
+    one that has no tier; loaded: how the families begin that only a server with this connector has.
+    """
+
+    loaded: str
+    tier: str = ""
+    written: str = ""
+    read: str = ""
+
+    @property
+    def counts_bytes(self) -> bool:
+        return bool(self.tier or self.written)
+
+    @property
+    def counts_blocks(self) -> bool:
+        return bool(self.tier)
+
+
+_TIERING = "vllm:kv_offload_tiering_"
+_OWN = "vllm:kv_offload_shared_storage_"
+CONNECTORS: dict[str, Counting] = {
+    SHARED_STORAGE: Counting(_TIERING, tier=":shared_storage"),
+    "vllm-fs": Counting(_TIERING, tier=":fs"),
+    "llmd-fs-backend": Counting("vllm:kv_offload_", written="GPU_to_SHARED_STORAGE", read="SHARED_STORAGE_to_GPU"),
+    "lmcache": Counting("lmcache:"),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
-    """What the proof needs of one scrape."""
+    """What the proof needs of one scrape. What a connector does not count is 0."""
 
     prompt_tokens: float
     external_tokens: float  # of the prompts, by KV transfer: storage tier or CPU tier
@@ -75,15 +121,46 @@ class Reading:
     storage_read_failures: float
     storage_write_failures: float
     storage_stores_dropped: float
+    # By the own connector alone: blocks it did not have or not store, by its reasons; files it refused as damaged.
+    misses: Mapping[str, float]
+    refusals: Mapping[str, float]
+    damaged: float
     active_writes: float
+    usable: float  # the own connector's gauges: 1 or 0
+    breaker_open: float
+    writes_paused: float
+    pauses: tuple[str, ...]  # the errors that storage refused writing with, ever
     connector_loaded: bool
     attributes_sources: bool  # vLLM says which tier a cached token came from
 
 
-def reading(metrics: Metrics) -> Reading:
-    tier = {"tier": STORAGE_TIER}
+# Taken from the later of two scrapes: how things are, not how often.
+_STATES = {
+    "active_writes",
+    "usable",
+    "breaker_open",
+    "writes_paused",
+    "pauses",
+    "connector_loaded",
+    "attributes_sources",
+}
+
+
+def reading(metrics: Metrics, connector: str = SHARED_STORAGE) -> Reading:
+    counting = CONNECTORS[connector]
     by_source, cached = "vllm:prompt_tokens_by_source_total", "vllm:prompt_tokens_cached_by_source_total"
-    tiering = "vllm:kv_offload_tiering_"
+
+    def of_tier(name: str) -> float:
+        return metrics.total(f"{_TIERING}{name}", tier=counting.tier) if counting.tier else 0.0
+
+    def moved(direction: str) -> float:
+        return metrics.total("vllm:kv_offload_total_bytes", transfer_type=direction) + metrics.total(
+            "vllm:kv_offload_total_bytes_total", transfer_type=direction
+        )
+
+    def own(name: str, **labels: str) -> float:
+        return metrics.total(f"{_OWN}{name}", **labels)
+
     return Reading(
         prompt_tokens=metrics.total("vllm:prompt_tokens_total"),
         external_tokens=max(
@@ -92,24 +169,35 @@ def reading(metrics: Metrics) -> Reading:
         ),
         local_tokens=metrics.total(by_source, source="local_cache_hit"),
         disk_tokens=metrics.total(cached, source="disk"),
-        storage_queries=metrics.total(f"{tiering}chunk_queries_total", **tier),
-        storage_hits=metrics.total(f"{tiering}chunk_hits_total", **tier),
-        storage_read_bytes=metrics.total(f"{tiering}read_bytes_total", **tier),
-        storage_write_bytes=metrics.total(f"{tiering}write_bytes_total", **tier),
-        storage_read_failures=metrics.total(f"{tiering}promotion_job_failures_total", **tier),
-        storage_write_failures=metrics.total(f"{tiering}cascade_job_failures_total", **tier),
-        storage_stores_dropped=metrics.total(f"{tiering}backpressure_stores_dropped_total", **tier),
-        active_writes=metrics.total(f"{tiering}active_cascade_jobs", **tier),
-        connector_loaded=metrics.has(tiering),
-        attributes_sources=any(one.name == cached for one in metrics.samples),
+        storage_queries=of_tier("chunk_queries_total"),
+        storage_hits=of_tier("chunk_hits_total"),
+        storage_read_bytes=moved(counting.read) if counting.read else of_tier("read_bytes_total"),
+        storage_write_bytes=moved(counting.written) if counting.written else of_tier("write_bytes_total"),
+        storage_read_failures=of_tier("promotion_job_failures_total"),
+        storage_write_failures=of_tier("cascade_job_failures_total"),
+        storage_stores_dropped=of_tier("backpressure_stores_dropped_total"),
+        misses=metrics.by_label("reason", f"{_OWN}lookup_misses_total", f"{_OWN}load_failures_total"),
+        refusals=metrics.by_label("reason", f"{_OWN}store_drops_total", f"{_OWN}store_failures_total"),
+        damaged=own("corrupt_blocks_total"),
+        active_writes=of_tier("active_cascade_jobs"),
+        usable=own("usable") if metrics.shown(f"{_OWN}usable") else 1.0,
+        breaker_open=own("breaker_open"),
+        writes_paused=own("writes_paused"),
+        pauses=tuple(metrics.by_label("reason", f"{_OWN}write_pauses_total")),
+        connector_loaded=metrics.has(counting.loaded),
+        attributes_sources=metrics.shown(cached),
     )
 
 
 def delta(before: Reading, after: Reading) -> Reading:
     """What was counted in between. Gauges and flags are taken from `after`."""
-    kept = {"active_writes", "connector_loaded", "attributes_sources"}
-    values = {
-        name: getattr(after, name) if name in kept else max(0.0, getattr(after, name) - getattr(before, name))
-        for name in Reading.__slots__
-    }
-    return Reading(**values)
+
+    def grown(name: str) -> Any:
+        then, now = getattr(before, name), getattr(after, name)
+        if name in _STATES:
+            return now
+        if isinstance(now, Mapping):
+            return {key: max(0.0, count - then.get(key, 0.0)) for key, count in now.items()}
+        return max(0.0, now - then)
+
+    return Reading(**{name: grown(name) for name in Reading.__slots__})

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from llmd_storage_hooks.collect.kube import Kube, KubeApi
 from llmd_storage_hooks.errors import CollectError, NotFound
-from llmd_storage_hooks.report import Report, headline, termination_message, to_json, worst_first
+from llmd_storage_hooks.report import Report, headline, termination_message, to_json, to_junit, worst_first
 from llmd_storage_hooks.verdicts import Finding, Verdict
 
 _STYLES = {
@@ -33,7 +33,7 @@ def say(line: str) -> None:
 
 
 def show(report: Report, output: str) -> None:
-    """A table on a terminal, a line a check elsewhere; with `json` the whole report as the last line."""
+    """A table on a terminal, a line a check elsewhere; with `json` or `junit` the whole report as the last line."""
     terminal = sys.stdout.isatty()
     console = Console(no_color=not terminal, highlight=False, soft_wrap=not terminal)
     if terminal:
@@ -50,6 +50,8 @@ def show(report: Report, output: str) -> None:
     console.print(Text(headline(report), style=_STYLES[report.verdict]))
     if output == "json":
         print(json.dumps(to_json(report), sort_keys=True), flush=True)
+    if output == "junit":
+        print(to_junit(report), flush=True)
 
 
 def _wants_action(one: Finding) -> bool:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
 from llmd_storage_hooks import facts
+from llmd_storage_hooks.config import Workload
 
 DEFAULT_CLASS_ANNOTATIONS = (
     "storageclass.kubernetes.io/is-default-class",
@@ -94,6 +95,8 @@ def claim(raw: Any) -> facts.Claim:
         requested_bytes=quantity(_dict(spec, "resources", "requests").get("storage")),
         capacity_bytes=quantity(_dict(status, "capacity").get("storage")),
         deleting="deletionTimestamp" in _dict(raw, "metadata"),
+        uid=str(_dict(raw, "metadata").get("uid", "")),
+        release=str(_dict(raw, "metadata", "annotations").get("meta.helm.sh/release-name", "")),
     )
 
 
@@ -107,12 +110,92 @@ def secret_keys(raw: Any) -> facts.SecretKeys:
 
 
 def node(raw: Any) -> facts.Node:
-    allocatable = {str(key): quantity(value) or 0 for key, value in _dict(raw, "status", "allocatable").items()}
+    taints = [
+        facts.Taint(str(one.get("key", "")), str(one.get("value", "")), str(one.get("effect", "")))
+        for one in _list(_dict(raw, "spec"), "taints")
+    ]
     return facts.Node(
         name=str(_dict(raw, "metadata").get("name", "")),
         ready=_condition(raw, "Ready").get("status") == "True",
         schedulable=not _dict(raw, "spec").get("unschedulable", False),
-        allocatable=allocatable,
+        allocatable=amounts(_dict(raw, "status", "allocatable")),
+        labels={str(key): str(value) for key, value in _dict(raw, "metadata", "labels").items()},
+        taints=tuple(one for one in taints if one.effect in ("NoSchedule", "NoExecute")),
+    )
+
+
+def amounts(raw: Mapping[str, Any]) -> dict[str, int]:
+    """Quantities by resource name: CPU in thousandths of a core, all else in whole units. Odd ones count as 0."""
+    return {str(key): (milli(value) if key.endswith("cpu") else quantity(value)) or 0 for key, value in raw.items()}
+
+
+def demand(workload: Workload) -> facts.Demand:
+    return facts.Demand(
+        workload.replicas,
+        amounts({**workload.limits, **workload.requests}),
+        amounts(workload.limits),
+        quantity(workload.shm_size),
+        quantity(workload.cpu_tier_size),
+    )
+
+
+def milli(raw: Any) -> int | None:
+    """A quantity in thousandths; None when it is not one."""
+    try:
+        return int(parse_quantity(raw) * 1000)  # type: ignore[no-untyped-call]  # the library has no hints here
+    except (ValueError, ArithmeticError):
+        return None
+
+
+def quota(raw: Any) -> facts.Quota | None:
+    """None for one with scopes: it counts some pods only, and which is for the API server to say."""
+    spec = _dict(raw, "spec")
+    if spec.get("scopes") or spec.get("scopeSelector"):
+        return None
+    status = _dict(raw, "status")
+    name = str(_dict(raw, "metadata").get("name", ""))
+    return facts.Quota(name, amounts(_dict(spec, "hard")), amounts(_dict(status, "used")))
+
+
+def limits(raw: Any) -> list[facts.Limit]:
+    name = str(_dict(raw, "metadata").get("name", ""))
+    return [
+        facts.Limit(
+            name,
+            str(one.get("type", "")),
+            amounts(_dict(one, "min")),
+            amounts(_dict(one, "max")),
+            amounts(_dict(one, "default")),
+        )
+        for one in _list(_dict(raw, "spec"), "limits")
+    ]
+
+
+def namespace(raw: Any) -> facts.Namespace:
+    meta = _dict(raw, "metadata")
+    labels = {str(key): str(value) for key, value in _dict(meta, "labels").items()}
+    return facts.Namespace(str(meta.get("name", "")), labels)
+
+
+def uses_claim(raw: Any, claim: str) -> bool:
+    """Whether a pod that still lives mounts the claim."""
+    if _dict(raw, "status").get("phase") in ("Succeeded", "Failed"):
+        return False
+    volumes = _list(_dict(raw, "spec"), "volumes")
+    return any(_dict(one, "persistentVolumeClaim").get("claimName") == claim for one in volumes)
+
+
+def event(raw: Any) -> facts.Event:
+    series = _dict(raw, "series")
+    times = (series.get("lastObservedTime"), raw.get("lastTimestamp"), raw.get("eventTime"), raw.get("firstTimestamp"))
+    return facts.Event(
+        name=str(_dict(raw, "involvedObject").get("name", "")),
+        reason=str(raw.get("reason", "")),
+        message=" ".join(str(raw.get("message", "")).split()),
+        warning=raw.get("type") == "Warning",
+        count=int(series.get("count") or raw.get("count") or 1),
+        at=next((str(one) for one in times if one), ""),
+        uid=str(_dict(raw, "involvedObject").get("uid", "")),
     )
 
 
@@ -136,7 +219,30 @@ def pod(raw: Any) -> facts.PodState:
         reason=reason,
         message=message,
         container=container,
+        mounted=_mounted(raw, containers),
+        hash_seed=_hash_seed(_list(spec, "containers")),
     )
+
+
+def _mounted(raw: Any, containers: Iterable[dict[str, Any]]) -> bool:
+    """The kubelet mounts all volumes before it makes the pod's sandbox or pulls its first image."""
+    if _condition(raw, "PodReadyToStartContainers").get("status") == "True":
+        return True
+    states = [_dict(one, "state") for one in containers]
+    waits = [str(_dict(one, "waiting").get("reason", "")) for one in states]
+    past = any(why not in ("", "ContainerCreating", "PodInitializing") for why in waits)
+    return past or any("running" in one or "terminated" in one for one in states)
+
+
+def _hash_seed(containers: list[dict[str, Any]]) -> str:
+    seen = ""
+    for one in containers:
+        if _list(one, "envFrom"):
+            return "?"
+        for variable in _list(one, "env"):
+            if variable.get("name") == "PYTHONHASHSEED":
+                seen = str(variable.get("value", "?"))
+    return seen if containers else "?"
 
 
 def _why_not_ready(raw: Any, containers: Iterable[dict[str, Any]]) -> tuple[str, str, str]:

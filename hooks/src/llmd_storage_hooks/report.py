@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from xml.etree import ElementTree
 
 from llmd_storage_hooks.verdicts import Finding, Verdict, overall
 
@@ -58,6 +59,35 @@ def _finding(one: Finding) -> dict[str, Any]:
         "link": one.link,
         "seen": dict(one.seen),
     }
+
+
+def to_junit(report: Report) -> str:
+    """The report as JUnit XML, on one line: what fails is a failure, what nobody knows an error."""
+    tags = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error", Verdict.SKIPPED: "skipped"}
+    counts = {tag: sum(tags.get(one.verdict) == tag for one in report.findings) for tag in tags.values()}
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"{report.hook} of {report.namespace}/{report.release}",
+        tests=str(len(report.findings)),
+        failures=str(counts["failure"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
+        timestamp=report.started_at,
+        time=f"{report.duration_seconds:.3f}",
+    )
+    for one in report.findings:
+        case = ElementTree.SubElement(suite, "testcase", classname=report.hook, name=one.id)
+        said = "\n".join(part for part in (one.sentence, one.remedy, one.link) if part)
+        if one.verdict in tags:
+            ElementTree.SubElement(case, tags[one.verdict], message=_printable(one.sentence)).text = _printable(said)
+        else:
+            ElementTree.SubElement(case, "system-out").text = _printable(f"{one.verdict.value}: {said}")
+    return ElementTree.tostring(suite, encoding="unicode").replace("\n", "&#10;")
+
+
+def _printable(text: str) -> str:
+    """Without what XML cannot hold (a log's control characters)."""
+    return "".join(ch if ch in "\n\t" or ch.isprintable() else "?" for ch in text)
 
 
 def worst_first(report: Report) -> list[Finding]:

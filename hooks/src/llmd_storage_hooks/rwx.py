@@ -35,6 +35,15 @@ class SizeRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """Rules by the value of one parameter of the class; `otherwise`: the value where it is not set."""
+
+    parameter: str
+    otherwise: str
+    rules: Mapping[str, SizeRule]
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     name: str
     rules: tuple[Rule, ...]
@@ -42,7 +51,15 @@ class Entry:
     source: str
     shared: str
     hint: str
-    size: SizeRule | None
+    sizes: Sizes | None
+    checked: str
+
+    def size_rule(self, parameters: Mapping[str, str]) -> SizeRule | None:
+        """The rule for a class with these parameters; None where there is none, or none is known."""
+        if self.sizes is None:
+            return None
+        value = _parameter(parameters, self.sizes.parameter)
+        return self.sizes.rules.get(self.sizes.otherwise if value is None else value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +81,6 @@ def _entry(raw: Mapping[str, Any]) -> Entry:
         Rule(rule["parameter"], tuple(rule["matches"]), Rwx(rule["verdict"])) for rule in raw.get("rules", ())
     )
     depends = raw["verdict"] == "depends"
-    size = raw.get("size")
     return Entry(
         name=raw["name"],
         rules=rules,
@@ -72,8 +88,14 @@ def _entry(raw: Mapping[str, Any]) -> Entry:
         source=raw["source"],
         shared=raw.get("shared", ""),
         hint=raw.get("hint", ""),
-        size=SizeRule(size["minGi"], size["maxGi"], size["stepGi"]) if size else None,
+        sizes=_sizes(raw["sizes"]) if "sizes" in raw else None,
+        checked=raw.get("checked", ""),
     )
+
+
+def _sizes(raw: Mapping[str, Any]) -> Sizes:
+    rules = {value: SizeRule(one["minGi"], one["maxGi"], one["stepGi"]) for value, one in raw["rules"].items()}
+    return Sizes(raw["parameter"], raw["otherwise"], rules)
 
 
 def find(entries: Iterable[Entry], provisioner: str) -> Entry | None:

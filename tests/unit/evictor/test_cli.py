@@ -151,6 +151,7 @@ def test_plan_counts_what_the_model_keeps(tmp_path: Path) -> None:
     assert json_of("plan", tmp_path, "--kv-dtype", "fp8")["token_bytes"] == 64 * 8 * 128 * 2
     slow = call("plan", tmp_path, "--storage-mib-s", 100, "--prefill-tokens-s", 4096).stdout
     assert "Not worth it on this storage" in slow
+    assert call("plan", tmp_path, "--plot", tmp_path / "plot.png").exit_code == 2, "it takes a prefill speed to compare"
     (tmp_path / "config.json").write_text("{}")
     assert call("plan", tmp_path).exit_code == 2
 

@@ -78,6 +78,7 @@ def test_killed_in_the_middle_it_leaves_nothing_broken_and_the_next_goes_on(tmp_
     assert cache.numbers() == list(range(3000 - len(cache.numbers()), 3000)), "the newest stayed"
     assert len(cache.numbers()) == 450, "and no more went than had to"
     assert foreign.exists()
+    assert (cache.root / ".evictor" / "index" / cache.name).exists(), "told to end, it leaves a checkpoint"
     assert [path.name for path in (cache.root / ".evictor").glob("leader-*")] == ["leader-2"]
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert any(line.get("reason") == "budget" and line["files"] for line in lines), "logs are JSON and say what went"

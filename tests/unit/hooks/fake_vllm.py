@@ -27,6 +27,8 @@ class FakeVllm:
     counts: dict[str, float] = field(default_factory=dict)
     own: set[tuple[str, ...]] = field(default_factory=set)
     requests: list[dict[str, Any]] = field(default_factory=list)
+    connector: str = "shared-storage"  # under whose names it counts
+    more: str = ""  # further lines of metrics
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
         if path == "/metrics":
@@ -127,10 +129,17 @@ class FakeVllm:
             "cascade_job_failures_total": "write_failures",
         }
         lines = [f"{name} {self.counts.get(key, 0)}" for name, key in names.items()]
-        if self.fault != "no connector":
+        lines.append(self.more)
+        if self.connector == "llmd-fs-backend":
+            lines += [
+                f'vllm:kv_offload_total_bytes_total{{transfer_type="{way}"}} {self.counts.get(key, 0)}'
+                for way, key in (("GPU_to_SHARED_STORAGE", "write"), ("SHARED_STORAGE_to_GPU", "read"))
+            ]
+        elif self.fault != "no connector" and self.connector != "lmcache":
+            tier = {"shared-storage": "1:shared_storage", "vllm-fs": "1:fs"}[self.connector]
             lines.append("# TYPE vllm:kv_offload_tiering_chunk_queries_total counter")
             lines += [
-                f'vllm:kv_offload_tiering_{name}{{model_name="m",tier="1:shared_storage"}} {self.counts[key]}'
+                f'vllm:kv_offload_tiering_{name}{{model_name="m",tier="{tier}"}} {self.counts[key]}'
                 for name, key in tiering.items()
                 if key in self.counts
             ]

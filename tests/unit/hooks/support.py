@@ -13,8 +13,9 @@ from typing import Any
 
 import jsonschema
 
+from llmd_storage_hooks.catalogue import find
 from llmd_storage_hooks.report import Report, to_json
-from llmd_storage_hooks.verdicts import Finding
+from llmd_storage_hooks.verdicts import Finding, Verdict
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "hook-report.schema.json").read_text(encoding="utf-8"))
 
@@ -43,8 +44,12 @@ def report(*findings: Finding, hook: str = "probe", **more: Any) -> Report:
 
 
 def by_id(findings: list[Finding]) -> dict[str, Finding]:
-    """The findings by id; each must fit the report's schema."""
+    """The findings by id; each must fit the report's schema, be in the catalogue and say what to do if it is bad."""
     for one in findings:
+        entry = find(one.id)
+        assert entry is not None, f"{one.id} is in no table of checks"
+        assert one.verdict in (Verdict.PASS, Verdict.SKIPPED) or one.verdict.value in entry.ends, one
+        assert one.verdict in (Verdict.PASS, Verdict.SKIPPED) or one.remedy, one
         assert_valid(to_json(report(one, hook=one.id.split(".")[0])))
     return {one.id: one for one in findings}
 

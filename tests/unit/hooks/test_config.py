@@ -59,7 +59,10 @@ def test_the_whole_preflight_config_is_read():
         pytest.param(PreflightConfig, {**BASE, "storage": 1}, "config.storage must be a JSON object", id="record"),
         pytest.param(PreflightConfig, {**BASE, "crds": {}}, "config.crds must be a list", id="list"),
         pytest.param(PreflightConfig, {**BASE, "checks": []}, "config.checks must be a JSON object", id="dict"),
-        pytest.param(PreflightConfig, {**BASE, "checks": {"a": "no"}}, "must be one of: fail, warn, skip", id="check"),
+        pytest.param(
+            PreflightConfig, {**BASE, "checks": {"probe.nodes": "no"}}, "must be one of: fail, warn, skip", id="check"
+        ),
+        pytest.param(PreflightConfig, {**BASE, "checks": {"probe.node": "warn"}}, 'mean "probe.nodes"?', id="no check"),
         pytest.param(PreflightConfig, {**BASE, "rwxOverrides": {"a": "maybe"}}, "must be one of: yes, no", id="rwx"),
         pytest.param(PreflightConfig, {**BASE, "timeoutSeconds": 0}, "more than 0", id="time"),
         pytest.param(PreflightConfig, {**BASE, "timeoutSeconds": "5"}, "must be a number", id="number"),

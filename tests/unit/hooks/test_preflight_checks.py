@@ -4,7 +4,7 @@
 import pytest
 
 from llmd_storage_hooks import facts as f
-from llmd_storage_hooks.checks import claims, cluster, secrets, storage
+from llmd_storage_hooks.checks import claims, cluster, nodes, secrets, storage
 from llmd_storage_hooks.collect.cluster import without_cluster
 from llmd_storage_hooks.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
 from llmd_storage_hooks.run.preflight import check, rwx_table
@@ -75,7 +75,7 @@ def node(name, gpus, ready=True, schedulable=True):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "nodes", "expected"),
+    ("wanted", "there", "expected"),
     [
         (Accelerator(), (), "skipped"),
         (Accelerator(resource="nvidia.com/gpu", per_pod=2, replicas=2), UNKNOWN, "warn"),
@@ -87,8 +87,8 @@ def node(name, gpus, ready=True, schedulable=True):
         (Accelerator(resource="nvidia.com/gpu", per_pod=1, replicas=1), (), "fail"),
     ],
 )
-def test_accelerators(wanted, nodes, expected):
-    assert verdict(cluster.accelerators(wanted, nodes)) == expected
+def test_accelerators(wanted, there, expected):
+    assert verdict(nodes.accelerators(wanted, there)) == expected
 
 
 CEPH = f.StorageClass("cephfs", "cephfs.csi.ceph.com", is_default=True)
@@ -150,23 +150,33 @@ def test_rwx(provisioner, parameters, overrides, expected, hint):
 
 
 @pytest.mark.parametrize(
-    ("asked", "gi", "expected", "remedy"),
+    ("throughput", "asked", "gi", "expected", "remedy"),
     [
-        ("18000Gi", 18000, "pass", ""),
-        ("27000Gi", 27000, "pass", ""),
-        ("954000Gi", 954000, "pass", ""),
-        ("20000Gi", 20000, "fail", "18000Gi or 27000Gi"),
-        ("100Gi", 100, "fail", "Set storage.size to 18000Gi."),
-        ("960000Gi", 960000, "fail", "Set storage.size to 954000Gi."),
-        ("many", None, "fail", "18000Gi"),
+        (None, "9000Gi", 9000, "pass", ""),
+        ("1000", "18000Gi", 18000, "pass", ""),
+        ("1000", "27000Gi", 27000, "pass", ""),
+        ("1000", "20000Gi", 20000, "fail", "18000Gi or 27000Gi"),
+        ("1000", "100Gi", 100, "fail", "Set storage.size to 9000Gi."),
+        ("1000", "20000000Gi", 20_000_000, "fail", "Set storage.size to 10008000Gi."),
+        ("1000", "many", None, "fail", "9000Gi"),
+        ("500", "27000Gi", 27000, "fail", "18000Gi or 36000Gi"),
+        ("250", "36000Gi", 36000, "pass", ""),
+        ("125", "36000Gi", 36000, "fail", "72000Gi"),
     ],
 )
-def test_lustre_sizes(asked, gi, expected, remedy):
+def test_lustre_sizes_go_by_the_classs_throughput(throughput, asked, gi, expected, remedy):
+    """A size that the backend does not have leaves the claim Pending for ever."""
     entry = find(TABLE, "lustre.csi.storage.gke.io")
-    chosen = f.StorageClass("lustre", "lustre.csi.storage.gke.io")
-    finding = storage.size(chosen, entry, entry.size, asked, None if gi is None else gi * GI)
+    parameters = {"perUnitStorageThroughput": throughput} if throughput else {}
+    chosen = f.StorageClass("lustre", "lustre.csi.storage.gke.io", parameters)
+    finding = storage.size(chosen, entry, entry.size_rule(parameters), asked, None if gi is None else gi * GI)
     assert verdict(finding) == expected
     assert remedy in finding.remedy
+
+
+def test_a_tier_that_is_not_known_has_no_size_rule():
+    assert find(TABLE, "lustre.csi.storage.gke.io").size_rule({"perUnitStorageThroughput": "25"}) is None
+    assert find(TABLE, "nfs.csi.k8s.io").size_rule({}) is None
 
 
 def claim(**changes):
@@ -276,6 +286,8 @@ def test_all_checks_together():
         "preflight.crd.inferencepools": "pass",
         "preflight.gatewayclass": "pass",
         "preflight.accelerator.count": "pass",
+        "preflight.namespace.quota": "pass",
+        "preflight.namespace.limits": "pass",
         "preflight.storageclass.exists": "pass",
         "preflight.storageclass.rwx": "pass",
         "preflight.storage.size": "fail",
@@ -297,3 +309,36 @@ def test_a_claim_kept_from_an_earlier_release_is_checked_too():
     )
     seen = f.PreflightFacts(f.ClusterVersion("v1.36.0", 1, 36), {}, None, (CEPH,), claim(), {}, ())
     assert by_id(check(config, seen))["preflight.claim.kept"].verdict.value == "pass"
+
+
+def test_a_volume_that_is_there_already_is_called_one_and_has_no_size_to_obey():
+    """A Lustre instance of 9000Gi exists; the rule for new ones must not refuse it."""
+    config = PreflightConfig(
+        release="demo",
+        namespace="ns",
+        storage=Storage(
+            storage_class_name="kv-volume",
+            creates_storage_class=True,
+            static=True,
+            provisioner="lustre.csi.storage.gke.io",
+            size="9000Gi",
+        ),
+    )
+    _, findings = storage.check(config, f.PreflightFacts(UNKNOWN, {}, None, (), None, {}, ()), TABLE, 9000 * GI)
+    assert [verdict(one) for one in findings] == ["pass", "pass"]
+    assert all('PersistentVolume "kv-volume"' in one.sentence for one in findings)
+
+
+@pytest.mark.parametrize(
+    ("there", "expected", "said"),
+    [
+        (f.StorageClass("new", "p", {"a": "1"}), "pass", "creates"),
+        (f.StorageClass("new", "q", {"a": "1"}), "fail", "provisioner q, not p"),
+        (f.StorageClass("new", "p", {"a": "2", "b": "1"}), "fail", "other parameters (a, b)"),
+    ],
+)
+def test_a_class_of_that_name_is_never_taken_for_ours(there, expected, said):
+    wanted = Storage(storage_class_name="new", creates_storage_class=True, provisioner="p", parameters={"a": "1"})
+    _, finding = storage.storage_class(wanted, (there,))
+    assert verdict(finding) == expected
+    assert said in finding.sentence

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from llmd_storage_hooks import closed
-from llmd_storage_hooks.checks import posix, sharing
+from llmd_storage_hooks.checks import moving, posix, sharing
 from llmd_storage_hooks.checks import probe as checks
 from llmd_storage_hooks.config import ProbeConfig
 from llmd_storage_hooks.probing import seen
@@ -43,6 +43,7 @@ MINE = seen.Observations(
     exclusive=seen.Exclusive(4, (0, 2)),
     throughput=(seen.Throughput("write", 2**25, 0.5),),
     free_bytes=10**9,
+    total_bytes=10**10,
     clock_offset_seconds=0.25,
 )
 THEIRS = seen.Observations(
@@ -56,7 +57,8 @@ THEIRS = seen.Observations(
     exclusive=seen.Exclusive(4, (1, 3)),
     recreate=seen.Recreate(0.01, "ok", 0.02),
     negative=seen.Negative("missing", 0.02),
-    throughput=(seen.Throughput("read", 2**25, 0.25),),
+    throughput=(seen.Throughput("read", 2**25, 0.25), seen.Throughput("read", 2**25, 0.125, 8)),
+    direct=seen.Direct("ok"),
 )
 
 
@@ -74,6 +76,8 @@ def test_good_storage_passes_every_check():
         "probe.exclusive",
         "probe.recreate",
         "probe.negative",
+        "probe.space",
+        "probe.directio",
         "probe.throughput",
     }
 
@@ -82,6 +86,7 @@ def test_numbers_are_reported():
     numbers = checks.numbers(MINE, THEIRS)
     assert numbers["firstLookupSeconds"]["rename"] == {"max": 4.9, "median": 4.9, "high": 4.9}
     assert (numbers["writeMiBps"], numbers["readMiBps"]) == (64.0, 128.0)
+    assert numbers["readMiBpsAt8"] == 256.0
     assert numbers["freeBytes"] == 10**9
     assert numbers["clockOffsetSeconds"] == 0.25
 
@@ -257,7 +262,7 @@ def test_negative(one, expected):
 )
 def test_throughput_floors(floors, expected):
     config = replace(CONFIG, floors=floors)
-    assert posix.throughput(config, MINE, THEIRS).verdict.value == expected
+    assert moving.throughput(config, MINE, THEIRS).verdict.value == expected
 
 
 def test_observations_survive_the_hand_over():
@@ -267,3 +272,28 @@ def test_observations_survive_the_hand_over():
 
 def test_step_names_are_unique():
     assert len({name for name, _ in STEPS}) == len(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("one", "setting", "expected", "said"),
+    [
+        (seen.Direct("ok"), "on", "pass", "what was written"),
+        (seen.Direct("refused", "Invalid argument"), "auto", "pass", "page cache"),
+        (seen.Direct("refused", "Invalid argument"), "on", "fail", "Invalid argument"),
+        (seen.Direct("wrong"), "auto", "fail", "other bytes"),
+        (seen.Direct("wrong"), "off", "warn", "other bytes"),
+    ],
+)
+def test_reading_past_the_page_cache(one, setting, expected, said):
+    finding = moving.direct(replace(CONFIG, direct_io=setting), replace(THEIRS, direct=one))
+    by_id([finding])
+    assert finding.verdict.value == expected
+    assert said in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "expected"),
+    [(10**9, 10**10, "pass"), (10**8, 10**9, "warn"), (10**9, 10**12, "warn"), (0, 10**9, "warn")],
+)
+def test_a_volume_that_is_nearly_full_warns(free, total, expected):
+    assert moving.space(replace(MINE, free_bytes=free, total_bytes=total)).verdict.value == expected

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 
 from llmd_storage_hooks import strategies
 from llmd_storage_hooks.clock import Deadline, SystemClock
+from llmd_storage_hooks.collect import mounts
 from llmd_storage_hooks.collect.files import Files
 from llmd_storage_hooks.config import ProbeConfig
 from llmd_storage_hooks.errors import DeadlinePassed
@@ -81,7 +83,9 @@ def test_two_pods_on_two_nodes(tmp_path):
     assert (code, other, silent) == (0, 0, None)
     assert set(verdicts(report).values()) == {"pass"}
     assert "handed over" in out
-    assert report["numbers"]["strategy"] == "rename_fsync"
+    here = mounts.filesystem_of(str(tmp_path))
+    assert report["numbers"]["filesystem"] == here
+    assert report["numbers"]["strategy"] in strategies.candidates("auto", here)
     assert set(report["numbers"]["firstLookupSeconds"]) == set(strategies.STRATEGIES)
     assert left(tmp_path) == []
     assert "PASS" in (tmp_path / "termination-0").read_text()
@@ -131,11 +135,14 @@ def test_a_directory_of_another_user_gets_the_remedy(tmp_path):
         seat = Seat(0, "r1", "n1")
         config = ProbeConfig(release="d", namespace="n", path=str(tmp_path), timeout_seconds=3, deadline_seconds=1)
         observed = Pair(config, seat, Files(tmp_path), SystemClock(), lambda _: None).take_all()
-        os.write(write_end, json.dumps([observed.steps[0].outcome, observed.steps[0].errno]).encode())
+        step = observed.steps[0]
+        os.write(write_end, json.dumps([step.outcome, step.errno, step.detail]).encode())
         os._exit(0)
     os.close(write_end)
     os.waitpid(child, 0)
-    assert json.loads(os.read(read_end, 1000)) == ["error", 13]
+    outcome, number, detail = json.loads(os.read(read_end, 1000))
+    assert (outcome, number) == ("error", 13)
+    assert "belongs to 0:0, mode 0755; this pod is uid 65534, groups" in detail
 
 
 def test_a_hung_filesystem_ends_by_the_deadline_with_the_steps_name(tmp_path):
@@ -294,11 +301,66 @@ def test_every_way_to_publish_leaves_one_whole_file(tmp_path, strategy):
     assert files.names(".") == ["block"]
 
 
-def test_the_ways_are_the_connectors():
+def test_the_ways_and_their_choice_are_the_connectors():
+    """The probe would else warn of, or pass, a way that no block is published in."""
     publish = pytest.importorskip("llmd_storage_connector.publish")
     assert set(strategies.STRATEGIES) == set(publish.STRATEGIES)
-    assert strategies.chosen("auto") == publish.chosen("auto")
-    assert strategies.chosen("link") == publish.chosen("link") == "link"
+    assert (strategies.AUTO, strategies.TRIALS) == (publish.AUTO, publish._TRIALS)
+    assert strategies.ATOMIC_IS_WORTH == publish._ATOMIC_IS_WORTH
+    assert strategies.LOCAL == publish._LOCAL
+    assert strategies.CEPH == publish._CEPH
+    for filesystem in (*publish._LOCAL, *publish._CEPH, "nfs4", "lustre", "fuse.juicefs", ""):
+        assert strategies.candidates("auto", filesystem) == publish.candidates(filesystem), filesystem
+
+
+@pytest.mark.parametrize(
+    ("seconds", "way"),
+    [
+        ({"rename_fsync": 1.0, "exclusive": 1.0}, "rename_fsync"),
+        ({"rename_fsync": 1.2, "exclusive": 1.0}, "rename_fsync"),
+        ({"rename_fsync": 1.3, "exclusive": 1.0}, "exclusive"),
+    ],
+)
+def test_the_atomic_way_is_kept_unless_it_is_clearly_slower(seconds, way):
+    assert strategies.best(seconds) == way
+
+
+def test_a_way_that_is_set_is_not_chosen_anew():
+    assert strategies.candidates("link", "ceph") == ("link",)
+
+
+MOUNTINFO = """22 1 0:21 / / rw,relatime shared:1 - overlay overlay rw
+30 22 0:30 / /mnt/kv\\040cache rw,relatime - ceph 10.0.0.1:/ rw
+31 22 0:31 / /mnt/kv rw,relatime - nfs4 server:/ rw
+32 31 0:32 / /mnt/kv rw,relatime - fuse.ceph-fuse x rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/mnt/kv cache/blocks", "ceph"),
+        ("/mnt/kv", "fuse.ceph-fuse"),  # the later mount on one point hides the earlier
+        ("/mnt/kvx", "overlay"),
+        ("/", "overlay"),
+    ],
+)
+def test_the_filesystem_of_a_path_is_the_innermost_mounts(tmp_path, path, kind):
+    table = tmp_path / "mountinfo"
+    table.write_text(MOUNTINFO)
+    assert mounts.filesystem_of(path, str(table)) == kind
+    connectors = pytest.importorskip("llmd_storage_connector.mounts")
+    assert connectors.filesystem_of(path, str(table)) == kind
+    assert mounts.filesystem_of(path, str(tmp_path / "none")) == ""
+
+
+def test_reading_past_the_page_cache_gives_all_of_a_file_of_any_length(tmp_path):
+    files, data = Files(tmp_path), os.urandom(3 * 4096 + 17)
+    (tmp_path / "block").write_bytes(data)
+    try:
+        assert files.read_direct("block") == data
+    except OSError as error:  # this test's own filesystem may have no O_DIRECT
+        assert error.errno == errno.EINVAL
 
 
 def test_mail(tmp_path):

@@ -264,10 +264,35 @@ def waiting(name, reason, message="", restarts=0, **more):
 
 
 def test_one_pod_is_inconclusive(monkeypatch):
-    findings, block, _ = run(monkeypatch, kube=FakeKube([pod("a")]))
-    assert verdicts(findings) == {"proof.pods": "inconclusive"}
+    findings, block, outcome = run(monkeypatch, kube=FakeKube([pod("a")]))
+    assert verdicts(findings) == {  # without a restart, one server can only show that it writes
+        "proof.pods": "inconclusive",
+        "proof.answer.a": "pass",
+        "proof.prompt": "pass",
+        "proof.stored": "pass",
+    }
+    assert outcome.numbers["storedBytes"] == 6000
     assert "modelserver.replicas" in findings["proof.pods"].remedy
     assert block is None
+
+
+def test_one_pod_that_writes_nothing_fails(monkeypatch):
+    findings, _, _ = run(monkeypatch, a=FakeVllm({}, "writes nothing"), kube=FakeKube([pod("a")]))
+    assert findings["proof.stored"].verdict.value == "fail"
+
+
+@pytest.mark.parametrize(
+    ("server", "check"),
+    [
+        ({"fault": "http 500"}, "proof.answer.a"),
+        ({"fault": "http 500", "tokenizer": False}, "proof.answer.a"),
+        ({"max_model_len": 10}, "proof.prompt"),
+    ],
+)
+def test_one_pod_that_cannot_be_asked_is_said(monkeypatch, server, check):
+    findings, _, _ = run(monkeypatch, a=FakeVllm({}, **server), kube=FakeKube([pod("a")]))
+    assert findings[check].verdict.value == "fail"
+    assert "proof.stored" not in findings
 
 
 def test_the_pods_own_reasons_are_told_while_waiting(monkeypatch, capsys):

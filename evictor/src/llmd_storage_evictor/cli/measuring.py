@@ -36,7 +36,7 @@ def plan(
     ] = "",
     prefill_tokens_s: Annotated[float, typer.Option("--prefill-tokens-s", min=0, help="Prefill speed of a pod.")] = 0.0,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Write a picture: load against compute, by length.")
+        Path | None, typer.Option("--plot", help="Write a picture: load against compute, by storage speed.")
     ] = None,
     output_: OutputOption = Form.TABLE,
 ) -> None:
@@ -66,7 +66,7 @@ def plan(
             print(f"note: {note}")
         print(verdict(found))
     if plot:
-        _plot(plot, kv, found, storage_mib_s, prefill_tokens_s)
+        _plot(plot, found, storage_mib_s)
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -95,23 +95,12 @@ def _in_words(kv: ModelKv, found: Plan, storage_mib_s: float) -> dict[str, objec
     return pairs
 
 
-def _plot(path: Path, kv: ModelKv, found: Plan, storage_mib_s: float, prefill_tokens_s: float) -> None:
-    if not (storage_mib_s and prefill_tokens_s):
-        output.stop("--plot needs --prefill-tokens-s, and --storage-mib-s or --measure", output.USAGE)
+def _plot(path: Path, found: Plan, storage_mib_s: float) -> None:
+    if found.prefill_s is None or not found.prompt_blocks:
+        output.stop("--plot needs --prefill-tokens-s, and --tokens of at least one block", output.USAGE)
     from llmd_storage_evictor.plot import draw
 
-    lengths = [found.block_tokens * 2**power for power in range(12)]
-    plans = [
-        plan_of(
-            kv,
-            prompt_tokens=length,
-            block_tokens=found.block_tokens,
-            storage_mib_s=storage_mib_s,
-            prefill_tokens_s=prefill_tokens_s,
-        )
-        for length in lengths
-    ]
-    draw(path, plans)
+    draw(path, found, storage_mib_s)
     output.note(f"written: {path}")
 
 

@@ -18,13 +18,33 @@ def check(
 ) -> list[Finding]:
     """The user's own claim if there is one; else the chart's, which outlives an uninstall."""
     if config.storage.existing_claim:
-        return [existing_claim(config.storage, facts.claim, size_bytes)]
+        return [existing_claim(config.storage, facts.claim, size_bytes, facts.claim_users)]
     if isinstance(facts.claim, Claim):
-        return [kept_claim(facts.claim, chosen, config.storage, size_bytes)]
+        stranger = foreign_claim(facts.claim, config.release)
+        return [stranger or kept_claim(facts.claim, chosen, config.storage, size_bytes)]
     return []
 
 
-def existing_claim(storage: Storage, seen: Claim | Absent | Unknown | None, size_bytes: int | None) -> Finding:
+def foreign_claim(seen: Claim, release: str) -> Finding | None:
+    """A claim of the chart's name that another release made: Helm would refuse it, Argo CD would take it over."""
+    if seen.release in ("", release):
+        return None
+    return Finding(
+        "preflight.claim.kept",
+        Verdict.FAIL,
+        f'Claim "{seen.name}" is already there and belongs to the release "{seen.release}", not to "{release}".',
+        f'To share it, set global.existingClaim="{seen.name}"; else install under another release name.',
+        _CLAIMS,
+        _claim_seen(seen),
+    )
+
+
+def existing_claim(
+    storage: Storage,
+    seen: Claim | Absent | Unknown | None,
+    size_bytes: int | None,
+    users: tuple[str, ...] | Unknown = (),
+) -> Finding:
     check_id = "preflight.claim.usable"
     name = storage.existing_claim
     if seen is None or isinstance(seen, Unknown):
@@ -62,8 +82,10 @@ def existing_claim(storage: Storage, seen: Claim | Absent | Unknown | None, size
             _CLAIMS,
             _claim_seen(seen),
         )
-    said = f'Claim "{name}" is bound with ReadWriteMany.'
-    return Finding(check_id, Verdict.PASS, said, seen=_claim_seen(seen))
+    others = f" {len(users)} pod(s) use it now." if isinstance(users, tuple) and users else ""
+    said = f'Claim "{name}" is bound with ReadWriteMany.{others}'
+    pods = list(users) if isinstance(users, tuple) else users.reason
+    return Finding(check_id, Verdict.PASS, said, seen={**_claim_seen(seen), "users": pods})
 
 
 def _claim_trouble(check_id: str, seen: Claim) -> Finding | None:

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight, the cluster itself: version, CRDs, GatewayClass, accelerators."""
+"""Preflight, the cluster itself: version, CRDs, GatewayClass."""
 
 from __future__ import annotations
 
-from llmd_storage_hooks.config import Accelerator, Crd, PreflightConfig
+from llmd_storage_hooks.config import Crd, PreflightConfig
 from llmd_storage_hooks.facts import (
     Absent,
     ClusterVersion,
     GatewayClass,
-    Node,
     PreflightFacts,
     ServedGroup,
     Unknown,
@@ -30,7 +29,6 @@ def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
     findings += [crd(wanted, facts.crds[crd_key(wanted)]) for wanted in config.crds]
     if config.gateway_class and facts.gateway_class is not None:
         findings.append(gateway_class(config.gateway_class, facts.gateway_class))
-    findings.append(accelerators(config.accelerator, facts.nodes))
     return findings
 
 
@@ -131,39 +129,3 @@ def gateway_class(name: str, seen: GatewayClass | Absent | Unknown) -> Finding:
             facts,
         )
     return Finding(check_id, Verdict.PASS, f'GatewayClass "{name}" is accepted by {seen.controller}.', seen=facts)
-
-
-def accelerators(wanted: Accelerator, nodes: tuple[Node, ...] | Unknown) -> Finding:
-    check_id = "preflight.accelerator.count"
-    if not wanted.resource or wanted.per_pod < 1:
-        return Finding(check_id, Verdict.SKIPPED, "The model servers ask for no accelerator (CPU).")
-    if isinstance(nodes, Unknown):
-        return Finding(
-            check_id,
-            Verdict.WARN,
-            f"Could not check for {wanted.resource} on the nodes: {nodes.reason}.",
-            "Look yourself: kubectl describe nodes, under Allocatable.",
-        )
-    usable = [node for node in nodes if node.ready and node.schedulable]
-    counts = {node.name: node.allocatable.get(wanted.resource, 0) for node in usable}
-    places = sum(count // wanted.per_pod for count in counts.values())
-    seen = {"allocatable": {name: count for name, count in counts.items() if count}, "places": places}
-    need = f"{wanted.replicas} pod(s) with {wanted.per_pod} x {wanted.resource} each"
-    if places >= wanted.replicas:
-        return Finding(
-            check_id,
-            Verdict.PASS,
-            f"The nodes have room for {need} (what other pods use is not subtracted).",
-            seen=seen,
-        )
-    having = ", ".join(f"{name}: {count}" for name, count in counts.items() if count) or "none on any node"
-    return Finding(
-        check_id,
-        Verdict.FAIL,
-        f"The model servers need {need}, but the ready nodes have room for {places} ({having}).",
-        "Add nodes, or lower modelserver.replicas or modelserver.tensorParallelSize, or set "
-        "modelserver.accelerator.resource to what the nodes offer. If an autoscaler adds such nodes, set "
-        f'hooks.checks."{check_id}"="warn".',
-        "https://kubernetes.io/docs/tasks/manage-gpus/scheduling-gpus/",
-        seen,
-    )

@@ -44,7 +44,7 @@ def check(config: ProofConfig, awaited: Awaited) -> Finding:
         return Finding(
             _CHECK,
             Verdict.INCONCLUSIVE,
-            f"There is one model server only ({result.pod.name}), so there is nothing to share with.",
+            f"There is one model server only ({result.pod.name}), so that reading by another one is not proven.",
             "Set modelserver.replicas to 2 or more. To accept one, set hooks.allowInconclusive=true.",
             seen={"pod": result.pod.name},
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probe, what POSIX promises: rename, permissions, exclusive create; and the volume's throughput."""
+"""Probe, what POSIX promises: rename, permissions, exclusive create."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import errno
 from typing import Any
 
 from llmd_storage_hooks.checks.wording import ERRNO_REMEDY, SECURITY_LINK, not_reached
-from llmd_storage_hooks.config import ProbeConfig
 from llmd_storage_hooks.probing.seen import Access, Observations
 from llmd_storage_hooks.verdicts import Finding, Verdict
 
@@ -108,27 +107,3 @@ def exclusive(mine: Observations, theirs: Observations | None) -> Finding:
         )
     said = f"Exclusive create had one winner in each of {rounds} races ({len(first)} to {len(second)})."
     return Finding(check_id, Verdict.PASS, said, seen=seen)
-
-
-def throughput(config: ProbeConfig, mine: Observations, theirs: Observations | None) -> Finding:
-    check_id = "probe.throughput"
-    rates = throughput_mibps(mine, theirs)
-    if not rates:
-        return not_reached(check_id)
-    said = ", ".join(f"{name[:-5]} {rate:.0f} MiB/s" for name, rate in rates.items())
-    low = [name for name, rate in rates.items() if rate < config.floors.get(name, 0.0)]
-    if low:
-        floors = ", ".join(f"{name} {config.floors[name]:.0f}" for name in low)
-        return Finding(
-            check_id,
-            Verdict.FAIL,
-            f"One file at a time, the volume gives {said}: less than hooks.probe.floors asks ({floors}).",
-            "Use a faster class or a larger volume (many backends scale with size), or lower hooks.probe.floors.",
-            seen=rates,
-        )
-    return Finding(check_id, Verdict.PASS, f"One file at a time, the volume gives {said}.", seen=rates)
-
-
-def throughput_mibps(mine: Observations, theirs: Observations | None) -> dict[str, float]:
-    both = mine.throughput + (theirs.throughput if theirs else ())
-    return {f"{one.direction}MiBps": round(one.size_bytes / 2**20 / max(one.seconds, 1e-9), 1) for one in both}

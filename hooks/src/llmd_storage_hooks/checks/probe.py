@@ -5,20 +5,32 @@ from __future__ import annotations
 
 import errno
 import statistics
+from dataclasses import dataclass
 from typing import Any
 
-from llmd_storage_hooks.checks import posix, sharing
+from llmd_storage_hooks.checks import attachment, moving, posix, sharing
 from llmd_storage_hooks.checks.wording import ERRNO_REMEDY, SECURITY_LINK, not_reached
 from llmd_storage_hooks.config import ProbeConfig
+from llmd_storage_hooks.facts import Event, PodState
 from llmd_storage_hooks.probing.seen import Observations, Step
 from llmd_storage_hooks.verdicts import Finding, Verdict
 
 _LINK = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes"
 
 
-def check(config: ProbeConfig, mine: Observations, theirs: Observations | None) -> list[Finding]:
-    """`mine` is pod 0's, `theirs` pod 1's (None when it could not be had)."""
-    findings = [partner(mine, config.path)]
+@dataclass(frozen=True, slots=True)
+class OtherPod:
+    """Pod 1 from outside, and the last trouble that the cluster had with it."""
+
+    state: PodState
+    trouble: Event | None
+
+
+def check(
+    config: ProbeConfig, mine: Observations, theirs: Observations | None, other: OtherPod | None = None
+) -> list[Finding]:
+    """`mine` is pod 0's, `theirs` pod 1's (None when it could not be had); `other`: of a pod 1 that did not come."""
+    findings = [partner(mine, config.path, other)]
     if mine.partner is not None:
         findings.append(nodes(mine))
     findings.append(finished(config, mine, theirs))
@@ -34,17 +46,21 @@ def check(config: ProbeConfig, mine: Observations, theirs: Observations | None) 
         posix.exclusive(mine, theirs),
         sharing.recreate(theirs),
         sharing.negative(theirs),
-        posix.throughput(config, mine, theirs),
+        moving.space(mine),
+        moving.direct(config, theirs),
+        moving.throughput(config, mine, theirs),
     ]
 
 
-def partner(mine: Observations, path: str) -> Finding:
+def partner(mine: Observations, path: str, other: OtherPod | None = None) -> Finding:
     check_id = "probe.partner"
     if mine.partner is not None:
         return Finding(check_id, Verdict.PASS, "Both probe pods met over the volume.")
     if mine.steps and mine.steps[0].outcome != "deadline":
         return not_reached(check_id)
     waited = mine.steps[0].seconds if mine.steps else 0.0
+    if other is not None and not (other.state.mounted and other.state.node):
+        return _kept_away(check_id, other, waited)
     return Finding(
         check_id,
         Verdict.INCONCLUSIVE,
@@ -55,6 +71,32 @@ def partner(mine: Observations, path: str) -> Finding:
         "shared filesystem.",
         _LINK,
         {"waitedSeconds": waited},
+    )
+
+
+def _kept_away(check_id: str, other: OtherPod, waited: float) -> Finding:
+    """Pod 1 never ran: the cluster knows why."""
+    pod, trouble = other.state, other.trouble
+    seen = {"waitedSeconds": waited, "pod": pod.name, "node": pod.node}
+    if not pod.node:
+        why = pod.message or pod.reason or pod.phase
+        return Finding(
+            check_id,
+            Verdict.INCONCLUSIVE,
+            f"The second probe pod ({pod.name}) was not scheduled within {waited:.0f} s: {why}",
+            "Make a second node schedulable for it: the probe takes nodeSelector and tolerations of modelserver.",
+            seen=seen,
+        )
+    words = f"{trouble.reason}: {trouble.message}" if trouble else pod.message or pod.reason or pod.phase
+    mount = trouble is not None and trouble.reason in ("FailedMount", "FailedAttachVolume")
+    return Finding(
+        check_id,
+        Verdict.FAIL if mount else Verdict.INCONCLUSIVE,
+        f"The second probe pod ({pod.name}) did not start on node {pod.node} within {waited:.0f} s: {words}",
+        (attachment.remedy_for(trouble) if trouble else "")
+        or f"See kubectl describe pod {pod.name}, and the CSI driver's pods on that node.",
+        _LINK,
+        seen,
     )
 
 
@@ -145,14 +187,17 @@ def numbers(mine: Observations, theirs: Observations | None) -> dict[str, Any]:
     for one in mine.publishes + (theirs.publishes if theirs else ()):
         published.setdefault(one.strategy, []).append(one.seconds)
     found: dict[str, Any] = {
+        "filesystem": mine.filesystem,
         "strategy": mine.strategy,
+        "trialSeconds": {one.strategy: one.seconds for one in mine.trials},
         "stepSeconds": {step.name: step.seconds for step in mine.steps},
         "firstLookupSeconds": sharing.lookup_seconds(lookups),
         "publishSeconds": {name: round(statistics.median(all_s), 4) for name, all_s in published.items()},
-        **posix.throughput_mibps(mine, theirs),
+        **moving.throughput_mibps(mine, theirs),
     }
     if mine.free_bytes is not None:
         found["freeBytes"] = mine.free_bytes
+        found["totalBytes"] = mine.total_bytes
     if mine.clock_offset_seconds is not None:
         found["clockOffsetSeconds"] = mine.clock_offset_seconds
     return found

@@ -5,21 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmd_storage_hooks.checks import answers
+from llmd_storage_hooks.checks import answers, causes
 from llmd_storage_hooks.config import ProofConfig
-from llmd_storage_hooks.metrics import Reading
+from llmd_storage_hooks.metrics import CONNECTORS, Reading
 from llmd_storage_hooks.prompts import full_block_tokens
 from llmd_storage_hooks.proving.seen import Answer, Round
 from llmd_storage_hooks.verdicts import Finding, Verdict
 
 # Of the reused tokens, what the storage tier's own hits must explain.
 _MOSTLY = 0.95
-
-_NAMESPACES = (
-    "Compare the two pods' model, revision, dtype, tensorParallelSize, blockTokens, PYTHONHASHSEED and root_dir "
-    "(manifest.json in each namespace directory on the volume says them), and see both pods' logs for lookups "
-    "that ran into their deadline."
-)
 
 
 def check(config: ProofConfig, result: Round) -> list[Finding]:
@@ -42,7 +36,7 @@ def check(config: ProofConfig, result: Round) -> list[Finding]:
         findings.append(answers.answered("proof.answer.a", "A", result.pod_a.name, result.first))
     if result.first is None or not result.first.good:
         return findings
-    findings += [length(config, result.first), stored(result)]
+    findings += [length(config, result.first), stored(config, result)]
     if result.second is not None:
         findings.append(answers.answered("proof.answer.b", "B", result.pod_b.name, result.second))
     if result.second is None or not result.second.good or result.reused is None:
@@ -50,12 +44,24 @@ def check(config: ProofConfig, result: Round) -> list[Finding]:
     return [
         *findings,
         quiet(result.second, result.reused),
-        reuse(config, result.second, result.reused),
+        reuse(config, result),
         origin(config, result.reused),
         answers.tokens("proof.tokens", "B", result.first, result.second),
         answers.logprobs(result.first, result.second),
         answers.speed(result.first, result.second),
     ]
+
+
+def check_alone(config: ProofConfig, result: Round) -> list[Finding]:
+    """What one server can show by itself: that it writes. That another one reads it stays unknown."""
+    if result.trouble:
+        return [_unread(result)]
+    if not result.prompt.text:
+        return [_no_room(config, result)]
+    if result.first is None:
+        return []
+    answered = answers.answered("proof.answer.a", "A", result.pod_a.name, result.first)
+    return [answered, *([length(config, result.first), stored(config, result)] if result.first.good else [])]
 
 
 def spread(result: Round) -> Finding:
@@ -110,8 +116,9 @@ def length(config: ProofConfig, first: Answer) -> Finding:
     return Finding(check_id, Verdict.PASS, said, seen=seen)
 
 
-def stored(result: Round) -> Finding:
+def stored(config: ProofConfig, result: Round) -> Finding:
     check_id = "proof.stored"
+    counting = CONNECTORS[config.connector]
     if result.stored is None:
         return Finding(check_id, Verdict.SKIPPED, "Not reached.")
     one = result.stored.delta
@@ -119,6 +126,7 @@ def stored(result: Round) -> Finding:
         "writeBytes": one.storage_write_bytes,
         "writeFailures": one.storage_write_failures,
         "storesDropped": one.storage_stores_dropped,
+        "refusals": dict(one.refusals),
         "settled": result.stored.settled,
     }
     if one.storage_write_bytes > 0 and result.stored.settled:
@@ -132,23 +140,19 @@ def stored(result: Round) -> Finding:
             "The volume is slow to write, or A serves others at the same time; see the probe's throughput.",
             seen=seen,
         )
+    if not counting.counts_bytes:
+        said = f"The connector {config.connector} does not count what it writes to storage; what B finds will tell."
+        return Finding(check_id, Verdict.SKIPPED, said, seen=seen)
     if not one.connector_loaded:
-        return Finding(
-            check_id,
-            Verdict.FAIL,
-            f"A ({result.pod_a.name}) has no storage tier: its metrics lack vllm:kv_offload_tiering_*, so the "
-            "connector is not loaded.",
-            "See that --kv-transfer-config names SharedStorageConnector and that the pod's log shows it.",
-            seen=seen,
-        )
-    failed = f" ({one.storage_write_failures:.0f} writes failed)" if one.storage_write_failures else ""
+        cause, remedy = causes.not_loaded(config.connector)
+        return Finding(check_id, Verdict.FAIL, f"A ({result.pod_a.name}): {cause}", remedy, seen=seen)
+    cause, remedy = causes.why_not_stored(one)
     return Finding(
         check_id,
         Verdict.FAIL,
         f"A ({result.pod_a.name}) wrote nothing to the storage tier within "
-        f"{result.stored.waited_seconds:.0f} s of its answer{failed}.",
-        "See that pod's log: a full or read-only volume, permissions (fsGroup), or a /dev/shm or cpuTier.size "
-        "too small for the prompt's blocks.",
+        f"{result.stored.waited_seconds:.0f} s of its answer. {cause}".rstrip(),
+        remedy,
         seen=seen,
     )
 
@@ -177,8 +181,10 @@ def reused_fraction(config: ProofConfig, second: Answer, reused: Reading) -> flo
     return round(min(1.0, reused_tokens(second, reused) / full), 4) if full else 0.0
 
 
-def reuse(config: ProofConfig, second: Answer, reused: Reading) -> Finding:
+def reuse(config: ProofConfig, result: Round) -> Finding:
     check_id = "proof.reuse"
+    second, reused = result.second, result.reused
+    assert second is not None and reused is not None
     fraction = reused_fraction(config, second, reused)
     count = reused_tokens(second, reused)
     seen = _counters(reused)
@@ -187,10 +193,10 @@ def reuse(config: ProofConfig, second: Answer, reused: Reading) -> Finding:
     if fraction >= config.min_reused_fraction:
         said = f"B took {count} of {second.prompt_tokens} prompt tokens from the cache: {share}."
         return Finding(check_id, Verdict.PASS, said, seen=seen)
-    cause, remedy = why_not(reused)
+    cause, remedy = causes.why_not_reused(reused, config.connector, (result.pod_a, result.pod_b))
     return Finding(
         check_id,
-        Verdict.FAIL,
+        Verdict.INCONCLUSIVE if causes.left_out(reused) else Verdict.FAIL,
         f"B took only {count} of {second.prompt_tokens} prompt tokens from the cache: {share}, and "
         f"{config.min_reused_fraction:.0%} is asked for. {cause}",
         remedy,
@@ -198,47 +204,18 @@ def reuse(config: ProofConfig, second: Answer, reused: Reading) -> Finding:
     )
 
 
-def why_not(reused: Reading) -> tuple[str, str]:
-    """The known silent causes of a cold B, as far as its own counters tell them apart."""
-    if not reused.connector_loaded:
-        return (
-            "B has no storage tier (its metrics lack vllm:kv_offload_tiering_*): the connector is not loaded.",
-            "See that --kv-transfer-config names SharedStorageConnector on that pod too.",
-        )
-    if reused.local_tokens > 0:
-        return (
-            "It had the prompt in its own device memory.",
-            "The prompt was not fresh: prove again, and see that the router does not send it to B by itself.",
-        )
-    if reused.storage_queries == 0:
-        return (
-            "B never asked the storage tier for a block.",
-            f"See B's log for the connector's own words. {_NAMESPACES}",
-        )
-    if reused.storage_hits == 0:
-        return (
-            f"B asked the storage tier for {reused.storage_queries:.0f} blocks and found none: it looks in "
-            "another namespace than A writes to, or does not see A's files in time.",
-            _NAMESPACES,
-        )
-    if reused.storage_read_failures > 0 or reused.storage_read_bytes == 0:
-        return (
-            f"B found {reused.storage_hits:.0f} blocks but could not load them "
-            f"({reused.storage_read_failures:.0f} loads failed).",
-            "See B's log: loads that ran into their deadline, damaged blocks, or a cpuTier.size too small.",
-        )
-    return (
-        f"B found {reused.storage_hits:.0f} of {reused.storage_queries:.0f} blocks it asked for.",
-        "See the probe's first lookup times, and raise the connector's lookup deadline if the volume is slow.",
-    )
-
-
 def source(config: ProofConfig, reused: Reading) -> str:
     """Where B's reused tokens came from: storage, cpu_tier, local_cache, mixed or none."""
     if reused.external_tokens <= 0:
         return "local_cache" if reused.local_tokens > 0 else "none"
+    counting = CONNECTORS[config.connector]
+    if not counting.counts_bytes:
+        # A prompt that was never sent to B cannot be in any tier of its own.
+        return "storage"
     if reused.storage_read_bytes <= 0:
         return "cpu_tier"
+    if not counting.counts_blocks:
+        return "storage"
     by_hits = reused.storage_hits * config.block_tokens
     from_storage = max(reused.disk_tokens, by_hits) if reused.attributes_sources else by_hits
     return "storage" if from_storage >= _MOSTLY * reused.external_tokens else "mixed"
@@ -258,11 +235,15 @@ def origin(config: ProofConfig, reused: Reading) -> Finding:
     seen = {"source": where, **_counters(reused)}
     if where == "storage":
         mib = reused.storage_read_bytes / 2**20
-        said = f"They came from storage: B read {mib:.1f} MiB, {reused.storage_hits:.0f} blocks."
+        counting = CONNECTORS[config.connector]
+        said = f"They came from storage: B read {mib:.1f} MiB"
+        said += f", {reused.storage_hits:.0f} blocks." if counting.counts_blocks else "."
+        if not counting.counts_bytes:
+            said = "They came from outside B, which had never seen this prompt; the connector counts no bytes."
         return Finding(check_id, Verdict.PASS, said, seen=seen)
     return Finding(
         check_id,
-        Verdict.FAIL,
+        Verdict.INCONCLUSIVE if where == "none" and causes.left_out(reused) else Verdict.FAIL,
         f"B's cached tokens came from {_SOURCE_WORDS[where]}.",
         "Prove again with a fresh prompt: helm test." if where != "none" else "See proof.reuse.",
         seen=seen,
@@ -276,4 +257,5 @@ def _counters(reused: Reading) -> dict[str, Any]:
         "storageQueries": reused.storage_queries,
         "storageHits": reused.storage_hits,
         "storageReadBytes": reused.storage_read_bytes,
+        "misses": dict(reused.misses),
     }

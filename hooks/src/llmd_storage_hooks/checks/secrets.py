@@ -7,6 +7,7 @@ from llmd_storage_hooks.config import PreflightConfig, SecretRef
 from llmd_storage_hooks.facts import Absent, PreflightFacts, SecretKeys, Unknown
 from llmd_storage_hooks.verdicts import Finding, Verdict
 
+IMAGE_PULL_KEY = ".dockerconfigjson"
 _LINK = "https://kubernetes.io/docs/concepts/configuration/secret/"
 
 
@@ -18,7 +19,12 @@ def secret(wanted: SecretRef, seen: SecretKeys | Absent | Unknown, namespace: st
     check_id = f"preflight.secret.{wanted.name}"
     bad = Verdict.FAIL if wanted.required else Verdict.WARN
     why = f" ({wanted.needed_for} needs it)" if wanted.needed_for else ""
-    make = f"kubectl create secret generic {wanted.name} --namespace {namespace} --from-literal={wanted.key}=<value>"
+    make = (
+        f"kubectl create secret docker-registry {wanted.name} --namespace {namespace} --docker-server=<registry> "
+        "--docker-username=<user> --docker-password=<token>"
+        if wanted.key == IMAGE_PULL_KEY
+        else f"kubectl create secret generic {wanted.name} --namespace {namespace} --from-literal={wanted.key}=<value>"
+    )
     if isinstance(seen, Unknown):
         said = f'Could not check secret "{wanted.name}" in namespace {namespace}: {seen.reason}.'
         return Finding(check_id, Verdict.WARN, said, f"If it is missing: {make}.", _LINK)

@@ -26,9 +26,11 @@ def check(
     findings = [found]
     if chosen is not None:
         result = answer(rwx_table, chosen.provisioner, chosen.parameters, config.rwx_overrides)
-        findings.append(rwx(chosen, result))
-        if result.entry is not None and result.entry.size is not None:
-            findings.append(size(chosen, result.entry, result.entry.size, storage.size, size_bytes))
+        findings.append(rwx(chosen, result, storage.static))
+        # A volume that is there already has the size it has.
+        rule = result.entry.size_rule(chosen.parameters) if result.entry else None
+        if result.entry is not None and rule is not None and not storage.static:
+            findings.append(size(chosen, result.entry, rule, storage.size, size_bytes))
     return chosen, findings
 
 
@@ -36,8 +38,12 @@ def storage_class(storage: Storage, classes: tuple[StorageClass, ...] | Unknown)
     """The class the claim will get, and the finding about it."""
     check_id = "preflight.storageclass.exists"
     name = storage.storage_class_name
+    if storage.static:
+        made = StorageClass(name, storage.provisioner, storage.parameters)
+        said = f'The chart makes PersistentVolume "{name}" for a filesystem that is there ({storage.provisioner}).'
+        return made, Finding(check_id, Verdict.PASS, said)
     if storage.creates_storage_class:
-        return _created(storage, check_id)
+        return _created(storage, check_id, classes)
     if isinstance(classes, Unknown):
         shown = f'StorageClass "{name}"' if name else "the cluster's default StorageClass"
         fix = "Look yourself: kubectl get storageclass."
@@ -48,7 +54,9 @@ def storage_class(storage: Storage, classes: tuple[StorageClass, ...] | Unknown)
     return _default(classes, have, check_id)
 
 
-def _created(storage: Storage, check_id: str) -> tuple[StorageClass | None, Finding]:
+def _created(
+    storage: Storage, check_id: str, classes: tuple[StorageClass, ...] | Unknown
+) -> tuple[StorageClass | None, Finding]:
     name = storage.storage_class_name
     if not storage.provisioner:
         return None, Finding(
@@ -59,8 +67,28 @@ def _created(storage: Storage, check_id: str) -> tuple[StorageClass | None, Find
             _CLASSES,
         )
     made = StorageClass(name, storage.provisioner, storage.parameters)
+    there = None if isinstance(classes, Unknown) else next((one for one in classes if one.name == name), None)
+    if there is not None and (there.provisioner, there.parameters) != (made.provisioner, made.parameters):
+        what = (
+            f"provisioner {there.provisioner}, not {made.provisioner}"
+            if there.provisioner != made.provisioner
+            else f"other parameters ({', '.join(_differences(there.parameters, made.parameters))})"
+        )
+        return made, Finding(
+            check_id,
+            Verdict.FAIL,
+            f'StorageClass "{name}", which the chart is to create, is there already with {what}; a class cannot be '
+            "changed.",
+            "Set storage.storageClass.name to a name that is free, or use the class that is there: "
+            f"storage.storageClass.create=false, storage.storageClassName={name}.",
+            _CLASSES,
+        )
     said = f'The chart creates StorageClass "{name}" (provisioner {storage.provisioner}).'
     return made, Finding(check_id, Verdict.PASS, said)
+
+
+def _differences(there: dict[str, str], made: dict[str, str]) -> list[str]:
+    return sorted(key for key in there.keys() | made.keys() if there.get(key) != made.get(key))
 
 
 def _named(
@@ -103,12 +131,13 @@ def _default(classes: tuple[StorageClass, ...], have: str, check_id: str) -> tup
     return defaults[0], Finding(check_id, Verdict.PASS, said, seen={"bindingMode": defaults[0].binding_mode})
 
 
-def rwx(chosen: StorageClass, result: Answer) -> Finding:
+def rwx(chosen: StorageClass, result: Answer, static: bool = False) -> Finding:
     check_id = "preflight.storageclass.rwx"
     entry = result.entry
     source = entry.source if entry else _ACCESS_MODES
     because = f", by {result.because}" if result.because else ""
-    what = f'StorageClass "{chosen.name}" (provisioner {chosen.provisioner}{because})'
+    kind = "PersistentVolume" if static else "StorageClass"
+    what = f'{kind} "{chosen.name}" (provisioner {chosen.provisioner}{because})'
     seen = {"provisioner": chosen.provisioner, "rwx": result.rwx.value, "because": result.because}
     if result.rwx is Rwx.YES:
         return Finding(check_id, Verdict.PASS, f"{what} gives ReadWriteMany volumes.", "", source, seen)

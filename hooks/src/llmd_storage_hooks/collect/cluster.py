@@ -37,6 +37,10 @@ def preflight_facts(kube: KubeApi, config: PreflightConfig) -> facts.PreflightFa
         claim=claim,
         secrets={ref.name: _secret(kube, core, ref.name) for ref in config.secrets},
         nodes=_nodes(kube, config),
+        quotas=_quotas(kube, core),
+        limits=_limits(kube, core),
+        namespace=_read(lambda: parse.namespace(kube.get(core))) if config.pod_security else None,
+        claim_users=_claim_users(kube, core, claim_name) if isinstance(claim, facts.Claim) else (),
     )
 
 
@@ -51,6 +55,9 @@ def without_cluster(config: PreflightConfig, why: facts.Unknown) -> facts.Prefli
         claim=why if has_claim else None,
         secrets={ref.name: why for ref in config.secrets},
         nodes=why,
+        quotas=why,
+        limits=why,
+        namespace=why if config.pod_security else None,
     )
 
 
@@ -93,6 +100,29 @@ def _secret(kube: KubeApi, core: str, name: str) -> facts.SecretKeys | facts.Abs
 
 
 def _nodes(kube: KubeApi, config: PreflightConfig) -> tuple[facts.Node, ...] | facts.Unknown:
-    if not config.accelerator.resource:
+    if not config.accelerator.resource and not config.workload.replicas:
         return ()
     return _present(_read(lambda: tuple(parse.node(one) for one in parse.items(kube.get("/api/v1/nodes")))))
+
+
+def _quotas(kube: KubeApi, core: str) -> tuple[facts.Quota, ...] | facts.Unknown:
+    def get() -> tuple[facts.Quota, ...]:
+        found = [parse.quota(one) for one in parse.items(kube.get(f"{core}/resourcequotas"))]
+        return tuple(one for one in found if one is not None)
+
+    return _present(_read(get))
+
+
+def _limits(kube: KubeApi, core: str) -> tuple[facts.Limit, ...] | facts.Unknown:
+    def get() -> tuple[facts.Limit, ...]:
+        return tuple(limit for one in parse.items(kube.get(f"{core}/limitranges")) for limit in parse.limits(one))
+
+    return _present(_read(get))
+
+
+def _claim_users(kube: KubeApi, core: str, claim: str) -> tuple[str, ...] | facts.Unknown:
+    def get() -> tuple[str, ...]:
+        pods = parse.items(kube.get(f"{core}/pods"))
+        return tuple(parse.pod(one).name for one in pods if parse.uses_claim(one, claim))
+
+    return _present(_read(get))

@@ -7,14 +7,17 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import shutil
+import stat
 import time
 from pathlib import Path
 
 from llmd_storage_hooks.strategies import EXCLUSIVE, LINK, RENAME, RENAME_FSYNC
 
 REFUSED = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+ALIGNMENT = 4096  # of a buffer and of an offset, for reads past the page cache
 FILE_MODE = 0o660  # as the connector's blocks
 
 
@@ -66,10 +69,37 @@ class Files:
             return False
         return True
 
-    def free_bytes(self) -> int:
+    def space(self) -> tuple[int, int]:
+        """Bytes free for us, and in all."""
         self.doing = "statvfs"
         info = os.statvfs(self.root)
-        return info.f_bavail * info.f_frsize
+        return info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
+
+    def describe_root(self) -> str:
+        """Whose the directory is and who asks: what a refusal is about."""
+        info = os.stat(self.root)
+        groups = ",".join(str(one) for one in sorted({os.getegid(), *os.getgroups()}))
+        return (
+            f"{self.root} belongs to {info.st_uid}:{info.st_gid}, mode {stat.S_IMODE(info.st_mode):04o}; this pod is "
+            f"uid {os.geteuid()}, groups {groups}"
+        )
+
+    def read_direct(self, name: str) -> bytes:
+        """Read past the page cache. Raises: OSError EINVAL and the like where the filesystem has no such thing."""
+        self.doing = f"open with O_DIRECT and read {name}"
+        descriptor = os.open(self.path(name), os.O_RDONLY | os.O_DIRECT)
+        try:
+            size = os.fstat(descriptor).st_size
+            with mmap.mmap(-1, -(-size // ALIGNMENT) * ALIGNMENT) as buffer, memoryview(buffer) as view:
+                done = 0
+                while done < size:
+                    part = os.preadv(descriptor, [view[done:]], done)
+                    if part == 0:
+                        break
+                    done += part
+                return bytes(view[:done])
+        finally:
+            os.close(descriptor)
 
     def publish(self, name: str, data: bytes, strategy: str) -> float:
         """Write `data` and give it `name` by `strategy`. Returns the seconds it took."""

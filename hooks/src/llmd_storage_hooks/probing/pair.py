@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,14 +14,18 @@ from pathlib import Path
 from llmd_storage_hooks import closed
 from llmd_storage_hooks.clock import Clock, Deadline
 from llmd_storage_hooks.collect.files import Files
+from llmd_storage_hooks.collect.mounts import filesystem_of
 from llmd_storage_hooks.config import ProbeConfig
 from llmd_storage_hooks.errors import ConfigError, DeadlinePassed, HooksError, Stopped
-from llmd_storage_hooks.probing import seen, steps
+from llmd_storage_hooks.probing import seen
+from llmd_storage_hooks.probing.context import Context, Step
 from llmd_storage_hooks.probing.mail import ABORT, Mail, PartnerAborted
+from llmd_storage_hooks.probing.steps import STEPS
 from llmd_storage_hooks.probing.supervise import Hung, bounded
-from llmd_storage_hooks.strategies import chosen
+from llmd_storage_hooks.strategies import TRIALS, best, candidates
 
 SCRATCH = ".probe"
+TRIAL_BYTES = 4 * 1024 * 1024
 HAND_OVER_S = 10.0  # a healthy filesystem needs well under a second
 Say = Callable[[str], None]
 
@@ -40,6 +46,7 @@ class Pair:
     """
 
     def __init__(self, config: ProbeConfig, seat: Seat, files: Files, clock: Clock, say: Say) -> None:
+        self.seat = seat
         self._config = config
         self._files = files
         self._clock = clock
@@ -49,7 +56,7 @@ class Pair:
         self._mail = Mail(files, f"{self._folder}/mail", seat.index, clock)
         self._pod = seen.Pod(seat.index, seat.node, os.geteuid(), os.getegid())
         self._steps: list[seen.Step] = []
-        self._context = steps.Context(seat.index, self._folder, files, self._mail, clock, chosen(config.publish))
+        self._context = Context(seat.index, self._folder, files, self._mail, clock, "")
 
     def take_all(self) -> seen.Observations:
         """Meet and take the steps; the first that does not end well is the last.
@@ -57,7 +64,7 @@ class Pair:
         Returns: what was observed, whatever happened.
         """
         if self._take("meet", self._meet, self._meeting_s()):
-            for name, step in steps.STEPS:
+            for name, step in STEPS:
                 if not self._take(name, step, self._config.deadline_seconds):
                     break
         return self.observations()
@@ -110,14 +117,35 @@ class Pair:
         left = self._overall.left()
         return max(left - 2 * self._config.deadline_seconds, left / 2)
 
-    def _meet(self, context: steps.Context, deadline: Deadline) -> None:
+    def _meet(self, context: Context, deadline: Deadline) -> None:
         self._mail.open()
         other = self._mail.meet("hello", deadline, closed.dump(self._pod))
-        context.found["strategy"] = context.strategy
         context.found["partner"] = closed.load(seen.Pod, other, "the other pod's hello")
         self._compare_clocks(context, deadline)
+        self._choose(context, deadline)
 
-    def _compare_clocks(self, context: steps.Context, deadline: Deadline) -> None:
+    def _choose(self, context: Context, deadline: Deadline) -> None:
+        """Pod 0 chooses as the connector does at its start; both then publish in that way."""
+        context.found["filesystem"] = filesystem = filesystem_of(os.path.realpath(self._files.root))
+        if context.index == 1:
+            context.strategy = str(self._mail.receive("strategy", deadline))
+        else:
+            ways = candidates(self._config.publish, filesystem)
+            seconds = {way: self._measure(context, way) for way in ways} if len(ways) > 1 else {}
+            context.found["trials"] = tuple(seen.Publish(way, round(took, 5)) for way, took in seconds.items())
+            context.strategy = best(seconds) if seconds else ways[0]
+            self._mail.send("strategy", context.strategy)
+        context.found["strategy"] = context.strategy
+
+    def _measure(self, context: Context, way: str) -> float:
+        folder = f"trial-{way}"
+        self._files.mkdir(context.name(folder))
+        data = bytes(TRIAL_BYTES)
+        return statistics.median(
+            self._files.publish(context.name(folder, str(number)), data, way) for number in range(TRIALS)
+        )
+
+    def _compare_clocks(self, context: Context, deadline: Deadline) -> None:
         """Pod 0 asks, pod 1 answers with its time: right to half the time of the exchange."""
         if context.index == 1:
             self._mail.receive("clock", deadline)
@@ -127,7 +155,7 @@ class Pair:
         theirs = float(self._mail.meet("clock", deadline))
         context.found["clock_offset_seconds"] = round(theirs - (asked + time.time()) / 2, 3)
 
-    def _take(self, name: str, step: steps.Step, limit_s: float) -> bool:
+    def _take(self, name: str, step: Step, limit_s: float) -> bool:
         deadline = Deadline.after(self._clock, min(limit_s, self._overall.left()))
         began = self._clock.now()
         outcome = seen.Step(name, 0.0, "done")
@@ -142,7 +170,7 @@ class Pair:
         except Stopped:
             outcome = seen.Step(name, 0.0, "stopped", "the pod was told to end")
         except OSError as error:
-            outcome = seen.Step(name, 0.0, "error", _said(error), errno=error.errno or 0)
+            outcome = seen.Step(name, 0.0, "error", self._said(error), errno=error.errno or 0)
         except ConfigError as error:  # an ill-formed message: another version of the probe in the other pod
             outcome = seen.Step(name, 0.0, "error", str(error))
         outcome = replace(
@@ -157,6 +185,18 @@ class Pair:
             self._quietly(lambda: self._mail.send(ABORT, f"step {name}: {outcome.detail}"), "tell the other")
         return outcome.outcome == "done"
 
+    def _said(self, error: OSError) -> str:
+        name = Path(str(error.filename)).name if error.filename else ""
+        said = f"{os.strerror(error.errno or 0)}{f' ({name})' if name else ''}"
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            return said
+        whose: list[str] = []
+        try:
+            bounded(lambda: whose.append(self._files.describe_root()), self._short())
+        except (OSError, Hung):
+            return said
+        return f"{said}; {whose[0]}"
+
     def _short(self) -> Deadline:
         return Deadline.after(self._clock, min(HAND_OVER_S, self._config.deadline_seconds))
 
@@ -170,8 +210,3 @@ class Pair:
         else:
             return True
         return False
-
-
-def _said(error: OSError) -> str:
-    name = Path(str(error.filename)).name if error.filename else ""
-    return f"{os.strerror(error.errno or 0)}{f' ({name})' if name else ''}"

@@ -90,6 +90,15 @@ class Throughput:
     direction: str  # write or read
     size_bytes: int
     seconds: float
+    depth: int = 1  # files at once
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """A read past the page cache. `outcome`: ok, refused (the filesystem has none) or wrong (other bytes)."""
+
+    outcome: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,9 @@ class Observations:
     steps: tuple[Step, ...] = ()
     partner: Pod | None = None
     clock_offset_seconds: float | None = None  # how far the other node's clock is ahead of this one's
+    filesystem: str = ""  # type of the mount, as its client calls it
     strategy: str = ""  # how the connector publishes on this filesystem
+    trials: tuple[Publish, ...] = ()  # what chose between several ways
     lookups: tuple[Lookup, ...] = ()
     publishes: tuple[Publish, ...] = ()
     replace: Replace | None = None
@@ -107,4 +118,6 @@ class Observations:
     recreate: Recreate | None = None
     negative: Negative | None = None
     throughput: tuple[Throughput, ...] = ()
+    direct: Direct | None = None
     free_bytes: int | None = None
+    total_bytes: int | None = None

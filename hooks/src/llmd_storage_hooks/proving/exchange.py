@@ -13,11 +13,12 @@ from llmd_storage_hooks.clock import Clock, Deadline
 from llmd_storage_hooks.collect.server import Server
 from llmd_storage_hooks.config import ProofConfig
 from llmd_storage_hooks.errors import CollectError, NotFound
-from llmd_storage_hooks.metrics import Reading, delta, reading
+from llmd_storage_hooks.metrics import CONNECTORS, Reading, delta, reading
 from llmd_storage_hooks.proving.seen import Answer, Prompt, Round, Stored
 from llmd_storage_hooks.proving.waiting import Pair
 
 STORE_S = 60.0  # a healthy tier writes a prompt's blocks within a second or two
+UNCOUNTED_S = 5.0  # what a connector that counts no bytes is given to write them
 SETTLED_READS = 3
 POLL_S = 0.5
 COUNTED_S = 10.0  # counters may lag the answer by a scheduler step
@@ -51,6 +52,26 @@ def prove(config: ProofConfig, pair: Pair, servers: Servers, clock: Clock, say: 
     return result
 
 
+def store(config: ProofConfig, result: Round, server: Server, clock: Clock, say: Say) -> Round:
+    """The half that one server does by itself: a fresh prompt, its answer, its blocks on storage."""
+    try:
+        result = replace(result, prompt=make_prompt(config, server))
+        if not result.prompt.text:
+            return result
+        before = _read(config, server)
+        first = server.complete(result.prompt.text, config.max_tokens)
+        result = replace(result, first=first)
+        if not first.good:
+            return result
+        say(f"A ({result.pod_a.name}) answered: {_told(first)}")
+        stored = _await_stored(config, server, before, clock)
+        if stored.delta.storage_write_bytes > 0:
+            say(f"A wrote {stored.delta.storage_write_bytes / 2**20:.1f} MiB to storage")
+        return replace(result, stored=stored)
+    except CollectError as error:
+        return replace(result, trouble=str(error))
+
+
 def disturbed(result: Round) -> bool:
     if result.second is None or result.reused is None or not result.second.good:
         return False
@@ -58,26 +79,17 @@ def disturbed(result: Round) -> bool:
 
 
 def _round(config: ProofConfig, pair: Pair, servers: Servers, clock: Clock, say: Say) -> Round:
-    result = Round(pair.first, pair.second, Prompt("", None, None))
+    result = store(config, Round(pair.first, pair.second, Prompt("", None, None)), servers.a, clock, say)
+    if result.stored is None:
+        return result
     try:
-        result = replace(result, prompt=make_prompt(config, servers.a))
-        if not result.prompt.text:
-            return result
-        before_a, before_b = reading(servers.a.metrics()), reading(servers.b.metrics())
-        result = replace(result, first=servers.a.complete(result.prompt.text, config.max_tokens))
-        if result.first is None or not result.first.good:
-            return result
-        say(f"A ({pair.first.name}) answered: {_told(result.first)}")
-        result = replace(result, stored=_await_stored(servers.a, before_a, clock))
-        if result.stored is not None:
-            say(f"A wrote {result.stored.delta.storage_write_bytes / 2**20:.1f} MiB to storage")
         # B may have taken other requests meanwhile; only what it counts from here on is this prompt's.
-        before_b = reading(servers.b.metrics())
+        before_b = _read(config, servers.b)
         result = replace(result, second=servers.b.complete(result.prompt.text, config.max_tokens))
         if result.second is None or not result.second.good:
             return result
         say(f"B ({pair.second.name}) answered: {_told(result.second)}")
-        counted = _await_counted(servers.b, before_b, result.second.prompt_tokens, clock)
+        counted = _await_counted(config, servers.b, before_b, result.second.prompt_tokens, clock)
         return replace(result, reused=counted)
     except CollectError as error:
         return replace(result, trouble=str(error))
@@ -136,29 +148,34 @@ def _file_words(path: str) -> list[str]:
         raise CollectError(f"promptFile {path} cannot be read ({error.strerror})") from error
 
 
-def _await_stored(server: Server, before: Reading, clock: Clock) -> Stored:
-    """Until A's storage counters have grown and stand still.
+def _read(config: ProofConfig, server: Server) -> Reading:
+    return reading(server.metrics(), config.connector)
+
+
+def _await_stored(config: ProofConfig, server: Server, before: Reading, clock: Clock) -> Stored:
+    """Until A's storage counters have grown and stand still; for one that counts no bytes, a fixed while.
 
     vLLM moves its tiers on, and counts, only while its scheduler steps; an idle engine is therefore given a
     one-token request now and then.
     """
-    began, deadline = clock.now(), Deadline.after(clock, STORE_S)
+    counted = CONNECTORS[config.connector].counts_bytes
+    began, deadline = clock.now(), Deadline.after(clock, STORE_S if counted else UNCOUNTED_S)
     last, still = -1.0, 0
     while True:
-        seen = delta(before, reading(server.metrics()))
+        seen = delta(before, _read(config, server))
         still = still + 1 if seen.storage_write_bytes == last else 0
         last = seen.storage_write_bytes
-        settled = last > 0 and still >= SETTLED_READS and seen.active_writes == 0
+        settled = counted and last > 0 and still >= SETTLED_READS and seen.active_writes == 0
         if settled or deadline.passed():
             return Stored(seen, settled, clock.now() - began)
         clock.sleep(POLL_S)
         server.complete(WAKE, 1, logprobs=False)
 
 
-def _await_counted(server: Server, before: Reading, prompt_tokens: int, clock: Clock) -> Reading:
+def _await_counted(config: ProofConfig, server: Server, before: Reading, prompt_tokens: int, clock: Clock) -> Reading:
     deadline = Deadline.after(clock, COUNTED_S)
     while True:
-        seen = delta(before, reading(server.metrics()))
+        seen = delta(before, _read(config, server))
         if seen.prompt_tokens >= prompt_tokens or deadline.passed():
             return seen
         clock.sleep(0.1)

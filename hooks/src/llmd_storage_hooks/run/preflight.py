@@ -8,7 +8,7 @@ from importlib import resources
 import yaml
 
 from llmd_storage_hooks import parse, rwx
-from llmd_storage_hooks.checks import claims, cluster, secrets, storage
+from llmd_storage_hooks.checks import claims, cluster, namespaces, nodes, secrets, storage
 from llmd_storage_hooks.collect.cluster import preflight_facts, without_cluster
 from llmd_storage_hooks.collect.kube import Kube, KubeApi
 from llmd_storage_hooks.config import PreflightConfig
@@ -31,10 +31,13 @@ def collect(config: PreflightConfig, kube: KubeApi | None = None) -> PreflightFa
 
 
 def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
+    demand = parse.demand(config.workload)
     size_bytes = parse.quantity(config.storage.size)
     chosen, about_class = storage.check(config, facts, rwx_table(), size_bytes)
     return [
         *cluster.check(config, facts),
+        *nodes.check(config, facts, demand),
+        *namespaces.check(config, facts, demand, size_bytes),
         *about_class,
         *claims.check(config, facts, chosen, size_bytes),
         *secrets.check(config, facts),

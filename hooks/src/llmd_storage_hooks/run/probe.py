@@ -8,15 +8,24 @@ import time
 from pathlib import Path
 
 from llmd_storage_hooks.checks import probe as checks
+from llmd_storage_hooks.checks.attachment import trouble_of
+from llmd_storage_hooks.checks.probe import OtherPod
 from llmd_storage_hooks.clock import SystemClock
+from llmd_storage_hooks.collect import attachment
 from llmd_storage_hooks.collect.files import Files
+from llmd_storage_hooks.collect.kube import Kube, KubeApi
 from llmd_storage_hooks.config import ProbeConfig
+from llmd_storage_hooks.errors import CollectError
+from llmd_storage_hooks.facts import Unknown
 from llmd_storage_hooks.output import say
 from llmd_storage_hooks.probing.pair import Pair, Seat
 from llmd_storage_hooks.run.outcome import Outcome
 from llmd_storage_hooks.verdicts import Finding, Verdict
 
 LINGER_S = 15.0
+# Kubernetes puts these on the pods of an Indexed Job; the chart makes the first one PROBE_RUN_ID.
+RUN_LABEL = "batch.kubernetes.io/controller-uid"
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 
 def run(config: ProbeConfig) -> Outcome:
@@ -31,7 +40,21 @@ def report_side(config: ProbeConfig, pair: Pair) -> Outcome:
     mine = pair.take_all()
     theirs = pair.take_over() if pair.met() and not pair.hung() else None
     pair.clean_up()
-    return Outcome(checks.check(config, mine, theirs), checks.numbers(mine, theirs))
+    other = None if pair.met() else other_pod(config, pair.seat.run_id)
+    return Outcome(checks.check(config, mine, theirs, other), checks.numbers(mine, theirs))
+
+
+def other_pod(config: ProbeConfig, run_id: str, kube: KubeApi | None = None) -> OtherPod | None:
+    """Pod 1 as the API shows it, for one that did not show up; None when it cannot be told."""
+    try:
+        kube = kube or Kube.connect()
+    except CollectError:
+        return None
+    labels = {RUN_LABEL: run_id, INDEX_LABEL: "1"}
+    found = attachment.pods(kube, config.namespace, labels)
+    if isinstance(found, Unknown) or not found:
+        return None
+    return OtherPod(found[-1], trouble_of(found[-1].name, attachment.events(kube, config.namespace)))
 
 
 def hand_over_side(config: ProbeConfig, pair: Pair) -> Outcome:

@@ -17,8 +17,8 @@ from llmd_storage_hooks.errors import Unreachable
 from llmd_storage_hooks.facts import PodState
 from llmd_storage_hooks.output import say
 from llmd_storage_hooks.proving import pods, waiting
-from llmd_storage_hooks.proving.exchange import Servers, ask_router, prove
-from llmd_storage_hooks.proving.seen import Answer, Awaited, Round
+from llmd_storage_hooks.proving.exchange import Servers, ask_router, prove, store
+from llmd_storage_hooks.proving.seen import Answer, Awaited, Prompt, Round
 from llmd_storage_hooks.run.outcome import Outcome
 from llmd_storage_hooks.verdicts import Finding
 
@@ -34,6 +34,11 @@ def run(config: ProofConfig, kube: KubeApi | None = None, clock: Clock | None = 
     if awaited.log_tail:
         say(f"--- last lines of the log of {_name(awaited)}")
         say(awaited.log_tail)
+    if isinstance(awaited.result, waiting.Alone):
+        pod = awaited.result.pod
+        half = store(config, Round(pod, pod, Prompt("", None, None)), _server(config, pod), clock, say)
+        numbers = {"waitedSeconds": round(awaited.waited_seconds, 1), **_numbers(half)}
+        return Outcome([ready, *checks.check_alone(config, half)], numbers)
     if not isinstance(awaited.result, waiting.Pair):
         return Outcome([ready], {"waitedSeconds": round(awaited.waited_seconds, 1)})
     pair = awaited.result

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The probe on storage that is sick for real (a FUSE filesystem that fails on demand): each gives its sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+
+from llmd_storage_hooks.checks import probe as checks
+from llmd_storage_hooks.clock import SystemClock
+from llmd_storage_hooks.collect.files import Files
+from llmd_storage_hooks.config import ProbeConfig
+from llmd_storage_hooks.probing.pair import Pair, Seat
+from tests.faultfs import build, mounted
+from tests.faultfs.mounts import small
+from tests.unit.hooks.test_probe_run import finish, left, start, verdicts
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root"),
+    pytest.mark.skipif(bool(build.missing()), reason=build.missing() or "-"),
+]
+
+
+def finding(report, check_id="probe.finished"):
+    return next(one for one in report["findings"] if one["id"] == check_id)
+
+
+def until_report(process, after):
+    """Its output up to the report: a process that hangs in a filesystem may not be able to end. `after`: then done."""
+    watchdog = threading.Timer(60, after)
+    watchdog.start()
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("{"):
+            break
+    watchdog.cancel()
+    after()
+    process.communicate(timeout=30)
+    return "".join(lines)
+
+
+def wait_for(place, pattern):
+    limit = time.monotonic() + 60
+    while not list(place.glob(pattern)):
+        assert time.monotonic() < limit, f"no {pattern}"
+        time.sleep(0.01)
+
+
+def test_slow_storage_passes(tmp_path):
+    """Two milliseconds a round trip are what a network filesystem takes."""
+    (tmp_path / "disk").mkdir()
+    with mounted(tmp_path / "disk", tmp_path / "mnt", delay_us=2000) as fs:
+        pods = [start(fs.at, index, deadlineSeconds=30, timeoutSeconds=90) for index in (0, 1)]
+        (code, report, out), _ = [finish(one, 120) for one in pods]
+        assert code == 0, out
+        assert report["numbers"]["filesystem"].startswith("fuse")
+        assert set(report["numbers"]["trialSeconds"]) == {"rename_fsync", "exclusive"}
+        assert report["numbers"]["strategy"] in ("rename_fsync", "exclusive")
+        assert left(fs.at) == []
+
+
+def test_a_filesystem_that_hangs_in_the_middle_is_named_with_step_and_call(tmp_path):
+    (tmp_path / "disk").mkdir()
+    with mounted(tmp_path / "disk", tmp_path / "mnt") as fs:
+        pods = [start(fs.at, index, deadlineSeconds=6, timeoutSeconds=60) for index in (0, 1)]
+        wait_for(tmp_path / "disk", ".probe/r1/lookup-0-*/*/block")
+        fs.stop()
+        began = time.monotonic()
+        out = until_report(pods[0], fs.kill)
+        assert time.monotonic() - began < 60
+        pods[1].communicate(timeout=60)
+    assert 'did not answer in step "' in out
+    assert "is stuck in: " in out
+    assert "Traceback" not in out
+
+
+def test_an_io_error_is_named_with_its_step(tmp_path):
+    (tmp_path / "disk").mkdir()
+    with mounted(tmp_path / "disk", tmp_path / "mnt") as fs:
+        pods = [start(fs.at, index, deadlineSeconds=6, timeoutSeconds=60) for index in (0, 1)]
+        wait_for(tmp_path / "disk", ".probe/r1/lookup-0-*/*/block")
+        fs.set(errno="EIO", on=("read",))
+        code, report, _ = finish(pods[0])
+        pods[1].communicate(timeout=60)
+    assert code == 1
+    assert "Input/output error" in finding(report)["sentence"]
+    assert "kernel logs" in finding(report)["remedy"]
+
+
+def test_a_full_volume_is_named(tmp_path):
+    with small(tmp_path / "mnt", 24 << 20) as at:
+        pods = [start(at, index, deadlineSeconds=10, timeoutSeconds=40) for index in (0, 1)]
+        (code, report, _), _ = [finish(one) for one in pods]
+        assert code == 1
+        assert "No space left on device" in finding(report)["sentence"]
+        assert 'Step "throughput"' in finding(report)["sentence"]
+        assert "storage.size" in finding(report)["remedy"]
+        assert verdicts(report)["probe.firstlookup"] == "pass"  # what was learnt before is not lost
+        assert left(at) == []
+
+
+def test_a_read_only_mount_is_named(tmp_path):
+    with small(tmp_path / "mnt", 8 << 20) as at:
+        subprocess.run(["mount", "-o", "remount,ro", str(at)], check=True)
+        code, report, _ = finish(start(at, 0))
+        assert code == 1
+        assert "Read-only file system" in finding(report)["sentence"]
+        assert "mounted read-only" in finding(report)["remedy"]
+
+
+def test_a_root_squashed_export_is_named_with_its_owner(tmp_path):
+    """What root's chown left undone: the folder is nobody's, and the pod's user may not write."""
+    config = ProbeConfig(release="d", namespace="n", path=str(tmp_path / "mnt"), deadline_seconds=1, timeout_seconds=3)
+    with small(tmp_path / "mnt", 8 << 20) as at:
+        os.chown(at, 65534, 65534)
+        at.chmod(0o755)
+        for one in tmp_path.parents:  # the pod's user must get there at all
+            if one.is_relative_to("/tmp") and str(one) != "/tmp":
+                one.chmod(0o755)
+        tmp_path.chmod(0o755)
+        read_end, write_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.setgroups([])
+            os.setgid(1000)
+            os.setuid(1000)
+            pair = Pair(config, Seat(0, "r1", "n1"), Files(at), SystemClock(), lambda _: None)
+            found = checks.finished(config, pair.take_all(), None)
+            os.write(write_end, json.dumps([found.verdict.value, found.sentence, found.remedy]).encode())
+            os._exit(0)
+        os.close(write_end)
+        os.waitpid(child, 0)
+    verdict, sentence, remedy = json.loads(os.read(read_end, 4000))
+    assert verdict == "fail"
+    assert "belongs to 65534:65534, mode 0755; this pod is uid 1000, groups 1000" in sentence
+    assert "must not squash" in remedy
