@@ -22,7 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from llmd_storage_connector.breaker import Breaker
@@ -54,6 +54,8 @@ _FAILURES = {Kind.LOAD: "load_failures", Kind.STORE: "store_failures"}
 _SECONDS = {Kind.LOAD: "load_seconds", Kind.STORE: "store_seconds"}
 # Between two tries to open storage that could not be opened.
 REOPEN_S = 5.0
+# Between two looks whether refused writing is due for a trial.
+KEEP_EVERY_S = 1.0
 # Where a call takes no time worth mentioning, more threads only take the interpreter from each other.
 QUICK_THREADS = 8
 # Nobody may be listening to events: they are kept until asked for, but not without bound.
@@ -76,6 +78,7 @@ class Store(Protocol):
     def get_again(self, key: bytes, buffer: BlockBuffer, sink: Sink) -> Outcome: ...
     def put(self, key: bytes, source: Source) -> Outcome: ...
     def touch(self, key: bytes) -> None: ...
+    def try_writing(self) -> Outcome: ...
     def answers(self) -> bool: ...
 
 
@@ -170,7 +173,7 @@ class TransferEngine:
     def start(self) -> None:
         """Open the store in the background and begin to work. Thread: the owner's, once."""
         targets = [("llmd-open", self._open), ("llmd-breaker", self.breaker.run)]
-        targets += [("llmd-touch", self._touch)]
+        targets += [("llmd-keep", self._keep)]
         targets += [("llmd-sweep", self._sweeper.run), ("llmd-notices", self._notices.run)]
         targets += [(f"llmd-io-{index}", self._run) for index in range(self._config.io_threads)]
         for name, target in targets:
@@ -245,7 +248,7 @@ class TransferEngine:
                 job.outcomes[key] = Outcome(True, existed=True)
             else:
                 wanted.append((key, row))
-        closed = BREAKER if self.breaker.is_open else "" if self.writing.admits(now) else PAUSED
+        closed = BREAKER if self.breaker.is_open else PAUSED if self.writing.is_paused else ""
         if wanted and closed:
             self._counters.add("store_drops", len(wanted), detail=closed)
             wanted = []
@@ -260,7 +263,7 @@ class TransferEngine:
         for result in results:
             self._counters.observe(_SECONDS[result.kind], result.seconds)
             if result.kind is Kind.LOAD and result.success:
-                self._worth.loaded(len(result.succeeded), 1.0, result.worked_s)
+                self._worth.loaded(len(result.succeeded), result.worked_s)
         return results
 
     def take_events(self) -> list[tuple[bytes, bool]]:
@@ -302,7 +305,7 @@ class TransferEngine:
             self.breaker.missed(job.kind.value)
         for job, seconds, done, others_move in self._ledger.loads_under_way():
             if self._worth.gives_up(len(job.keys), done, seconds, others_move):
-                self._worth.loaded(len(job.keys), done, seconds)
+                self._worth.gave_up(len(job.keys), done, seconds)
                 self._count_given_up(self._ledger.give_up([job]), SLOW)
                 self._quiet.log(
                     logging.WARNING,
@@ -385,9 +388,17 @@ class TransferEngine:
             if done.outcome is not None:
                 self._judge(piece.job.kind, piece.key, done.outcome)
 
-    def _touch(self) -> None:
-        while (key := self._touches.get()) is not None:
-            self._store.touch(key)
+    def _keep(self) -> None:
+        """What nobody waits for: blocks that were read are marked as used, and refused writing is tried again."""
+        while not self._closing.is_set():
+            try:
+                key = self._touches.get(timeout=KEEP_EVERY_S)
+            except Empty:
+                if self.writing.is_paused and self._may_touch() and self.writing.admits(self._clock()):
+                    self._judge_writing(self._store.try_writing())
+            else:
+                if key is not None:
+                    self._store.touch(key)
 
     def _move(self, piece: Piece, buffer: BlockBuffer) -> Done:
         job, key, row = piece.job, piece.key, piece.row
@@ -485,6 +496,10 @@ class TransferEngine:
         if kind is Kind.LOAD and outcome.reason in SICK:
             self._on_sick(kind.value, outcome.reason)
         elif kind is Kind.STORE and not outcome.ok:
-            self.writing.refused(outcome.reason)
-        elif kind is Kind.STORE and not outcome.existed:
+            self._judge_writing(outcome)
+
+    def _judge_writing(self, outcome: Outcome) -> None:
+        if outcome.ok:
             self.writing.succeeded()
+        else:
+            self.writing.refused(outcome.reason)

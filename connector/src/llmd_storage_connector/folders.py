@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -48,6 +50,11 @@ class Folders:
             # Of two threads that open one folder at the same time the first keeps it; setdefault is one step.
             folder = self._open.setdefault(name, Folder(f"{self.root}/{name}"))
         return folder
+
+    def open_all(self, names: Iterable[str], threads: int) -> None:
+        """Open these at once, so that nobody who waits has to. Raises: OSError."""
+        with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="llmd-folders") as pool:
+            list(pool.map(self.at, names))
 
     def forget(self) -> None:
         """Open everything anew: after a server or a mount went away, old descriptors stay dead."""

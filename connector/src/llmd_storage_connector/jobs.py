@@ -58,7 +58,8 @@ class Result:
 class Job:
     """Guarded by the ledger's lock. todo: blocks no thread has taken; left: not settled yet; outcomes: of the rest.
 
-    began: when a thread first took one, with the ledger's count of copied bytes then; copied_bytes: its own.
+    began: when a thread first took one; others_bytes: the ledger's count of copied bytes then, or at submission;
+    copied_bytes: its own.
     """
 
     job_id: int

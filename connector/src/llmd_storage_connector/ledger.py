@@ -103,6 +103,7 @@ class Ledger:
                 self.queued_bytes += len(blocks) * self._row_bytes
             job.todo.extend(blocks)
             job.left = len(blocks)
+            job.others_bytes = self._copied
             if blocks:
                 self._jobs[job.job_id] = job
                 self._queue_of(job).append(job)
@@ -174,18 +175,21 @@ class Ledger:
         return Piece(job, key, row, alone=sum(len(other.todo) for other in queue) >= self.threads)
 
     def loads_under_way(self) -> list[tuple[Job, float, float, bool]]:
-        """Loads that were begun: the job, seconds since, part that is there (0 to 1), whether others got bytes."""
+        """Loads: the job, seconds since it was begun, part that is there (0 to 1), whether others got bytes since.
+
+        For one that no thread has begun with, all this counts from its submission.
+        """
         with self._lock:
             now = self._clock()
             return [
                 (
                     job,
-                    now - job.began,
+                    now - (job.submitted if job.began is None else job.began),
                     job.copied_bytes / (len(job.keys) * self._row_bytes),
                     self._copied > job.others_bytes + job.copied_bytes,
                 )
                 for job in self._jobs.values()
-                if job.kind is Kind.LOAD and job.began is not None and job.state is State.LIVE
+                if job.kind is Kind.LOAD and job.state is State.LIVE
             ]
 
     def begin_copy(self, job: Job) -> bool:

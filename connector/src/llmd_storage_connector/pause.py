@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether blocks are written: storage that refuses writing is left alone, and tried again by one job at a time.
+"""Whether blocks are written: storage that refuses writing is left alone, and tried again now and then.
 
-    WRITING --refused--> PAUSED --after a pause--> one job is let through --stored--> WRITING
+    WRITING --refused--> PAUSED --after a pause--> one trial is let through --stored--> WRITING
                            ^                                |
                            +---- refused, or no outcome ----+     (the pause grows)
 
@@ -70,7 +70,7 @@ class WritePause:
         return self._paused
 
     def admits(self, now: float) -> bool:
-        """Whether a job may write now. While writing pauses: True for one job after each pause, the trial.
+        """Whether to write now. While writing pauses: True once after each pause, for the trial.
 
         Its outcome is the next refused() or succeeded(); one that never comes costs another pause.
         """

@@ -25,7 +25,7 @@ from typing import Any
 
 from llmd_storage_connector import format as block_format
 from llmd_storage_connector import layout, publish
-from llmd_storage_connector.errors import Corrupt, Rule
+from llmd_storage_connector.errors import Corrupt, Rule, Unusable
 from llmd_storage_connector.folders import Folder, Folders
 from llmd_storage_connector.format import BlockSpec
 from llmd_storage_connector.mounts import filesystem_of
@@ -57,6 +57,7 @@ SICK = frozenset(
         errno.EREMOTEIO,
     )
 )
+_OPEN_THREADS = 16
 # Storage where a page is written, read back and removed in less than this answers without a way to go.
 _QUICK_S = 0.002
 # Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read. Where blocks live
@@ -177,7 +178,14 @@ class BlockStore:
         """Make or find the namespace, and decide how to publish. Requires: called first. Raises: Unusable."""
         with self._opening:
             folder = str(open_namespace(self._root, self._facts, self._settle_in))
-            self._folders = Folders(folder)
+            folders = Folders(folder)
+            try:
+                folders.open_all(layout.fanout_names(), _OPEN_THREADS)
+            except OSError as error:
+                raise Unusable(
+                    f"{folder} cannot be read: {error.strerror} at {error.filename}", passing=True
+                ) from error
+            self._folders = folders
 
     def _settle_in(self, folder: Path, writable: bool) -> None:
         """What has to be learnt of the namespace before it is used. Raises: OSError."""
@@ -302,6 +310,16 @@ class BlockStore:
             return _comes_back(self.folder, self._read_flags)
         except OSError as error:
             return error.errno in WRITE_REFUSED and os.access(self.folder, os.R_OK | os.X_OK)
+
+    def try_writing(self) -> Outcome:
+        """Whether a file of a block's size (at most 4 MiB) can be written; it is removed again. May hang."""
+        name, scratch = layout.scratch_name(secrets.token_hex(6), 0), f"{self.folder}/{layout.DAMAGED}"
+        try:
+            publish.publish(publish.DEFAULT, scratch, name, publish.whole([bytes(min(self.spec.file_bytes, 4 << 20))]))
+            os.unlink(f"{scratch}/{name}")
+        except OSError as error:
+            return Outcome(False, _reason(error))
+        return Outcome(True)
 
     def touch(self, key: bytes) -> None:
         """Mark the block as used now. Failure is no one's loss."""

@@ -40,14 +40,19 @@ class Worth:
             return
         self._token_s = _learn(self._token_s, seconds / tokens)
 
-    def loaded(self, blocks: int, done: float, seconds: float) -> None:
-        """A load of `blocks` ended, or was given up, with the part `done` (0 to 1) of it there."""
-        if blocks <= 0:
-            return
-        # Nothing at all: at least ten times as long, as far as can be known.
-        sample = seconds / (blocks * max(done, 0.1))
+    def loaded(self, blocks: int, seconds: float) -> None:
+        """A load of `blocks` ended well."""
+        sample = seconds / blocks
         if seconds >= SHORTEST_S or self._load_s is None or sample < self._load_s:
             self._load_s = _learn(self._load_s, sample)
+
+    def gave_up(self, blocks: int, done: float, seconds: float) -> None:
+        """A load was given up with the part `done` (0 to 1) of it there: it is not tried again for a while.
+
+        What was seen may be next to nothing, so it counts as twice the time of computing at least.
+        """
+        compute = self.compute_s(1)
+        self._load_s = max(seconds / (blocks * max(done, STAKE)), 2 * (compute or 0.0))
 
     def compute_s(self, blocks: int) -> float | None:
         """Seconds that computing these blocks would take; None while nothing was computed here yet."""

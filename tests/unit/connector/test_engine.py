@@ -100,6 +100,9 @@ class SickStore(BlockStore):
 
         return super().put(key, take_then_hang)
 
+    def try_writing(self) -> Outcome:
+        return Outcome(False, self.refuses) if self.refuses else super().try_writing()
+
     def answers(self) -> bool:
         self._maybe_hang("answers")
         return super().answers()
@@ -467,19 +470,34 @@ def test_refused_writing_pauses_and_reading_goes_on(bench: Callable[..., Bench],
     assert play.memory.row(8) == content(1)
 
 
-def test_writing_resumes_by_itself(bench: Callable[..., Bench], sick: SickStore) -> None:
+def test_writing_resumes_by_itself(
+    bench: Callable[..., Bench], sick: SickStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on an engine that has nothing to store just then."""
+    monkeypatch.setattr(engine_module, "KEEP_EVERY_S", 0.01)
     play = bench()
     play.engine.writing._first_pause_s = 0.05
     sick.refuses = "enospc"
     play.store_rows([1], job=2)
+    time.sleep(0.2)
+    assert play.engine.writes_paused
     sick.refuses = ""
-    limit, job = time.monotonic() + 10, 3
+    limit = time.monotonic() + 10
     while play.engine.writes_paused:
         assert time.monotonic() < limit
-        play.store_rows([job % 8], job=job)
-        job += 1
         time.sleep(0.01)
-    assert play.store_rows([9], job=job).success
+    assert play.store_rows([9], job=3).success
+    assert list(Path(sick.folder).rglob("*.tmp")) == []
+
+
+def test_a_load_that_nobody_could_begin_with_is_given_up_too(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench(io_threads=1)
+    play.store_rows([0, 1])
+    play.engine.computed(1000, 2.0)
+    sick.hanging.add("open_block")
+    play.engine.submit_load(1, "first", [key(0)], [8])
+    play.engine.submit_load(2, "second", [key(1)], [9])
+    assert [result.success for result in play.results(2, within_s=5)] == [False, False]
 
 
 def test_a_load_that_computing_beats_is_given_up_and_later_ones_are_not_begun(

@@ -17,7 +17,7 @@ def worth(token_s: float = 0.001) -> Worth:
 
 def test_as_long_as_nothing_is_known_storage_is_used() -> None:
     made = Worth(TOKENS)
-    made.loaded(10, 1.0, 100.0)
+    made.loaded(10, 100.0)
     assert not made.skips(0.0)
     assert not made.gives_up(10, 0.0, 100.0, others_move=False)
     assert made.patience_s(10, 2.0) == 2.0
@@ -25,18 +25,18 @@ def test_as_long_as_nothing_is_known_storage_is_used() -> None:
 
 def test_slow_storage_is_left_out_and_tried_again() -> None:
     made = worth()
-    made.loaded(10, 1.0, 10.0)
+    made.loaded(10, 10.0)
     assert [made.skips(now) for now in (0.0, 1.0, RETRY_S - 1)] == [True] * 3
     assert not made.skips(RETRY_S)
     assert made.skips(RETRY_S + 1)
-    made.loaded(10, 1.0, 0.1)
+    made.loaded(10, 0.1)
     assert not made.skips(RETRY_S + 2)
 
 
 def test_quick_storage_is_never_left_out() -> None:
     made = worth()
     for _ in range(100):
-        made.loaded(10, 1.0, 0.2)
+        made.loaded(10, 0.2)
         assert not made.skips(0.0)
 
 
@@ -50,17 +50,22 @@ def test_a_load_is_given_up_when_it_cannot_win() -> None:
     assert made.gives_up(100, 0.5, 6.5, others_move=True)
 
 
-def test_a_load_given_up_counts_for_what_it_showed() -> None:
+def test_after_a_load_was_given_up_the_next_ones_are_left_out() -> None:
+    """Also when prefill turns out somewhat slower than it was thought to be."""
     made = worth()
-    made.loaded(100, 0.0, 0.7)
+    made.gave_up(100, 0.0, 0.64)
+    assert made.skips(0.0)
+    made.computed(1000, 1.5)
+    assert made.skips(0.0)
+    made.gave_up(100, 0.05, 64.0)
     assert made.skips(0.0)
 
 
 def test_short_waits_do_not_decide() -> None:
     """A single block always takes a few round trips, also on storage that is quick for many."""
     made = worth(token_s=0.00001)
-    made.loaded(1000, 1.0, 0.05)
-    made.loaded(1, 1.0, 0.05)
+    made.loaded(1000, 0.05)
+    made.loaded(1, 0.05)
     assert not made.skips(0.0)
     assert not made.gives_up(1, 0.0, 0.09, others_move=False)
 
@@ -81,6 +86,6 @@ def test_decoding_says_nothing_of_prefill() -> None:
 def test_it_can_be_switched_off() -> None:
     made = Worth(TOKENS, enabled=False)
     made.computed(1000, 0.001)
-    made.loaded(10, 1.0, 100.0)
+    made.loaded(10, 100.0)
     assert not made.skips(0.0)
     assert not made.gives_up(10, 0.0, 100.0, others_move=False)
