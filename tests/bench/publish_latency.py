@@ -21,7 +21,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from llmd_storage_connector.publish import STRATEGIES, publish
+from llmd_storage_connector.mounts import filesystem_of
+from llmd_storage_connector.publish import AUTO, STRATEGIES, chosen, publish, whole
 
 BLOCK = 720 * 1024  # a block of 32 tokens of the lab's model
 ROW_LIMIT_S = 60.0  # a row whose lookups took this long in all has shown enough
@@ -45,6 +46,11 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def way_for(mount: Path) -> str:
+    """What the connector would choose there by itself."""
+    return chosen(AUTO, filesystem_of(os.path.realpath(mount)), str(mount), BLOCK)
+
+
 def row(a: Path, b: Path, strategy: str, files: int, looked_before: bool) -> Row:
     folder = f"publish-{secrets.token_hex(4)}"
     (a / folder).mkdir()
@@ -57,7 +63,7 @@ def row(a: Path, b: Path, strategy: str, files: int, looked_before: bool) -> Row
             if looked_before:
                 with contextlib.suppress(FileNotFoundError):
                     os.stat(seen)
-            published.append(timed(lambda i=i: publish(strategy, str(a / folder), f"block-{i}", [data])))
+            published.append(timed(lambda i=i: publish(strategy, str(a / folder), f"block-{i}", whole([data]))))
             lookups.append(timed(lambda seen=seen: os.stat(seen)))
             if seen.read_bytes() != data:
                 raise SystemExit(f"{strategy}: {seen} reads back as something else")

@@ -1,161 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny random models, and a real vLLM per scenario."""
+"""Tiny random models, real vLLMs, and what one without a cache answers."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import random
-import select
-import signal
-import subprocess
-import sys
-import time
+import functools
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytest.importorskip("vllm", reason="needs the engine environment")
+if importlib.util.find_spec("vllm") is None:  # importing it takes seconds
+    pytest.skip("needs the engine environment", allow_module_level=True)
 
-HERE = Path(__file__).parent
-CONNECTOR = HERE.parents[1] / "connector" / "src"
-# Two vLLM blocks a file, as any real model has several.
-BLOCK_TOKENS = 64
-START_TIMEOUT_S = 300.0
-ANSWER_TIMEOUT_S = 120.0
-# Ten whole blocks and a rest that is always computed.
-PROMPT = [random.Random(7).randrange(3, 2048) for _ in range(10 * BLOCK_TOKENS + 5)]
+from tests.engine.models import ROW_BYTES, write_llama
+from tests.engine.process import Engine, transfer_config
+from tests.engine.served import Served
+from tests.faultfs import FaultFS, mounted
 
-
-class Engine:
-    """A vLLM in another process (runner.py). log: everything it printed."""
-
-    def __init__(
-        self,
-        log: Path,
-        model: Path,
-        kv_transfer_config: dict[str, Any],
-        *,
-        core_in_process: bool = True,
-        **setup: Any,
-    ) -> None:
-        self.log = log
-        environment = os.environ | {
-            "PYTHONPATH": str(CONNECTOR),
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0" if core_in_process else "1",
-            "VLLM_CPU_KVCACHE_SPACE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_HOST_IP": "127.0.0.1",
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", str(HERE / "runner.py")],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                text=True,
-                start_new_session=True,
-            )
-        self._send({"model": str(model), "kv_transfer_config": kv_transfer_config, **setup})
-
-    def wait_ready(self) -> Engine:
-        assert self._receive(START_TIMEOUT_S) == {"ready": True}
-        return self
-
-    def ask(self, do: str, **fields: Any) -> dict[str, Any]:
-        self._send({"do": do, **fields})
-        return self._receive(ANSWER_TIMEOUT_S)
-
-    def generate(self, prompt: list[int] = PROMPT, max_tokens: int = 8) -> list[int]:
-        return self.ask("generate", prompt=prompt, max_tokens=max_tokens)["tokens"]
-
-    def metrics(self) -> dict[str, float]:
-        return self.ask("metrics")["metrics"]
-
-    def kill(self) -> None:
-        """kill -9, children too: vLLM's own processes outlive a parent that is killed."""
-        own = _shared_memory(self.process.pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(30)
-        for path in own:
-            path.unlink(missing_ok=True)
-
-    def _send(self, message: dict[str, Any]) -> None:
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
-
-    def _receive(self, timeout_s: float) -> dict[str, Any]:
-        readable, _, _ = select.select([self.process.stdout], [], [], timeout_s)
-        line = self.process.stdout.readline() if readable else ""
-        if not line:
-            tail = "\n".join(self.log.read_text().splitlines()[-40:])
-            raise RuntimeError(f"vLLM gave no answer (exit code {self.process.poll()}):\n{tail}")
-        return json.loads(line)
+# Of the engine that goes through all faults: its deadlines, and the blocks its CPU tier holds.
+LOOKUP_S, LOAD_S, STORE_S = 2.0, 3.0, 4.0
+ROWS = 128
 
 
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """make_model(seed) -> directory of a tiny random Llama."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    def make(seed: int) -> Path:
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=2048,
-            hidden_size=128,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=32,
-            max_position_embeddings=4096,
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=0,
-            tie_word_embeddings=False,
-            initializer_range=0.2,
-        )
-        path = tmp_path_factory.mktemp(f"model-{seed}")
-        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(path)
-        return path
-
-    return make
+    return lambda seed: write_llama(tmp_path_factory.mktemp(f"model-{seed}"), seed)
 
 
 @pytest.fixture(scope="session")
 def model(make_model: Callable[[int], Path]) -> Path:
+    """Read only: a test that changes weights copies it."""
     return make_model(0)
 
 
 @pytest.fixture(scope="session")
 def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
-    """start_engine(model, root, **setup) -> an engine that is still starting: call wait_ready()."""
+    """start_engine(model, root, **setup) -> an engine that is still starting: call wait_ready().
+
+    root None: without the connector and without any prefix cache.
+    """
     logs = tmp_path_factory.mktemp("logs")
     engines: list[Engine] = []
 
-    def start(model: Path, root: Path, *, extra: dict[str, Any] | None = None, **setup: Any) -> Engine:
-        kv_transfer_config = {
-            "kv_connector": "SharedStorageConnector",
-            "kv_connector_module_path": "llmd_storage_connector.connector",
-            "kv_role": "kv_both",
-            "kv_connector_extra_config": {
-                "root_dir": str(root),
-                "cpu_bytes_to_use": 16 << 20,
-                "block_size": BLOCK_TOKENS,
-                # Two busy cores must not turn a hit into a miss here.
-                "lookup_deadline_s": 30,
-                **(extra or {}),
-            },
-        }
-        engine = Engine(logs / f"engine-{len(engines)}.log", model, kv_transfer_config, **setup)
+    def start(model: Path, root: Path | None, *, extra: dict[str, Any] | None = None, **setup: Any) -> Engine:
+        if root is None:
+            setup["llm"] = {"enable_prefix_caching": False} | setup.get("llm", {})
+        config = None if root is None else transfer_config(root, extra)
+        engine = Engine(logs / f"engine-{len(engines)}.log", model, config, **setup)
         engines.append(engine)
         return engine
 
@@ -164,25 +58,51 @@ def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         engine.kill()
 
 
-def block_files(root: Path) -> list[Path]:
-    return sorted(root.glob("*/??/*.kvb"))
+@pytest.fixture(scope="session")
+def without_cache(model: Path, start_engine: Callable[..., Engine]) -> Callable[[list[int]], list[int]]:
+    """without_cache(prompt) -> the tokens of an engine that computes everything. It starts beside the others."""
+    engine = start_engine(model, None)
+    ready = functools.cache(engine.wait_ready)
+    return lambda tokens: ready().generate(tokens)
 
 
-def wait_for_blocks(root: Path, count: int) -> list[Path]:
-    """Stores end after the answer: wait for them."""
-    limit = time.monotonic() + 30
-    while len(files := block_files(root)) < count:
-        assert time.monotonic() < limit, f"{len(files)} of {count} blocks were stored"
-        time.sleep(0.05)
-    return files
+@pytest.fixture(scope="session")
+def fs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultFS]:
+    folder = tmp_path_factory.mktemp("sick")
+    (folder / "source").mkdir()
+    with mounted(folder / "source", folder / "claim") as fs:
+        yield fs
 
 
-def _shared_memory(group: int) -> set[Path]:
-    """What vLLM's message queues map in a process group: Python would remove it at an orderly end only."""
-    found: set[Path] = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if os.getpgid(int(process.name)) == group:
-                words = (process / "maps").read_text().split()
-                found |= {Path(w) for w in words if w.startswith(("/dev/shm/psm_", "/dev/shm/sem.mp-"))}
-    return found
+@pytest.fixture(scope="session")
+def all_faults(
+    fs: FaultFS, model: Path, start_engine: Callable[..., Engine], without_cache: Callable[[list[int]], list[int]]
+) -> Served:
+    """One engine goes through all faults, one after the other: each has to leave it as it was."""
+    extra = {
+        "cpu_bytes_to_use": ROWS * ROW_BYTES,
+        "lookup_deadline_s": LOOKUP_S,
+        "load_deadline_s": LOAD_S,
+        "store_deadline_s": STORE_S,
+        # Computing is cheap for a tiny model: it would never load while the machine is busy.
+        "skip_slow_loads": False,
+    }
+    return Served(start_engine(model, fs.at, extra=extra).wait_ready(), fs.source, without_cache)
+
+
+@pytest.fixture
+def served(all_faults: Served) -> Served:
+    """That engine, for what is no fault of the storage as a whole."""
+    return all_faults
+
+
+@pytest.fixture
+def sick(all_faults: Served, fs: FaultFS) -> Iterator[Served]:
+    """That engine; afterwards the fault is gone, and the engine gets well by itself or the test fails."""
+    yield all_faults
+    fs.set()
+    if fs.alive:
+        fs.cont()
+    else:
+        fs.remount()
+    all_faults.uses_storage_again()

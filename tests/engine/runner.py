@@ -16,13 +16,12 @@ os.dup2(2, 1)
 
 
 def main() -> None:
-    from vllm import LLM, SamplingParams
+    from vllm import LLM
 
     setup = json.loads(sys.stdin.readline())
     llm = LLM(
         model=setup["model"],
         kv_transfer_config=setup["kv_transfer_config"],
-        hf_overrides=setup.get("hf_overrides", {}),
         skip_tokenizer_init=True,
         dtype="bfloat16",
         enforce_eager=True,
@@ -30,21 +29,19 @@ def main() -> None:
         block_size=32,
         max_num_seqs=4,
         kv_cache_memory_bytes=8 << 20,
-        distributed_executor_backend="uni",
         disable_log_stats=False,
+        **({"distributed_executor_backend": "uni"} | setup["llm"]),
     )
     answer(ready=True)
     for line in sys.stdin:
         command = json.loads(line)
         match command.pop("do"):
             case "generate":
-                params = SamplingParams(
-                    temperature=0, max_tokens=command["max_tokens"], ignore_eos=True, detokenize=False
-                )
                 started = time.monotonic()
-                outputs = llm.generate([{"prompt_token_ids": command["prompt"]}], params, use_tqdm=False)
-                answer(tokens=list(outputs[0].outputs[0].token_ids), seconds=time.monotonic() - started)
+                answer(tokens=generate(llm, **command), seconds=time.monotonic() - started)
             case "metrics":
+                # vLLM collects a tier's numbers while it steps: one step, too short for any block.
+                generate(llm, prompt=[3], max_tokens=1)
                 answer(metrics=metrics(llm))
             case "reset":
                 llm.reset_prefix_cache(reset_connector=True)
@@ -58,18 +55,32 @@ def main() -> None:
                 answer(identities=identities(llm))
 
 
+def generate(llm, prompt: list[int], max_tokens: int, cache_salt: str | None = None, lora: str | None = None):
+    """The most likely tokens. lora: directory of an adapter."""
+    from vllm import SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    params = SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=True, detokenize=False)
+    request = {"prompt_token_ids": prompt} | ({"cache_salt": cache_salt} if cache_salt else {})
+    adapter = LoRARequest("adapter", 1, lora) if lora else None
+    outputs = llm.generate([request], params, use_tqdm=False, lora_request=adapter)
+    return list(outputs[0].outputs[0].token_ids)
+
+
 def answer(**fields: object) -> None:
     ANSWERS.write(json.dumps(fields) + "\n")
 
 
 def metrics(llm) -> dict[str, float]:
-    """Counters and gauges, as name{label=value,...} without what is equal for all."""
+    """Numbers, as name{label=value,...} without what is equal for all; of a histogram, how often it was observed."""
     found = {}
     for metric in llm.get_metrics():
         labels = {k: v for k, v in metric.labels.items() if k not in ("engine", "model_name")}
         text = ",".join(f"{k}={v}" for k, v in sorted(labels.items()))
-        if hasattr(metric, "value"):
-            found[metric.name + (f"{{{text}}}" if text else "")] = metric.value
+        name = metric.name + (f"{{{text}}}" if text else "")
+        value = getattr(metric, "value", getattr(metric, "count", None))
+        if value is not None:
+            found[name] = value
     return found
 
 

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import BLOCK_TOKENS, PROMPT, Engine, wait_for_blocks
+from tests.engine.models import BLOCK_TOKENS
+from tests.engine.process import Engine, prompt, wait_for_blocks
 
 pytestmark = pytest.mark.engine
 
+PROMPT = prompt(7)
 WHOLE_BLOCKS = len(PROMPT) // BLOCK_TOKENS
-TIER = "tier=1:shared_storage"
-OURS = "vllm:kv_offload_shared_storage_"
-LOADED = f"{OURS}loaded_blocks{{{TIER}}}"
-USABLE = f"{OURS}usable{{{TIER}}}"
 VLLM_HITS = "vllm:external_prefix_cache_hits"
 WEIGHTS = "model.safetensors"
 
@@ -35,10 +33,16 @@ class Filled:
 
 
 @pytest.fixture(scope="module")
+def model(make_model: Callable[[int], Path]) -> Path:
+    """A directory of this module's own: its weights are going to change."""
+    return make_model(0)
+
+
+@pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, model: Path, start_engine: Callable[..., Engine]) -> Filled:
     root = tmp_path_factory.mktemp("claim")
     first = start_engine(model, root).wait_ready()
-    tokens = first.generate()
+    tokens = first.generate(PROMPT)
     regions = first.ask("shared_memory")["mapped"]
     identities = first.ask("identities")["identities"]
     wait_for_blocks(root, WHOLE_BLOCKS)
@@ -78,7 +82,7 @@ def others(
     shutil.copyfile(make_model(1) / WEIGHTS, model / WEIGHTS)
     other_weights = start_engine(model, root)
     rope = {"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}}
-    other_rope = start_engine(copied_model, root, hf_overrides=rope)
+    other_rope = start_engine(copied_model, root, llm={"hf_overrides": rope})
     other_weights.wait_ready()
     other_rope.wait_ready()
     return Others(elsewhere, root, unusable, other_weights, other_rope)
@@ -100,11 +104,11 @@ def test_both_roles_compute_one_identity(filled: Filled) -> None:
 def test_a_fresh_engine_answers_from_storage(filled: Filled, others: Others) -> None:
     """Also that the path of the model does not count: this one serves a copy."""
     engine = others.elsewhere
-    assert engine.generate() == filled.tokens
+    assert engine.generate(PROMPT) == filled.tokens
     seen = engine.metrics()
     assert seen[VLLM_HITS] == WHOLE_BLOCKS * BLOCK_TOKENS
-    assert seen[LOADED] == WHOLE_BLOCKS
-    assert seen[USABLE] == 1
+    assert seen.ours("loaded_blocks") == WHOLE_BLOCKS
+    assert seen.ours("usable") == 1
 
 
 def test_a_flipped_bit_is_recomputed_counted_and_healed(filled: Filled, others: Others) -> None:
@@ -115,27 +119,27 @@ def test_a_flipped_bit_is_recomputed_counted_and_healed(filled: Filled, others: 
     damaged = bytearray(whole)
     damaged[-1000] ^= 0x10
     victim.write_bytes(damaged)
-    engine.ask("reset")
-    assert engine.generate() == filled.tokens
-    assert engine.metrics()[f"{OURS}corrupt_blocks{{rule=payload_checksum,{TIER}}}"] == 1
+    engine.forget()
+    assert engine.generate(PROMPT) == filled.tokens
+    assert engine.metrics().ours("corrupt_blocks", rule="payload_checksum") == 1
     assert (namespace / "damaged" / victim.name).read_bytes() == damaged
-    engine.ask("reset")  # returns when all stores are over
+    engine.forget()  # returns when all stores are over
     assert len(victim.read_bytes()) == len(whole)
 
 
 def test_other_weights_at_the_same_path_do_not_share(filled: Filled, others: Others) -> None:
-    assert others.other_weights.generate() != filled.tokens
-    assert others.other_weights.metrics().get(LOADED, 0) == 0
+    assert others.other_weights.generate(PROMPT) != filled.tokens
+    assert others.other_weights.metrics().ours("loaded_blocks") == 0
 
 
 def test_a_rope_override_does_not_share(others: Others) -> None:
-    others.other_rope.generate()
-    assert others.other_rope.metrics().get(LOADED, 0) == 0
+    others.other_rope.generate(PROMPT)
+    assert others.other_rope.metrics().ours("loaded_blocks") == 0
 
 
 def test_an_unusable_root_dir_costs_the_cache_and_not_the_engine(filled: Filled, others: Others) -> None:
-    assert others.unusable.generate() == filled.tokens
-    assert others.unusable.metrics()[USABLE] == 0
+    assert others.unusable.generate(PROMPT) == filled.tokens
+    assert others.unusable.metrics().ours("usable") == 0
     assert "KV cache storage is NOT used" in others.unusable.log.read_text()
 
 

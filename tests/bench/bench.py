@@ -1,0 +1,84 @@
+"""What every case gets: places, the two workers, and the loop that lets the sides take turns."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bench.places import Place, slow
+from tests.bench.rows import Row
+from tests.bench.worker import Side
+
+Measure = Callable[[], float | Mapping[str, float]]
+
+
+@dataclass
+class Bench:
+    """One run. raw: every figure that was taken, for build/bench-raw.json."""
+
+    local: Place
+    quick: bool
+    mounts: Sequence[Path] = ()
+    rows: list[Row] = field(default_factory=list)
+    raw: list[dict[str, Any]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    _sides: dict[str, Side] = field(default_factory=dict)
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self.began:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        shown = row.as_json()
+        figures = ", ".join(
+            f"{side} {shown[side]:.4g}" for side in ("ours", "stock", "limit") if shown[side] is not None
+        )
+        verdict = {True: "met", False: "NOT met", None: ""}[row.met]
+        ratio = f", ratio {row.ratio:.3g}" if row.ratio is not None else ""
+        self.say(f"= {row.name}: {figures} {row.unit}{ratio} {shown['target'] or ''} {verdict}")
+
+    def times(self, full: int, quick: int = 2) -> int:
+        return quick if self.quick else full
+
+    def side(self, name: str) -> Side:
+        """The worker "ours", "stock" or "unchecked", started at first use."""
+        if name not in self._sides:
+            side = "ours" if name == "unchecked" else name
+            log = self.local.behind / f"worker-{name}.log"
+            self._sides[name] = Side(side, log, checked=name != "unchecked")
+        return self._sides[name]
+
+    @contextlib.contextmanager
+    def slow(self) -> Iterator[Place]:
+        with slow(self.local) as place:
+            yield place
+            # A tier holds folders of the mount open.
+            for side in self._sides.values():
+                side.ask("close")
+
+    def end(self) -> None:
+        for side in self._sides.values():
+            side.end()
+
+    def alternate(self, case: str, repeats: int, measures: Mapping[str, Measure]) -> dict[str, list[Any]]:
+        """Take all measures `repeats` times in turn, another one first each time, so that pairs share a mood."""
+        taken: dict[str, list[Any]] = {name: [] for name in measures}
+        names = list(measures)
+        for repeat in range(repeats):
+            for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
+                value = measures[name]()
+                taken[name].append(value)
+                self.raw.append({"case": case, "measure": name, "repeat": repeat, "value": value})
+                self.say(f"{case}, {repeat + 1} of {repeats}, {name}: {_short(value)}")
+        return taken
+
+
+def _short(value: float | Mapping[str, float]) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {figure:.4g}" for key, figure in value.items())
+    return f"{value:.4g}"

@@ -1,0 +1,102 @@
+"""What the connector's own care costs: checksums, and memory."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from tests.bench.bench import Bench
+from tests.bench.loads import COLD
+from tests.bench.places import Place, set_cache, settle
+from tests.bench.rows import LIMIT, OURS, Goal, Row
+
+MIB = 1 << 20
+TOTAL_MIB = 512
+
+
+def checksum(bench: Bench) -> None:
+    """A load with checksums against the same without."""
+    goal = Goal(LIMIT, 0.97)
+    note = f"limit: the same with the checksum function replaced by a constant; {COLD}"
+    case = f"load {TOTAL_MIB} MiB, 2 MiB blocks, {bench.local.name}, with checksums"
+    taken = _both(bench, bench.local, case, bench.times(15, 3))
+    ours, bare = ([one["mib_s"] for one in taken[side]] for side in ("ours", "unchecked"))
+    bench.add(Row(case, "MiB/s", ours, (), bare, goal, note, "", "checksum"))
+    ours, bare = ([one["cpu_s_gib"] for one in taken[side]] for side in ("ours", "unchecked"))
+    note = "for information; limit: the same without checksums"
+    bench.add(Row(f"CPU of {case}", "s/GiB", ours, (), bare, None, note, "", "checksum"))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        memory = Place("memory", Path(folder), Path(folder))
+        case = f"load {TOTAL_MIB} MiB, 2 MiB blocks, from memory, with checksums"
+        taken = _both(bench, memory, case, bench.times(9, 3))
+        ours, bare = ([one["mib_s"] for one in taken[side]] for side in ("ours", "unchecked"))
+        note = "for information: storage that costs nothing, so that the processor is all; limit: without checksums"
+        bench.add(Row(case, "MiB/s", ours, (), bare, None, note, "", "checksum"))
+
+
+def _both(bench: Bench, place: Place, case: str, repeats: int) -> dict[str, list[dict[str, float]]]:
+    roots = {side: place.folder(f"checksum-{side}") for side in ("ours", "unchecked")}
+    seed = random.getrandbits(60)
+    for side, root in roots.items():
+        bench.side(side).open(root.seen, TOTAL_MIB // 2, 2 * MIB)
+        bench.side(side).move("store", seed, jobs=16)
+    settle()
+
+    def load(side: str) -> dict[str, float]:
+        set_cache(place, roots[side].files())
+        return bench.side(side).move("load", seed)
+
+    taken = bench.alternate(case, repeats, {side: partial(load, side) for side in roots})
+    for side, root in roots.items():
+        bench.side(side).ask("close")
+        root.remove()
+    return taken
+
+
+def memory(bench: Bench) -> None:
+    """What a process needs beyond the rows, with blocks of 64 MiB."""
+    from tests.bench.worker import Side
+
+    case = "memory beyond the rows, 64 MiB blocks"
+    grown, bound, threads = [], 0, 0
+    for repeat in range(bench.times(3, 1)):
+        root = bench.local.folder("memory")
+        side = Side("ours", bench.local.behind / "worker-memory.log")
+        try:
+            opened = side.open(root.seen, 16, 64 * MIB)
+            threads = opened["threads"]
+            bound = threads * side.ask("stripe")["buffer_bytes"]
+            seed = random.getrandbits(60)
+            side.move("store", seed, jobs=4)
+            side.move("load", seed)
+            grown.append((side.ask("memory")["peak_bytes"] - opened["rss_bytes"]) / MIB)
+            bench.say(f"{case}, repeat {repeat + 1}: {grown[-1]:.0f} MiB")
+        finally:
+            side.end()
+            root.remove()
+    limit = bound / MIB
+    goal = Goal(OURS, round(limit + 16, 1), at_least=False)
+    note = f"growth of the process by stores and one load; limit: {threads} threads x one buffer; 16 MiB for all else"
+    bench.add(Row(case, "MiB", grown, (), [limit], goal, note, "", "memory"))
+
+
+def publishing(bench: Bench) -> None:
+    """Another client's first lookup of a fresh block, where two mounts of one filesystem are at hand."""
+    from tests.bench import publish_latency
+
+    if len(bench.mounts) != 2:
+        bench.say("publishing: needs two mounts by two clients (--mounts A B), left out")
+        return
+    a, b = bench.mounts
+    way = publish_latency.way_for(a)
+    files = 100 if bench.quick else 1000
+    rows = [publish_latency.row(a, b, way, files, looked_before) for looked_before in (False, True)]
+    stock = publish_latency.row(a, b, "rename", min(files, 100), False)
+    name = "another client's first lookup of a fresh block, 99th percentile"
+    goal = Goal(OURS, 20, at_least=False)
+    note = f"{way}; worse of: looked up in vain before, or not; stock's way (rename) until its lookups took 60 s"
+    ours = [max(row.lookup_p99_ms for row in rows)]
+    command = f"python -m tests.bench.publish_latency A B --files {files}"
+    bench.add(Row(name, "ms", ours, [stock.lookup_p99_ms], (), goal, note, command, "publishing"))

@@ -1,0 +1,134 @@
+"""One side in a process of its own, so that its CPU time and its memory can be told."""
+
+from __future__ import annotations
+
+import gc
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.bench.child import Child, serve
+
+MIB = 1 << 20
+
+
+class Side(Child):
+    """A worker, seen from the bench: "ours" or "stock"."""
+
+    def __init__(self, side: str, log: Path, *, checked: bool = True) -> None:
+        super().__init__("tests.bench.worker", side, *([] if checked else ["--unchecked"]), log=log)
+
+    def open(self, root: Path, rows: int, row_bytes: int, **settings: Any) -> dict[str, Any]:
+        return self.ask("open", root=str(root), rows=rows, row_bytes=row_bytes, settings=settings)
+
+    def move(self, do: str, seed: int, jobs: int = 1) -> dict[str, Any]:
+        """load or store: {mib_s, seconds, cpu_s_gib}."""
+        return self.ask(do, seed=seed, jobs=jobs)
+
+
+class Worker:
+    """What runs there."""
+
+    def __init__(self, side: str) -> None:
+        self._side = side
+        self._region: Any = None
+        self._driver: Any = None
+        self._filled = (0, [0])
+
+    def open(self, root: str, rows: int, row_bytes: int, settings: dict[str, Any]) -> dict[str, Any]:
+        from tests.bench.region import Region
+        from tests.bench.sides import Driver
+
+        self.close()
+        if self._region is None or (self._region.rows, self._region.row_bytes) != (rows, row_bytes):
+            if self._region is not None:
+                self._region.close()
+            self._region = Region(rows, row_bytes)
+            self._filled = (0, [])
+        self._region.clear()
+        self._driver = Driver(self._side, self._region, root, settings)
+        # As vLLM does after its start: what was imported is not walked through again and again.
+        gc.collect()
+        gc.freeze()
+        # The peak starts here: code that had to be imported is not the tier's memory.
+        Path("/proc/self/clear_refs").write_text("5")
+        return {"opened_s": self._driver.opened_s, "rss_bytes": rss_bytes()} | self._setup()
+
+    def _setup(self) -> dict[str, Any]:
+        """What the tier chose, as far as it tells."""
+        engine = getattr(self._driver.tier, "_engine", None)
+        config = getattr(engine, "_config", None)
+        return {
+            # Of those configured, as many work as the mount can use.
+            "threads": getattr(getattr(engine, "_ledger", None), "threads", 16),
+            "lookup_threads": getattr(config, "lookup_threads", 1),
+            "publish": getattr(engine, "publish_way", "") or getattr(config, "publish", "rename"),
+        }
+
+    def store(self, seed: int, jobs: int) -> dict[str, Any]:
+        self._region.fill(seed)
+        self._filled = (seed, self._region.digests())
+        return self._rates(self._driver.move(seed, load=False, jobs=jobs))
+
+    def load(self, seed: int, jobs: int) -> dict[str, Any]:
+        """What is loaded is compared with what this worker stored under the seed, if it did so last."""
+        self._region.clear()
+        result = self._rates(self._driver.move(seed, load=True, jobs=jobs))
+        if self._filled[0] == seed and self._region.digests() != self._filled[1]:
+            raise RuntimeError(f"seed {seed}: other bytes came back than were stored")
+        return result
+
+    def _rates(self, took: dict[str, float]) -> dict[str, Any]:
+        size = self._region.rows * self._region.row_bytes
+        return {
+            "mib_s": size / MIB / took["seconds"],
+            "seconds": took["seconds"],
+            "cpu_s_gib": took["cpu_s"] / (size / (1 << 30)),
+        }
+
+    def look_up(self, seed: int, count: int) -> dict[str, Any]:
+        return dict(self._driver.look_up(seed, count))
+
+    def look_up_apart(self, seed: int, count: int) -> dict[str, Any]:
+        return dict(self._driver.look_up_apart(seed, count))
+
+    def stripe(self) -> dict[str, Any]:
+        """Bytes of a thread's buffer."""
+        from llmd_storage_connector.format import BlockSpec
+
+        spec = BlockSpec(bytes(32), self._region.row_bytes)
+        return {"buffer_bytes": spec.header_bytes + getattr(spec, "longest_stripe", spec.payload_bytes)}
+
+    def memory(self) -> dict[str, Any]:
+        return {"rss_bytes": rss_bytes(), "peak_bytes": rss_bytes("VmHWM")}
+
+    def close(self) -> dict[str, Any]:
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None
+        return {}
+
+
+def rss_bytes(field: str = "VmRSS") -> int:
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found, f"/proc/self/status has no {field}"
+    return int(found[1]) * 1024
+
+
+def uncheck() -> None:
+    """Write and accept blocks without looking at their bytes: what is left is the price of everything else."""
+    from llmd_storage_connector import format as block_format
+
+    block_format.checksum = lambda payload: 0
+
+
+def main() -> None:
+    side, *flags = sys.argv[1:]
+    if "--unchecked" in flags:
+        uncheck()
+    serve(lambda: Worker(side))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user would lose when storage is not there while an engine starts or ends: pods that never get ready or go."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.process import Engine
+from tests.engine.served import RECOVERY_S, Served
+from tests.faultfs import FaultFS, mounted
+
+pytestmark = pytest.mark.engine
+
+SHUTDOWN_S = 12.0
+
+
+@pytest.fixture(scope="module")
+def hung(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultFS]:
+    folder = tmp_path_factory.mktemp("hung")
+    (folder / "source").mkdir()
+    with mounted(folder / "source", folder / "claim") as fs:
+        fs.stop()
+        yield fs
+
+
+@pytest.fixture(scope="module")
+def refusing(model: Path, tmp_path_factory: pytest.TempPathFactory, start_engine: Callable[..., Engine]) -> Engine:
+    """An engine that is told to stop rather than to serve without storage, and has none."""
+    blocked = tmp_path_factory.mktemp("missing") / "file"
+    blocked.write_text("not a folder")
+    return start_engine(model, blocked / "claim", extra={"fail_fast": True})
+
+
+@pytest.fixture(scope="module")
+def served(
+    refusing: Engine,  # starts meanwhile
+    hung: FaultFS,
+    model: Path,
+    start_engine: Callable[..., Engine],
+    without_cache: Callable[[list[int]], list[int]],
+) -> Served:
+    extra = {"lookup_deadline_s": 2, "load_deadline_s": 3}
+    return Served(start_engine(model, hung.at, extra=extra).wait_ready(), hung.source, without_cache)
+
+
+def test_an_engine_starts_and_serves_while_storage_hangs(served: Served) -> None:
+    served.check()
+    assert served.engine.metrics().ours("usable") == 0
+
+
+def test_storage_that_comes_later_is_used_without_a_restart(served: Served, hung: FaultFS) -> None:
+    hung.cont()
+    served.engine.wait_until(
+        lambda seen: seen.ours("usable") == 1 and seen.ours("breaker_open") == 0, "storage is used", RECOVERY_S
+    )
+    served.stored()
+
+
+def test_storage_at_a_megabyte_a_second_is_soon_left_alone(served: Served, hung: FaultFS) -> None:
+    """Loading ten blocks takes a third of a second then, computing them a twentieth."""
+    kept = [served.stored()[0] for _ in range(3)]
+    well = statistics.median(served.check() for _ in range(5))
+    hung.set(bw_mib=1)
+    for tokens in kept * 4:
+        served.engine.forget()
+        served.check(tokens)
+    seen = served.engine.metrics()
+    assert seen.ours("lookup_misses", reason="slower") + seen.ours("load_failures", reason="slow") > 0
+    times = []
+    for tokens in kept * 3:
+        served.engine.forget()
+        times.append(served.check(tokens))
+    # Coarse, for a machine that others use, too: loading would be six times as long.
+    assert statistics.median(times) < 3 * well + 0.1
+    hung.set()
+
+
+def test_fail_fast_stops_the_engine_with_one_sentence(refusing: Engine) -> None:
+    with pytest.raises(RuntimeError, match="no answer"):
+        refusing.wait_ready()
+    assert refusing.process.wait(30) != 0
+    last = refusing.log.read_text().strip().splitlines()[-1]
+    assert "root_dir" in last or "claim" in last, last
+
+
+def test_an_engine_ends_while_storage_hangs(served: Served, hung: FaultFS) -> None:
+    """The last of this module. A pod that does not end keeps its GPU until the kubelet kills it."""
+    hung.stop()
+    served.check()
+    began = time.monotonic()
+    served.engine.ask("shutdown", timeout_s=SHUTDOWN_S)
+    served.engine.end(SHUTDOWN_S - (time.monotonic() - began))
