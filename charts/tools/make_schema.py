@@ -1,10 +1,11 @@
-"""Makes values.schema.json, which Helm reads, from the commented YAML that people write.
+"""Makes values.schema.json, which Helm reads, and docs/values.md from the commented YAML that people write.
 
 usage: make_schema.py [--check]
 
 The umbrella's values.schema.yaml names the subcharts' files by a relative $ref; they are put in as definitions, so
-that one JSON file beside values.yaml holds everything and an error shows the whole path of a value.
---check writes nothing and exits 1 when the file is not what the sources give.
+that one JSON file beside values.yaml holds everything and an error shows the whole path of a value. The evictor's own
+settings come from its schema.
+--check writes nothing and exits 1 when a file is not what the sources give.
 """
 
 import json
@@ -12,11 +13,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import values_doc
 import yaml
 
 CHART = Path(__file__).resolve().parents[1] / "llm-d-storage"
 SOURCE = CHART / "values.schema.yaml"
 TARGET = CHART / "values.schema.json"
+EVICTOR = CHART.parents[1] / "schemas" / "evictor-config.schema.json"
+# What of the evictor's settings the chart sets itself.
+EVICTOR_OWNED = ("root_dir", "claim_bytes", "lease_name", "lease_namespace", "http_port")
+PAGE = CHART.parents[1] / "docs" / "values.md"
 
 
 def build() -> dict[str, Any]:
@@ -25,26 +31,39 @@ def build() -> dict[str, Any]:
     for name, part in root["properties"].items():
         path = part.get("$ref", "")
         if path.endswith(".yaml"):
-            root["$defs"][name] = yaml.safe_load((CHART / path).read_text())
+            subchart = yaml.safe_load((CHART / path).read_text())
+            own = subchart.pop("$defs", {})
+            if taken := own.keys() & root["$defs"].keys():
+                raise SystemExit(f"{path} defines {', '.join(sorted(taken))}, which another file defines already")
+            root["$defs"] |= {name: subchart, **own}
             part["$ref"] = f"#/$defs/{name}"
+    settings = json.loads(EVICTOR.read_text())["properties"]
+    free = {name: option for name, option in settings.items() if name not in EVICTOR_OWNED}
+    root["$defs"]["evictorConfig"] = {"type": "object", "additionalProperties": False, "properties": free}
     return root
 
 
-def rendered() -> str:
-    return json.dumps(build(), indent=2, ensure_ascii=False) + "\n"
+def rendered() -> dict[Path, str]:
+    """What each file must hold."""
+    schema = build()
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    return {
+        TARGET: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+        PAGE: values_doc.rendered(schema, values),
+    }
 
 
 def main(args: list[str]) -> int:
-    text = rendered()
-    if args == ["--check"]:
-        if TARGET.read_text() == text:
-            return 0
-        print(f"{TARGET.name} is not what {SOURCE.name} and the subcharts' schemas give; run {Path(__file__).name}")
-        return 1
-    if args:
+    if args not in ([], ["--check"]):
         print(__doc__)
         return 2
-    TARGET.write_text(text)
+    stale = [path for path, text in rendered().items() if not path.exists() or path.read_text() != text]
+    if args:
+        for path in stale:
+            print(f"{path.name} is not what the values and their schemas give; run {Path(__file__).name}")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(rendered()[path])
     return 0
 
 

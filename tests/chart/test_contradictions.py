@@ -11,6 +11,10 @@ LUSTRE = (
     "storage.storageClass.create=true,storage.storageClass.name=l,"
     "storage.storageClass.provisioner=lustre.csi.storage.gke.io"
 )
+ROUTER = "inferencepool.picker=llm-d-router,inferencepool.epp.image.repository=epp"
+STATIC = (
+    "storage.persistentVolume.create=true,storage.persistentVolume.nfs.server=s,storage.persistentVolume.nfs.path=/p"
+)
 ENV = "modelserver.extraEnv[0].name"
 
 # (values, what the sentence must name, what it must tell to set)
@@ -25,6 +29,75 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "storage.storageClass.create is true but its name",
         "set storage.storageClass.name",
     ),
+    "existing claim and a static volume": (
+        f"global.existingClaim=mine,{STATIC}",
+        "global.existingClaim is",
+        "set only one of them",
+    ),
+    "static volume and a class": (
+        f"storage.storageClassName=x,{STATIC}",
+        "storage.persistentVolume.create is true and a StorageClass is set too",
+        "leave storage.storageClassName empty",
+    ),
+    "backend that nothing uses": (
+        "storage.backend=cephfs",
+        "storage.backend is cephfs but no class and no volume is named",
+        "set storage.storageClassName",
+    ),
+    "class without what its driver needs": (
+        "storage.backend=nfs,storage.storageClass.create=true,storage.storageClass.name=n,"
+        "storage.storageClass.parameters.server=s",
+        "lack share, without which nfs.csi.k8s.io",
+        "set storage.storageClass.parameters.share",
+    ),
+    "class without one of two": (
+        "storage.backend=aws-efs,storage.storageClass.create=true,storage.storageClass.name=n",
+        "lack fileSystemId or fileSystemIdConfigRef or",
+        "set storage.storageClass.parameters.fileSystemId",
+    ),
+    "class without credentials": (
+        "storage.backend=juicefs,storage.storageClass.create=true,storage.storageClass.name=n",
+        "storage.storageClass.secretName is empty",
+        "set storage.storageClass.secretName and secretNamespace",
+    ),
+    "credentials without a namespace": (
+        "storage.backend=juicefs,storage.storageClass.create=true,storage.storageClass.name=n,"
+        "storage.storageClass.secretName=s",
+        "its namespace is not set",
+        "set storage.storageClass.secretNamespace",
+    ),
+    "zones of an unknown kind": (
+        "storage.backend=nfs,storage.storageClass.create=true,storage.storageClass.name=n,"
+        "storage.storageClass.parameters.server=s,storage.storageClass.parameters.share=/s,"
+        "storage.storageClass.zones={a}",
+        "storage.storageClass.zones is set",
+        "set storage.storageClass.allowedTopologies",
+    ),
+    "static volume of nothing": (
+        "storage.persistentVolume.create=true",
+        "neither an NFS server nor a CSI driver",
+        "set storage.persistentVolume.nfs.server",
+    ),
+    "static volume without a handle": (
+        "storage.backend=weka,storage.persistentVolume.create=true",
+        "storage.persistentVolume.csi.volumeHandle is empty",
+        "set it to what the driver calls the volume",
+    ),
+    "static volume of two": (
+        f"{STATIC},storage.persistentVolume.csi.volumeHandle=v",
+        "names an NFS server and a CSI volume",
+        "leave nfs.server or csi.volumeHandle empty",
+    ),
+    "static volume without a path": (
+        "storage.persistentVolume.create=true,storage.persistentVolume.nfs.server=s",
+        "nfs.path is empty",
+        "set storage.persistentVolume.nfs.path",
+    ),
+    "lustre step by its backend": (
+        "storage.backend=gcp-lustre,storage.storageClassName=lustre-rwx,storage.size=20000Gi",
+        "storage.size is",
+        "18000Gi, 27000Gi, 36000Gi",
+    ),
     "two classes": (
         f"{LUSTRE},storage.storageClassName=other",
         "storage.storageClassName is",
@@ -37,6 +110,66 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "lustre too small": (f"{LUSTRE},storage.size=9000Gi", "storage.size is", "18000Gi"),
     "lustre too large": (f"{LUSTRE},storage.size=963000Gi", "storage.size is", "18000Gi"),
+    "model claim without a name": (
+        "modelserver.modelSource.type=claim,modelserver.model=/models/m",
+        "claimName is empty",
+        "set modelserver.modelSource.claimName",
+    ),
+    "model image without a name": (
+        "modelserver.modelSource.type=image,modelserver.model=/models/m",
+        "imageReference is empty",
+        "set modelserver.modelSource.imageReference",
+    ),
+    "mounted model that is not used": (
+        "modelserver.modelSource.type=claim,modelserver.modelSource.claimName=m",
+        "whose files are under /models",
+        "set modelserver.model to a path that begins with /models",
+    ),
+    "autoscaler with nothing to scale by": (
+        "modelserver.autoscaling.kind=hpa",
+        "kind is hpa but metrics is empty",
+        "set modelserver.autoscaling.metrics",
+    ),
+    "KEDA with nothing to scale by": (
+        "modelserver.autoscaling.kind=keda",
+        "kind is keda but triggers is empty",
+        "set modelserver.autoscaling.triggers",
+    ),
+    "autoscaler to one": (
+        "modelserver.autoscaling.kind=keda,modelserver.autoscaling.triggers[0].type=cron,modelserver.autoscaling.minReplicas=1",
+        "modelserver.autoscaling.minReplicas is 1",
+        "set autoscaling.minReplicas to 2 or more",
+    ),
+    "autoscaler upside down": (
+        "modelserver.autoscaling.kind=keda,modelserver.autoscaling.triggers[0].type=cron,modelserver.autoscaling.maxReplicas=1",
+        "modelserver.autoscaling.maxReplicas is 1, less than minReplicas",
+        "set maxReplicas to 2",
+    ),
+    "label by which pods are found": (
+        r"modelserver.podLabels.llm-d\.ai/inference-serving=no",
+        "modelserver.podLabels sets llm-d.ai/inference-serving",
+        "remove it",
+    ),
+    "container name taken": (
+        "modelserver.extraContainers[0].name=vllm",
+        'names "vllm"',
+        "give it another",
+    ),
+    "setting of another connector": (
+        "modelserver.connector=lmcache,modelserver.storageTier.failFast=true",
+        "modelserver.storageTier.failFast is true but modelserver.connector is lmcache",
+        "set connector to shared-storage",
+    ),
+    "connector that needs a GPU": (
+        f"modelserver.connector=vllm-fs,modelserver.storageTier.blockTokens=128,{CPU}",
+        "modelserver.connector is vllm-fs, which needs an accelerator",
+        "set connector to shared-storage",
+    ),
+    "proof of nothing": (
+        "modelserver.connector=none",
+        "there is no cache to prove",
+        "set hooks.proof.enabled to false",
+    ),
     "TP on CPU": (
         "modelserver.accelerator.resource=",
         "modelserver.tensorParallelSize is 2",
@@ -85,7 +218,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "connector config by hand": (
         "modelserver.extraArgs={--kv-transfer-config}",
         "--kv-transfer-config",
-        "set modelserver.cpuTier and modelserver.storageTier",
+        "set modelserver.connector, modelserver.cpuTier and modelserver.storageTier",
     ),
     "reserved environment": (f"{ENV}=PYTHONPATH", "modelserver.extraEnv sets PYTHONPATH", "remove it"),
     "token twice": (f"{ENV}=HF_TOKEN", "modelserver.extraEnv sets HF_TOKEN", "hfToken.enabled to false"),
@@ -109,11 +242,55 @@ TABLE: dict[str, tuple[str, str, str]] = {
         'uses the volume "m"',
         "add it to modelserver.extraVolumes",
     ),
-    "gateway of no class": ("gateway.className=", "gateway.className is empty", "set gateway.className"),
+    "gateway of no class": (
+        "gateway.provider=custom",
+        "gateway.className is empty",
+        "set gateway.className",
+    ),
+    "listener of another's gateway": (
+        "gateway.existing.name=g,gateway.tls.secretName=s",
+        "gateway.existing.name is",
+        "set those where that Gateway is made",
+    ),
+    "half of another's gateway": (
+        "gateway.existing.namespace=g",
+        "gateway.existing.name is empty",
+        "set the name too",
+    ),
+    "scorer that the picker lacks": (
+        "inferencepool.scorers.noHitLru=1",
+        "inferencepool.scorers.noHitLru is 1",
+        "or picker to llm-d-router",
+    ),
+    "scorer without an index": (
+        f"{ROUTER},inferencepool.scorers.cpuPrefixCache=1",
+        "keeps no index of the CPU tier",
+        "set inferencepool.prefixIndex.cpuTierSize to 100Gi",
+    ),
+    "index of another size": (
+        "inferencepool.prefixIndex.cpuTierSize=50Gi",
+        "modelserver.cpuTier.size is 100Gi",
+        "set both to the same size",
+    ),
+    "picker with another's image": (
+        "inferencepool.picker=llm-d-router",
+        "inferencepool.epp.image is gateway-api-inference-extension/epp",
+        "set inferencepool.epp.image",
+    ),
     "picker with nothing to pick by": (
         "inferencepool.scorers.queue=0,inferencepool.scorers.kvCacheUtilization=0,inferencepool.scorers.prefixCache=0",
         "inferencepool.scorers are all 0",
         "set at least one weight",
+    ),
+    "evictor of files it does not know": (
+        "evictor.enabled=true,modelserver.connector=lmcache",
+        "evictor.enabled is true but modelserver.connector is lmcache",
+        "set evictor.enabled to false",
+    ),
+    "evictor without a budget": (
+        "evictor.enabled=true,global.existingClaim=mine",
+        "the size of mine is not known",
+        "set evictor.config.budget_bytes",
     ),
     "proof with one pod": ("modelserver.replicas=1", "modelserver.replicas is 1", "set replicas to 2 or more"),
     "proof without time": (
@@ -135,7 +312,7 @@ def test_one_sentence_says_what_to_set(case: str) -> None:
 
 
 def test_all_contradictions_are_shown_at_once() -> None:
-    said = helm.refusal("--set", "modelserver.replicas=1,gateway.className=")
+    said = helm.refusal("--set", "modelserver.replicas=1,gateway.provider=custom")
     assert said.count("\n  - ") == 2
 
 

@@ -12,6 +12,7 @@ from tests.chart import helm
 
 KINDS = {
     "preflight": hook_config.PreflightConfig,
+    "claim": hook_config.ClaimConfig,
     "probe": hook_config.ProbeConfig,
     "proof": hook_config.ProofConfig,
 }
@@ -32,6 +33,9 @@ def text(scenario: str, hook: str, *extra: str) -> str:
 @pytest.mark.parametrize("scenario", helm.SCENARIOS)
 def test_the_hook_itself_takes_its_configuration(scenario: str, hook: str) -> None:
     """An unknown or missing key is exit 2, i.e. a release that fails for no reason of the user's."""
+    if scenario == "no-cache" and hook in ("claim", "proof"):
+        assert not [o for o in helm.objects(scenario) if o["metadata"]["name"].endswith(f"-{hook}")]
+        return
     parsed = hook_config.parse(KINDS[hook], text(scenario, hook))
     assert (parsed.release, parsed.namespace) == (helm.RELEASE, helm.NAMESPACE)
     job = helm.one(helm.objects(scenario), "Job", f"-{hook}")
@@ -46,12 +50,15 @@ def test_command_and_image() -> None:
 
 
 def test_preflight_is_told_what_the_release_needs() -> None:
-    seen = json.loads(text("gateway", "preflight"))
+    seen = json.loads(text("gateway-gke", "preflight"))
     assert {c["name"] for c in seen["crds"]} == {
         "inferencepools.inference.networking.k8s.io",
         "gateways.gateway.networking.k8s.io",
         "httproutes.gateway.networking.k8s.io",
         "podmonitors.monitoring.coreos.com",
+        "servicemonitors.monitoring.coreos.com",
+        "healthcheckpolicies.networking.gke.io",
+        "gcpbackendpolicies.networking.gke.io",
     }
     assert seen["gatewayClass"] == "gke-l7-regional-external-managed"
     assert seen["secrets"] == [
@@ -86,13 +93,47 @@ def test_preflight_writes_a_report_only_when_there_is_an_object_for_it() -> None
         assert json.loads(text("lab", hook))["reportConfigMap"] == "kv-storage-report"
 
 
+def test_preflight_knows_where_a_model_server_fits() -> None:
+    seen = json.loads(text("default", "preflight"))["workload"]
+    assert seen["requests"] == {"cpu": "8", "memory": "200Gi", "nvidia.com/gpu": "2"}
+    assert seen["limits"] == {"nvidia.com/gpu": "2"}
+    assert (seen["replicas"], seen["shmSize"], seen["cpuTierSize"]) == (2, "106496Mi", "100Gi")
+    assert json.loads(text("lmcache", "preflight"))["workload"]["cpuTierSize"] == ""
+    assert json.loads(text("everything", "preflight"))["workload"]["nodeSelector"] == {"pool": "gpu"}
+    assert json.loads(text("default", "preflight"))["podSecurity"] == "restricted"
+    assert json.loads(text("everything", "preflight"))["podSecurity"] == "", "whose containers they are is not known"
+
+
+def test_pull_secrets_are_looked_at_too() -> None:
+    (secret,) = [s for s in json.loads(text("standalone", "preflight"))["secrets"] if s["name"] == "mirror"]
+    assert (secret["key"], secret["required"]) == (".dockerconfigjson", False)
+    rules = helm.one(helm.objects("standalone"), "Role", "-preflight")["rules"]
+    (names,) = [r["resourceNames"] for r in rules if r["resources"] == ["secrets"]]
+    assert names == ["llm-d-hf-token", "mirror"]
+
+
+def test_claim_hook_mounts_nothing_and_comes_first() -> None:
+    """If it mounted the claim it would wait like the others, and could not say why."""
+    objs = helm.objects("lab")
+    job = helm.one(objs, "Job", "-claim")
+    assert "volumes" not in job["spec"]["template"]["spec"]
+    seen = json.loads(text("lab", "claim"))
+    assert seen["claimName"] == "kv-kv-cache"
+    assert seen["podSelector"] == helm.one(objs, "Service", "-modelserver")["spec"]["selector"]
+    weights = {
+        name: int(helm.one(objs, "Job", f"-{name}")["metadata"]["annotations"]["helm.sh/hook-weight"])
+        for name in ("claim", "probe", "proof")
+    }
+    assert weights["claim"] < weights["probe"] < weights["proof"]
+
+
 def test_probe_tries_what_the_connector_does() -> None:
     seen = json.loads(text("everything", "probe"))
     assert seen["path"] == "/mnt/kv-cache"
     assert seen["publish"] == "rename_fsync"
     assert seen["floors"] == {"readMiBps": 200, "writeMiBps": 100}
     assert seen["allowInconclusive"] is True
-    assert seen["checks"] == {"probe.clock-skew": "warn"}
+    assert seen["checks"] == {"probe.throughput": "warn"}
 
 
 def test_proof_asks_the_pods_that_serve_and_the_router() -> None:
@@ -115,7 +156,10 @@ def test_router_and_model_services_are_what_the_proof_asks() -> None:
 
 
 def test_hooks_can_be_switched_off() -> None:
-    off = ("--set", "hooks.preflight.enabled=false,hooks.probe.enabled=false,hooks.proof.enabled=false")
+    off = (
+        "--set",
+        "hooks.preflight.enabled=false,hooks.claim.enabled=false,hooks.probe.enabled=false,hooks.proof.enabled=false",
+    )
     objs = helm.objects("lab", *off)
     assert not [o for o in objs if o["kind"] == "Job" or o["metadata"]["name"].endswith("-report")]
     assert {o["metadata"]["name"] for o in objs if o["kind"] == "ServiceAccount"} == {"kv-epp"}

@@ -15,8 +15,6 @@ import pytest
 
 from tests.chart import helm
 
-WITH_POOL = [s for s in helm.SCENARIOS if s != "service"]
-
 
 def picker_config(scenario: str, *extra: str) -> str:
     return helm.one(helm.objects(scenario, *extra), "ConfigMap", "-epp")["data"]["epp.yaml"]
@@ -68,7 +66,20 @@ def refused_by_picker(picker: Path, args: list[str], config: Path, tmp_path: Pat
     return "".join(said)
 
 
-@pytest.mark.parametrize("scenario", WITH_POOL)
+# One for each configuration that differs; the llm-d router's picker is not to be had here.
+PICKED = ["default", "lab", "everything", "tiered-router"]
+
+
+def test_every_configuration_of_the_picker_is_tried() -> None:
+    configs = {
+        picker_config(s)
+        for s in helm.SCENARIOS
+        if any(o["kind"] == "InferencePool" for o in helm.objects(s)) and s != "gateway-agentgateway"
+    }
+    assert configs == {picker_config(s) for s in PICKED}
+
+
+@pytest.mark.parametrize("scenario", PICKED)
 def test_the_real_picker_takes_flags_and_configuration(picker: Path, scenario: str, tmp_path: Path) -> None:
     """It decodes strictly: one wrong field is a crash loop in the cluster."""
     config = tmp_path / "epp.yaml"
@@ -91,6 +102,51 @@ def test_weights_come_from_the_values() -> None:
         ("prefix-cache-scorer", 2.5),
     ]
     assert [p["type"] for p in config["plugins"]] == ["queue-scorer", "prefix-cache-scorer"]
+
+
+def test_a_tiered_index_is_as_long_as_the_cpu_tier() -> None:
+    """The default follows the accelerator's memory, and forgets what the CPU tier still holds."""
+    (config,) = helm.load_yaml(picker_config("tiered-router"))
+    (producer,) = (p for p in config["plugins"] if p["type"] == "approx-prefix-cache-producer")
+    assert producer["parameters"] == {
+        "autoTune": False,
+        "blockSizeTokens": 64,
+        "lruCapacityPerServer": 100 * 2**30 // (262144 * 64),
+    }
+    assert {p["pluginRef"] for p in config["schedulingProfiles"][0]["plugins"]} >= {"running-requests-size-scorer"}
+
+
+def test_the_llm_d_routers_picker_scores_each_tier_apart() -> None:
+    """Rendered from its documentation; that picker is not to be had here."""
+    (config,) = helm.load_yaml(picker_config("gateway-agentgateway"))
+    assert config["apiVersion"] == "llm-d.ai/v1alpha1"
+    plugins = {p.get("name", p["type"]): p for p in config["plugins"]}
+    refs = [p["pluginRef"] for p in config["schedulingProfiles"][0]["plugins"]]
+    assert set(refs) <= plugins.keys() and len(refs) == len(set(refs))
+    for scorer, producer in (
+        ("accelerator-prefix-scorer", "accelerator-prefixes"),
+        ("cpu-prefix-scorer", "cpu-prefixes"),
+        ("no-hit-lru-scorer", "accelerator-prefixes"),
+    ):
+        assert plugins[scorer]["parameters"] == {"prefixMatchInfoProducerName": producer}
+        assert plugins[producer]["type"] == "approx-prefix-cache-producer"
+    assert plugins["cpu-prefixes"]["parameters"]["lruCapacityPerServer"] == 6400
+    assert "active-request-scorer" in refs
+    rules = helm.one(helm.objects("gateway-agentgateway"), "Role", "-epp")["rules"]
+    assert any(r["apiGroups"] == ["llm-d.ai"] for r in rules)
+
+
+def test_of_several_pickers_one_leads() -> None:
+    """Two that pick would each know half of the prefixes."""
+    objs = helm.objects("tiered-router")
+    deployment = helm.one(objs, "Deployment", "-epp")["spec"]
+    container = deployment["template"]["spec"]["containers"][0]
+    assert deployment["replicas"] == 2 and "--ha-enable-leader-election" in container["args"]
+    assert container["readinessProbe"]["grpc"]["service"] == "readiness"
+    rules = helm.one(objs, "Role", "-epp")["rules"]
+    assert any(r["resources"] == ["leases"] for r in rules)
+    alone = helm.one(helm.objects("default"), "Deployment", "-epp")["spec"]["template"]["spec"]["containers"][0]
+    assert "--ha-enable-leader-election" not in alone["args"]
 
 
 def test_a_new_configuration_restarts_picker_and_envoy() -> None:

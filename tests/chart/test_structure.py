@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.chart import helm
+from tests.chart.test_gateway import CLASSES as GATEWAY_CLASSES
 
 LONG = "a-release-name-of-fifty-three-characters-and-not-less"
 HOOK = "helm.sh/hook"
@@ -22,13 +23,28 @@ def annotations(obj: dict[str, Any]) -> dict[str, str]:
     return obj["metadata"].get("annotations", {})
 
 
-@each_scenario
+# Together they have every object that the chart can make.
+ALL_OBJECTS = ("everything", "lab", "gateway-gke", "gateway-agentgateway-openshift", "static-nfs", "default")
+ALL_OBJECTS += ("lmcache", "model-claim-hpa", "model-image-keda", "network-policies", "evictor")
+
+
+def test_all_objects_are_among_those_scenarios() -> None:
+    def made(scenario: str) -> set[tuple[str, str]]:
+        named = {(o["kind"], o["metadata"]["name"]) for o in helm.objects(scenario)}
+        return {one for one in named if one[0] != "StorageClass"}  # whose name is the user's
+
+    assert set().union(*map(made, helm.SCENARIOS)) == set().union(*map(made, ALL_OBJECTS))
+
+
+@pytest.mark.parametrize("scenario", ALL_OBJECTS)
 def test_names_fit_whatever_the_release_is_called(scenario: str) -> None:
     assert len(LONG) == 53
     for obj in helm.objects(scenario, release=LONG):
         name = obj["metadata"]["name"]
         if obj["kind"] in ("ClusterRole", "ClusterRoleBinding"):
             name = name.partition(":")[2]  # its namespace stands before it
+        if obj["kind"] == "PersistentVolume":
+            name = name.partition(".")[2]
         # An Indexed Job's pods are called <job>-<index>.
         assert len(name) + 2 * (obj["kind"] == "Job") <= 63
         for value in obj["metadata"]["labels"].values():
@@ -57,7 +73,7 @@ def test_labels_and_namespace(scenario: str) -> None:
         assert labels["app.kubernetes.io/instance"] == helm.RELEASE
         assert labels["app.kubernetes.io/component"]
         assert labels["helm.sh/chart"] == "llm-d-storage-0.1.0"
-        if obj["kind"] not in ("ClusterRole", "ClusterRoleBinding", "StorageClass"):
+        if obj["kind"] not in ("ClusterRole", "ClusterRoleBinding", "StorageClass", "PersistentVolume"):
             assert obj["metadata"]["namespace"] == helm.NAMESPACE
     for obj in helm.objects(scenario):
         if obj["kind"] == "Deployment":
@@ -73,7 +89,11 @@ def test_pool_service_monitor_and_proof_select_the_pods_that_serve(scenario: str
     serving = helm.one(objs, "Deployment", "-modelserver")["spec"]["template"]["metadata"]["labels"]
     assert serving["llm-d.ai/inference-serving"] == "true"
     selectors = [helm.one(objs, "Service", "-modelserver")["spec"]["selector"]]
-    selectors += [o["spec"]["selector"]["matchLabels"] for o in objs if o["kind"] in ("InferencePool", "PodMonitor")]
+    selectors += [
+        o["spec"]["selector"]["matchLabels"]
+        for o in objs
+        if o["kind"] in ("InferencePool", "PodMonitor") and not o["metadata"]["name"].endswith("-evictor")
+    ]
     others = [
         o["spec"]["template"]["metadata"]["labels"]
         for o in objs
@@ -90,7 +110,8 @@ def test_every_pod_is_restricted(scenario: str) -> None:
     for where, pod in helm.pod_specs(helm.objects(scenario)):
         security = pod["securityContext"]
         assert security["runAsNonRoot"] is True, where
-        assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (1000, 1000, 1000), where
+        ids = [security.get(key) for key in ("runAsUser", "runAsGroup", "fsGroup")]
+        assert ids == ([None] * 3 if "openshift" in scenario else [1000] * 3), where
         assert security["fsGroupChangePolicy"] == "OnRootMismatch", where
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}, where
         assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}, where
@@ -103,12 +124,12 @@ def test_every_pod_is_restricted(scenario: str) -> None:
             assert container["resources"]["requests"], where
             assert not any("hostPort" in port for port in container.get("ports", [])), where
             assert container.get("command", ["x"])[0] not in ("sh", "bash", "/bin/sh", "/bin/bash"), where
-        allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "secret", "projected", "downwardAPI"}
+        allowed = {"configMap", "emptyDir", "image", "persistentVolumeClaim", "secret", "projected", "downwardAPI"}
         for volume in pod.get("volumes", []):
             assert (volume.keys() - {"name"}) <= allowed, where
 
 
-TOKENS = {"epp", "preflight", "probe", "proof"}
+TOKENS = {"epp", "evictor", "preflight", "claim", "probe", "proof"}
 
 
 @each_scenario
@@ -126,18 +147,41 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
         ("inference.networking.k8s.io", "inferencepools", "get list watch", ""),
         ("inference.networking.x-k8s.io", "inferenceobjectives", "get list watch", ""),
         ("inference.networking.x-k8s.io", "inferencemodelrewrites", "get list watch", ""),
+        ("llm-d.ai", "inferenceobjectives", "get list watch", ""),
+        ("llm-d.ai", "inferencemodelrewrites", "get list watch", ""),
+        # Only with several pickers: who leads.
+        ("coordination.k8s.io", "leases", "create get update", ""),
+        ("", "events", "create patch", ""),
     },
     "preflight": {
         ("storage.k8s.io", "storageclasses", "list", ""),
         ("", "nodes", "list", ""),
-        ("gateway.networking.k8s.io", "gatewayclasses", "get", "istio"),
-        ("gateway.networking.k8s.io", "gatewayclasses", "get", "gke-l7-regional-external-managed"),
+        *(("gateway.networking.k8s.io", "gatewayclasses", "get", name) for name in GATEWAY_CLASSES.values()),
         ("", "persistentvolumeclaims", "get", "kv-kv-cache"),
         ("", "persistentvolumeclaims", "get", "team-kv-cache"),
         ("", "configmaps", "patch", "kv-storage-report"),
         ("", "secrets", "get", "llm-d-hf-token"),
+        ("", "secrets", "get", "llm-d-hf-token mirror"),
+        # Whether the pods fit.
+        *(("", resource, "list", "") for resource in ("resourcequotas", "limitranges", "pods")),
+        ("", "namespaces", "get", helm.NAMESPACE),
     },
-    "probe": {("", "configmaps", "patch", "kv-storage-report")},
+    "evictor": {
+        ("coordination.k8s.io", "leases", "create", ""),
+        ("coordination.k8s.io", "leases", "get update", "kv-evictor"),
+    },
+    "claim": {
+        ("", "configmaps", "patch", "kv-storage-report"),
+        ("", "persistentvolumeclaims", "get", "kv-kv-cache"),
+        ("", "persistentvolumeclaims", "get", "team-kv-cache"),
+        ("", "pods", "list", ""),
+        ("", "events", "list", ""),
+    },
+    "probe": {
+        ("", "configmaps", "patch", "kv-storage-report"),
+        ("", "pods", "list", ""),
+        ("", "events", "list", ""),
+    },
     "proof": {
         ("", "configmaps", "patch", "kv-storage-report"),
         ("", "pods", "get list", ""),
@@ -162,10 +206,10 @@ def test_rights_are_on_the_list(scenario: str) -> None:
             assert component == "preflight" and HOOK in annotations(obj)
 
 
-def test_no_cluster_wide_rights_where_nothing_cluster_wide_is_looked_at() -> None:
-    cpu = "modelserver.accelerator.resource=,modelserver.tensorParallelSize=1"
-    objs = helm.objects("service", "--set", f"global.existingClaim=mine,{cpu}")
-    assert not [o for o in objs if o["kind"].startswith("Cluster")]
+def test_cluster_wide_rights_are_to_look_at_what_has_no_namespace() -> None:
+    objs = helm.objects("service", "--set", "global.existingClaim=mine")
+    (role,) = (o for o in objs if o["kind"] == "ClusterRole")
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
 
 
 @each_scenario
@@ -193,11 +237,13 @@ def test_what_a_hook_needs_is_there_before_it(scenario: str) -> None:
 def test_hook_jobs(scenario: str) -> None:
     objs = helm.objects(scenario)
     jobs = {o["metadata"]["name"].rpartition("-")[2]: o for o in objs if o["kind"] == "Job"}
-    assert jobs.keys() == {"preflight", "probe", "proof"}
+    none = {"claim", "proof"} if scenario == "no-cache" else set()
+    assert jobs.keys() == {"preflight", "claim", "probe", "proof"} - none
     assert set(annotations(jobs["preflight"])[HOOK].split(",")) == PRE
-    for name in ("probe", "proof"):
+    for name in jobs.keys() - {"preflight"}:
         assert annotations(jobs[name])[HOOK] == "post-install,post-upgrade,test"
-    assert int(annotations(jobs["probe"])[WEIGHT]) < int(annotations(jobs["proof"])[WEIGHT])
+    if "proof" in jobs:
+        assert int(annotations(jobs["probe"])[WEIGHT]) < int(annotations(jobs["proof"])[WEIGHT])
     for name, job in jobs.items():
         notes = annotations(job)
         # Kept when it failed, for its log; gone when it succeeded, so that uninstall leaves nothing.
@@ -225,33 +271,6 @@ def test_probe_is_two_pods_apart_on_the_claim() -> None:
         "PROBE_RUN_ID": "metadata.labels['batch.kubernetes.io/controller-uid']",
     }
     assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == "kv-kv-cache"
-
-
-def test_claim_is_kept_and_is_no_hook() -> None:
-    for scenario in helm.SCENARIOS:
-        claims = [o for o in helm.objects(scenario) if o["kind"] == "PersistentVolumeClaim"]
-        if scenario == "existing-claim":
-            assert not claims
-            continue
-        (claim,) = claims
-        assert annotations(claim)["helm.sh/resource-policy"] == "keep"
-        assert annotations(claim)["argocd.argoproj.io/sync-options"] == "Delete=false,Prune=false"
-        assert HOOK not in annotations(claim)
-        assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    gone = helm.objects("default", "--set", "storage.keepOnUninstall=false")
-    assert not annotations(helm.one(gone, "PersistentVolumeClaim", "-kv-cache"))
-
-
-def test_claim_names_the_class_only_when_it_should() -> None:
-    def class_of(scenario: str) -> str | None:
-        claim = helm.one(helm.objects(scenario), "PersistentVolumeClaim", "-kv-cache")
-        return claim["spec"].get("storageClassName")
-
-    assert class_of("default") is None  # "" would mean "no class at all"
-    assert class_of("lab") == "cephfs"
-    assert class_of("gcp-lustre") == "lustre-class"
-    created = [s for s in helm.SCENARIOS if any(o["kind"] == "StorageClass" for o in helm.objects(s))]
-    assert created == ["gcp-lustre"]
 
 
 def test_report_is_an_ordinary_object_without_data() -> None:

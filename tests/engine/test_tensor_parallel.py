@@ -61,6 +61,7 @@ def test_both_ranks_parts_come_back_in_another_engine(
 
 def test_an_engine_of_one_rank_shares_nothing_with_it(root: Path, answer: list[int], served: Served) -> None:
     """The bytes of two ranks follow each other in another order than those of one."""
+    served.stored()
     (of_one,), (of_two,) = ([*claim.glob("*/manifest.json")] for claim in (served.root, root))
     one, two = (json.loads(manifest.read_text())["fields"] for manifest in (of_one, of_two))
     assert {name for name in one if one[name] != two[name]} == {"parallel", "block"}, "what else differs is a mistake"

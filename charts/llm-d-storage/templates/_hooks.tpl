@@ -1,4 +1,4 @@
-{{/* What the three hook Jobs share. */}}
+{{/* What the hook Jobs share. */}}
 
 {{/* Annotations of a hook object. Call with (list "events" weight). Weights: account -20, role -15, binding -10, Jobs 0 and up. */}}
 {{- define "llm-d-storage.hooks.annotations" -}}
@@ -44,7 +44,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 
 {{- define "llm-d-storage.hooks.anyEnabled" -}}
 {{- with .Values.hooks -}}
-{{- if or .preflight.enabled .probe.enabled .proof.enabled }}true{{ end -}}
+{{- if or .preflight.enabled .claim.enabled .probe.enabled .proof.enabled }}true{{ end -}}
 {{- end -}}
 {{- end -}}
 

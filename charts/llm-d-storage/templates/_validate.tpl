@@ -5,7 +5,7 @@ why it matters, what to set. All of them are shown at once.
 */}}
 {{- define "llm-d-storage.validate" -}}
 {{- $problems := list -}}
-{{- range $part := list "names" "storage" "modelserver" "vllmFlags" "podExtras" "router" "hooks" "cluster" -}}
+{{- range $part := list "names" "storage" "modelserver" "vllmFlags" "podExtras" "router" "evictor" "hooks" "cluster" -}}
 {{- range include (printf "llm-d-storage.validate.%s" $part) $ | splitList "\n" -}}
 {{- with trim . }}{{ $problems = append $problems . }}{{ end -}}
 {{- end -}}
@@ -23,21 +23,67 @@ The release name (or global.nameOverride) gives names that begin with {{ $base |
 {{- end -}}
 
 {{- define "llm-d-storage.validate.storage" -}}
-{{- $class := .Values.storage.storageClass -}}
+{{- $storage := .Values.storage -}}
+{{- $class := $storage.storageClass -}}
+{{- $volume := $storage.persistentVolume -}}
+{{- $backend := include "llm-d-storage.storage.backend" $storage | fromJson -}}
+{{- $made := include "llm-d-storage.storage.class" $storage | fromJson -}}
 {{- if and .Values.global.existingClaim $class.create }}
 global.existingClaim is {{ .Values.global.existingClaim | quote }} and storage.storageClass.create is true: a claim that exists already has its class; set only one of them.
 {{- end }}
-{{- if and $class.create (or (not $class.name) (not $class.provisioner)) }}
-storage.storageClass.create is true but its name is {{ $class.name | quote }} and its provisioner {{ $class.provisioner | quote }}: a StorageClass needs both; set storage.storageClass.name and storage.storageClass.provisioner.
+{{- if and .Values.global.existingClaim $volume.create }}
+global.existingClaim is {{ .Values.global.existingClaim | quote }} and storage.persistentVolume.create is true: a claim that exists already has its volume; set only one of them.
 {{- end }}
-{{- if and $class.create .Values.storage.storageClassName (ne .Values.storage.storageClassName $class.name) }}
-storage.storageClassName is {{ .Values.storage.storageClassName | quote }} but storage.storageClass.create makes {{ $class.name | quote }}: the claim can use only one; leave storage.storageClassName empty, or set create to false.
+{{- if and $volume.create (or $class.create $storage.storageClassName) }}
+storage.persistentVolume.create is true and a StorageClass is set too: a static volume has none; set storage.storageClass.create to false and leave storage.storageClassName empty.
 {{- end }}
-{{- if and $class.create (eq $class.provisioner "lustre.csi.storage.gke.io") (not .Values.global.existingClaim) }}
+{{- if and $class.create (or (not $class.name) (not $made.provisioner)) }}
+storage.storageClass.create is true but its name is {{ $class.name | quote }} and its provisioner {{ $made.provisioner | quote }}: a StorageClass needs both; set storage.storageClass.name, and storage.backend or storage.storageClass.provisioner.
+{{- end }}
+{{- if and $class.create $storage.storageClassName (ne $storage.storageClassName $class.name) }}
+storage.storageClassName is {{ $storage.storageClassName | quote }} but storage.storageClass.create makes {{ $class.name | quote }}: the claim can use only one; leave storage.storageClassName empty, or set create to false.
+{{- end }}
+{{- if and (ne $storage.backend "default") (not (or $class.create $volume.create $storage.storageClassName .Values.global.existingClaim)) }}
+storage.backend is {{ $storage.backend }} but no class and no volume is named, so the claim would get the cluster's default class, whatever that is; set storage.storageClassName to a class of that backend, storage.storageClass.create or storage.persistentVolume.create to true, or global.existingClaim.
+{{- end }}
+{{- if $class.create }}
+{{- range $backend.requires }}
+{{- $some := false }}
+{{- range splitList "|" . }}{{ if hasKey $made.parameters . }}{{ $some = true }}{{ end }}{{ end }}
+{{- if not $some }}
+storage.storageClass.create is true but its parameters lack {{ splitList "|" . | join " or " }}, without which {{ $made.provisioner }} makes no volume; set storage.storageClass.parameters.{{ splitList "|" . | first }}.
+{{- end }}
+{{- end }}
+{{- if and $backend.secretRoles (not $backend.secret) (not $class.secretName) }}
+storage.storageClass.secretName is empty but {{ $made.provisioner }} needs credentials; set storage.storageClass.secretName and secretNamespace to the Secret that holds them.
+{{- end }}
+{{- if and $class.secretName (not $class.secretNamespace) (not $backend.secret) }}
+storage.storageClass.secretName is {{ $class.secretName | quote }} but its namespace is not set, and a StorageClass has none of its own; set storage.storageClass.secretNamespace.
+{{- end }}
+{{- if and $class.zones (not $backend.zoneKey) }}
+storage.storageClass.zones is set but it is not known what {{ $storage.backend }} calls a zone; set storage.storageClass.allowedTopologies instead.
+{{- end }}
+{{- end }}
+{{- if $volume.create }}
+{{- if and (not $volume.nfs.server) (not (include "llm-d-storage.storage.volumeDriver" $storage)) }}
+storage.persistentVolume.create is true but neither an NFS server nor a CSI driver is named; set storage.persistentVolume.nfs.server, storage.persistentVolume.csi.driver, or storage.backend.
+{{- else if and (not $volume.nfs.server) (not $volume.csi.volumeHandle) }}
+storage.persistentVolume.csi.volumeHandle is empty, so {{ include "llm-d-storage.storage.volumeDriver" $storage }} would not know what to mount; set it to what the driver calls the volume.
+{{- else if and $volume.nfs.server $volume.csi.volumeHandle }}
+storage.persistentVolume names an NFS server and a CSI volume, and a volume is one of them; leave nfs.server or csi.volumeHandle empty.
+{{- else if and $volume.nfs.server (not $volume.nfs.path) }}
+storage.persistentVolume.nfs.server is {{ $volume.nfs.server | quote }} but nfs.path is empty; set storage.persistentVolume.nfs.path to the exported folder.
+{{- end }}
+{{- end }}
+{{- $sold := $backend.sizeGi }}
+{{- range include "llm-d-storage.backends" .Values.global | fromYaml }}{{ if and $class.create .sizeGi (eq .provisioner $class.provisioner) }}{{ $sold = .sizeGi }}{{ end }}{{ end }}
+{{- if and $sold (not $volume.create) (not .Values.global.existingClaim) }}
 {{- $gib := int64 1073741824 }}
-{{- $size := include "llm-d-storage.bytes" .Values.storage.size | int64 }}
-{{- if or (mod $size (mul 9000 $gib)) (lt $size (mul 18000 $gib)) (gt $size (mul 954000 $gib)) }}
-storage.size is {{ .Values.storage.size | quote }} but Managed Lustre is sold from 18000Gi to 954000Gi in steps of 9000Gi, and would leave the claim Pending; set storage.size to 18000Gi, 27000Gi, 36000Gi and so on.
+{{- $size := include "llm-d-storage.bytes" $storage.size | int64 }}
+{{- $min := int64 $sold.min }}
+{{- $step := int64 $sold.step }}
+{{- if or (mod (sub $size (mul $min $gib)) (mul $step $gib)) (lt $size (mul $min $gib)) (gt $size (mul (int64 $sold.max) $gib)) }}
+storage.size is {{ $storage.size | quote }} but such volumes are sold from {{ $min }}Gi to {{ int64 $sold.max }}Gi in steps of {{ $step }}Gi, and the claim would stay Pending; set storage.size to {{ $min }}Gi, {{ add $min $step }}Gi, {{ add $min $step $step }}Gi and so on.
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -45,7 +91,7 @@ storage.size is {{ .Values.storage.size | quote }} but Managed Lustre is sold fr
 {{- define "llm-d-storage.validate.modelserver" -}}
 {{- $server := .Values.modelserver -}}
 {{- $tp := int64 $server.tensorParallelSize -}}
-{{- $accelerator := $server.accelerator.resource -}}
+{{- $accelerator := include "llm-d-storage.accelerator" $server -}}
 {{- if and (gt $tp 1) (not $accelerator) }}
 modelserver.tensorParallelSize is {{ $tp }} but modelserver.accelerator.resource is empty (CPU): the model would be split over accelerators that are not asked for; set tensorParallelSize to 1, or accelerator.resource to what your nodes offer, such as nvidia.com/gpu.
 {{- end }}
@@ -57,10 +103,53 @@ modelserver.resources.{{ $kind }} names {{ $accelerator }}, which the chart sets
 {{- if regexMatch "^[0-9]+([KMGTP]i|[kMGTP])?$" (toString .) }}
 {{- $memory := include "llm-d-storage.bytes" . | int64 }}
 {{- $shm := add (include "llm-d-storage.bytes" $server.cpuTier.size | int64) (include "llm-d-storage.bytes" $server.cpuTier.shmHeadroom | int64) }}
-{{- if le $memory $shm }}
+{{- if and (le $memory $shm) (not (has $server.connector (list "none" "llmd-fs-backend"))) }}
 modelserver.resources.{{ $kind }}.memory is {{ . }} but modelserver.cpuTier takes {{ $server.cpuTier.size }} and {{ $server.cpuTier.shmHeadroom }} headroom of it (/dev/shm counts as the pod's memory): the pod would be killed or evicted; set memory to the sum and what vLLM itself needs, or a smaller cpuTier.size.
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- if ne $server.connector "shared-storage" }}
+{{- $own := dict "publish" "auto" "failFast" false "ioThreads" 0 "lookupThreads" 0 "lookupDeadlineSeconds" 0 "loadDeadlineSeconds" 0 "storeDeadlineSeconds" 0 "storeQueueSize" "" "directIo" "auto" "skipSlowLoads" true }}
+{{- if has $server.connector (list "vllm-fs" "llmd-fs-backend") }}{{ $_ := unset $own "ioThreads" }}{{ end }}
+{{- range $key, $default := $own }}
+{{- $value := get $server.storageTier $key }}
+{{- if ne (toString $value) (toString $default) }}
+modelserver.storageTier.{{ $key }} is {{ $value }} but modelserver.connector is {{ $server.connector }}, which has no such setting; remove it, or set connector to shared-storage.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and (has $server.connector (list "vllm-fs" "llmd-fs-backend" "lmcache")) (not $accelerator) }}
+modelserver.connector is {{ $server.connector }}, which needs an accelerator, and modelserver.accelerator.resource is empty (CPU); set connector to shared-storage.
+{{- end }}
+{{- with $server.modelSource }}
+{{- if and (eq .type "claim") (not .claimName) }}
+modelserver.modelSource.type is claim but claimName is empty; set modelserver.modelSource.claimName to the claim that holds the model.
+{{- end }}
+{{- if and (eq .type "image") (not .imageReference) }}
+modelserver.modelSource.type is image but imageReference is empty; set modelserver.modelSource.imageReference to the image that holds the model.
+{{- end }}
+{{- if and (ne .type "hub") (not (hasPrefix "/models" $server.model)) }}
+modelserver.model is {{ $server.model | quote }} but modelserver.modelSource.type is {{ .type }}, whose files are under /models: vLLM would download another copy; set modelserver.model to a path that begins with /models.
+{{- end }}
+{{- end }}
+{{- with $server.autoscaling }}
+{{- if and (eq .kind "hpa") (not .metrics) }}
+modelserver.autoscaling.kind is hpa but metrics is empty: it would scale by CPU time, which says nothing about a model server; set modelserver.autoscaling.metrics.
+{{- end }}
+{{- if and (eq .kind "keda") (not .triggers) }}
+modelserver.autoscaling.kind is keda but triggers is empty: KEDA refuses that; set modelserver.autoscaling.triggers.
+{{- end }}
+{{- if and (eq .kind "hpa") (lt (int64 .minReplicas) 1) }}
+modelserver.autoscaling.minReplicas is 0, which a HorizontalPodAutoscaler refuses; set it to 1 or more, or kind to keda.
+{{- end }}
+{{- if and (ne .kind "none") (lt (int64 .maxReplicas) (int64 .minReplicas)) }}
+modelserver.autoscaling.maxReplicas is {{ int64 .maxReplicas }}, less than minReplicas ({{ int64 .minReplicas }}); set maxReplicas to {{ int64 .minReplicas }} or more.
+{{- end }}
+{{- end }}
+{{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "llm-d.ai/inference-serving" }}
+{{- if hasKey $server.podLabels $key }}
+modelserver.podLabels sets {{ $key }}, by which the pods are found; remove it.
 {{- end }}
 {{- end }}
 {{- $block := int64 $server.blockSize | default (ternary (int64 16) (int64 128) (ne $accelerator "")) }}
@@ -81,19 +170,21 @@ modelserver.storageTier.blockTokens is {{ int64 $server.storageTier.blockTokens 
       "--block-size" "modelserver.blockSize"
       "--max-num-seqs" "modelserver.maxNumSeqs"
       "--shutdown-timeout" "modelserver.termination.drainSeconds"
-      "--kv-transfer-config" "modelserver.cpuTier and modelserver.storageTier" }}
+      "--kv-transfer-config" "modelserver.connector, modelserver.cpuTier and modelserver.storageTier" }}
 {{- range .Values.modelserver.extraArgs }}
 {{- $flag := regexFind "^--?[a-zA-Z0-9_-]+" . | replace "_" "-" }}
 {{- if hasKey $owned $flag }}
 modelserver.extraArgs holds {{ . | quote }}, a flag that the chart sets itself; remove it there and set {{ get $owned $flag }}.
 {{- end }}
 {{- end }}
-{{- $reserved := list "PYTHONPATH" "PYTHONHASHSEED" }}
+{{- $reserved := list "PYTHONHASHSEED" }}
+{{- if eq .Values.modelserver.connector "shared-storage" }}{{ $reserved = append $reserved "PYTHONPATH" }}{{ end }}
+{{- if eq .Values.modelserver.connector "lmcache" }}{{ $reserved = append $reserved "LMCACHE_CONFIG_FILE" }}{{ end }}
 {{- if .Values.modelserver.hfToken.enabled }}{{ $reserved = append $reserved "HF_TOKEN" }}{{ end }}
 {{- $seen := dict }}
 {{- range .Values.modelserver.extraEnv }}
 {{- if has .name $reserved }}
-modelserver.extraEnv sets {{ .name }}, which the chart needs (PYTHONPATH finds the connector, PYTHONHASHSEED makes block keys equal on all pods, HF_TOKEN comes from modelserver.hfToken); remove it, and for HF_TOKEN set modelserver.hfToken.enabled to false.
+modelserver.extraEnv sets {{ .name }}, which the chart needs (PYTHONPATH and LMCACHE_CONFIG_FILE find the connector, PYTHONHASHSEED makes block keys equal on all pods, HF_TOKEN comes from modelserver.hfToken); remove it, and for HF_TOKEN set modelserver.hfToken.enabled to false.
 {{- end }}
 {{- if hasKey $seen .name }}
 modelserver.extraEnv names {{ .name }} twice, which server-side apply refuses; keep one.
@@ -103,14 +194,22 @@ modelserver.extraEnv names {{ .name }} twice, which server-side apply refuses; k
 {{- end -}}
 
 {{- define "llm-d-storage.validate.podExtras" -}}
-{{- $volumes := dict "kv-cache" true "connector" true "shm" true "cache" true "tmp" true }}
+{{- $volumes := dict "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true }}
+{{- $containers := dict "vllm" true "connector" true }}
+{{- range concat .Values.modelserver.extraInitContainers .Values.modelserver.extraContainers }}
+{{- if hasKey $containers .name }}
+modelserver.extraContainers or extraInitContainers names {{ .name | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two containers of one name; give it another.
+{{- end }}
+{{- $_ := set $containers .name true }}
+{{- end }}
 {{- range .Values.modelserver.extraVolumes }}
 {{- if hasKey $volumes .name }}
 modelserver.extraVolumes names {{ .name | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two volumes of one name; give it another.
 {{- end }}
 {{- $_ := set $volumes .name true }}
 {{- end }}
-{{- $paths := dict "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true }}
+{{- $paths := dict "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true "/etc/lmcache" true }}
+{{- if ne .Values.modelserver.modelSource.type "hub" }}{{ $_ := set $paths "/models" true }}{{ end }}
 {{- range .Values.modelserver.extraVolumeMounts }}
 {{- if hasKey $paths (trimSuffix "/" .mountPath) }}
 modelserver.extraVolumeMounts mounts on {{ .mountPath | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two mounts on one path; mount it elsewhere.
@@ -124,21 +223,61 @@ modelserver.extraVolumeMounts uses the volume {{ .name | quote }}, which is not 
 
 {{- define "llm-d-storage.validate.router" -}}
 {{- $mode := .Values.global.router.mode -}}
-{{- if and (eq $mode "gateway") (not .Values.gateway.className) }}
-global.router.mode is gateway but gateway.className is empty: nobody would serve the Gateway; set gateway.className to one that `kubectl get gatewayclass` shows, or global.router.mode to standalone.
+{{- $gateway := .Values.gateway -}}
+{{- if and (eq $mode "gateway") (not $gateway.existing.name) (not (include "llm-d-storage.gateway.className" $gateway)) }}
+gateway.provider is custom but gateway.className is empty: nobody would serve the Gateway; set gateway.className to one that `kubectl get gatewayclass` shows, gateway.existing.name, or global.router.mode to standalone.
 {{- end }}
-{{- with .Values.inferencepool.scorers }}
-{{- if and (include "llm-d-storage.router.hasPool" $) (not (or .queue .kvCacheUtilization .prefixCache)) }}
+{{- if and $gateway.existing.name (or $gateway.tls.secretName $gateway.annotations $gateway.className) }}
+gateway.existing.name is {{ $gateway.existing.name | quote }} but gateway.tls, annotations or className is set too, which only a Gateway of this release could have; set those where that Gateway is made.
+{{- end }}
+{{- if and (not $gateway.existing.name) (or $gateway.existing.namespace $gateway.existing.sectionName) }}
+gateway.existing.namespace or sectionName is set but gateway.existing.name is empty; set the name too, or neither.
+{{- end }}
+{{- $pool := .Values.inferencepool -}}
+{{- with $pool.scorers }}
+{{- if and (include "llm-d-storage.router.hasPool" $) (not (or .queue .kvCacheUtilization .prefixCache .cpuPrefixCache .activeRequests .noHitLru)) }}
 inferencepool.scorers are all 0: the picker would have nothing to pick by; set at least one weight, or global.router.mode to service for plain load balancing.
+{{- end }}
+{{- range $scorer := list "cpuPrefixCache" "noHitLru" }}
+{{- if and (get $pool.scorers $scorer) (eq $pool.picker "inference-extension") }}
+inferencepool.scorers.{{ $scorer }} is {{ get $pool.scorers $scorer }} but inferencepool.picker is inference-extension, which has no such scorer and would not start; set it to 0, or picker to llm-d-router.
+{{- end }}
+{{- end }}
+{{- if and .cpuPrefixCache (not $pool.prefixIndex.cpuTierSize) }}
+inferencepool.scorers.cpuPrefixCache is {{ .cpuPrefixCache }} but the picker keeps no index of the CPU tier; set inferencepool.prefixIndex.cpuTierSize to {{ $.Values.modelserver.cpuTier.size }}.
+{{- end }}
+{{- end }}
+{{- with $pool.prefixIndex.cpuTierSize }}
+{{- if ne . $.Values.modelserver.cpuTier.size }}
+inferencepool.prefixIndex.cpuTierSize is {{ . }} but modelserver.cpuTier.size is {{ $.Values.modelserver.cpuTier.size }}: the picker would remember more or less than there is; set both to the same size.
+{{- end }}
+{{- end }}
+{{- if and (include "llm-d-storage.router.hasPool" .) (eq $pool.picker "llm-d-router") (contains "gateway-api-inference-extension" $pool.epp.image.repository) }}
+inferencepool.picker is llm-d-router but inferencepool.epp.image is {{ $pool.epp.image.repository }}, which would not start with its configuration; set inferencepool.epp.image to that of the llm-d router's endpoint picker.
+{{- end }}
+{{- end -}}
+
+{{- define "llm-d-storage.validate.evictor" -}}
+{{- if .Values.evictor.enabled }}
+{{- if ne .Values.modelserver.connector "shared-storage" }}
+evictor.enabled is true but modelserver.connector is {{ .Values.modelserver.connector }}, whose files the evictor does not know; set evictor.enabled to false, or connector to shared-storage.
+{{- end }}
+{{- if and .Values.global.existingClaim (not .Values.evictor.config.budget_bytes) }}
+evictor.enabled is true but the size of {{ .Values.global.existingClaim }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it.
 {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "llm-d-storage.validate.hooks" -}}
 {{- $proof := .Values.hooks.proof -}}
+{{- if and $proof.enabled (eq .Values.modelserver.connector "none") }}
+modelserver.connector is none but hooks.proof.enabled is true: there is no cache to prove; set hooks.proof.enabled to false.
+{{- end }}
 {{- if $proof.enabled }}
-{{- if lt (int64 .Values.modelserver.replicas) 2 }}
-modelserver.replicas is {{ int64 .Values.modelserver.replicas }} but hooks.proof.enabled is true: one pod cannot prove that another one reads its cache; set replicas to 2 or more, or hooks.proof.enabled to false.
+{{- $replicas := include "llm-d-storage.replicas" .Values.modelserver | int64 }}
+{{- $key := ternary "replicas" "autoscaling.minReplicas" (eq .Values.modelserver.autoscaling.kind "none") }}
+{{- if lt $replicas 2 }}
+modelserver.{{ $key }} is {{ $replicas }} but hooks.proof.enabled is true: one pod cannot prove that another one reads its cache; set {{ $key }} to 2 or more, or hooks.proof.enabled to false.
 {{- end }}
 {{- $needed := add (int64 $proof.readyTimeoutSeconds) (mul 4 (int64 $proof.requestTimeoutSeconds)) 60 }}
 {{- if lt (int64 $proof.timeoutSeconds) $needed }}

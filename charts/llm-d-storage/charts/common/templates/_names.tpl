@@ -20,8 +20,17 @@ a longer release name is cut and gets a digest, so that two long names with one 
 {{- .Values.global.existingClaim | default (printf "%s-kv-cache" (include "llm-d-storage.names.base" .)) -}}
 {{- end -}}
 
+{{/* A volume is cluster-wide. A point is in no namespace and in no release name, so two pairs never give one name. */}}
+{{- define "llm-d-storage.names.volume" -}}
+{{- printf "%s.%s-kv-cache" .Release.Namespace (include "llm-d-storage.names.base" .) -}}
+{{- end -}}
+
 {{- define "llm-d-storage.names.modelserver" -}}
 {{- include "llm-d-storage.names.base" . }}-modelserver
+{{- end -}}
+
+{{- define "llm-d-storage.names.lmcache" -}}
+{{- include "llm-d-storage.names.base" . }}-lmcache
 {{- end -}}
 
 {{- define "llm-d-storage.names.pool" -}}
@@ -44,6 +53,10 @@ a longer release name is cut and gets a digest, so that two long names with one 
 {{- include "llm-d-storage.names.base" . }}-route
 {{- end -}}
 
+{{- define "llm-d-storage.names.evictor" -}}
+{{- include "llm-d-storage.names.base" . }}-evictor
+{{- end -}}
+
 {{- define "llm-d-storage.names.preflight" -}}
 {{- include "llm-d-storage.names.base" . }}-preflight
 {{- end -}}
@@ -51,6 +64,10 @@ a longer release name is cut and gets a digest, so that two long names with one 
 {{/* Of cluster-wide objects. A colon is in no namespace and in no release name, so two pairs never give one name. */}}
 {{- define "llm-d-storage.names.preflightCluster" -}}
 {{- printf "%s:%s" .Release.Namespace (include "llm-d-storage.names.preflight" .) -}}
+{{- end -}}
+
+{{- define "llm-d-storage.names.claimHook" -}}
+{{- include "llm-d-storage.names.base" . }}-claim
 {{- end -}}
 
 {{- define "llm-d-storage.names.probe" -}}

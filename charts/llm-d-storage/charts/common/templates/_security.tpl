@@ -1,14 +1,25 @@
 {{/*
 Security settings of every pod: the restricted Pod Security level, and one uid, gid and fsGroup for all, so that each
-pod can read and delete the files of the others on the shared claim.
+pod can read and delete the files of the others on the shared claim. An id of 0 is left out: OpenShift gives all pods of
+a namespace the same ones.
 OnRootMismatch: a recursive chown over terabytes of blocks would hold up every pod start.
 */}}
 {{- define "llm-d-storage.podSecurityContext" -}}
+{{- with .Values.global.podSecurity -}}
 runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 1000
-fsGroup: 1000
-fsGroupChangePolicy: OnRootMismatch
+{{- range $key := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with get $.Values.global.podSecurity $key }}
+{{ $key }}: {{ int64 . }}
+{{- end }}
+{{- end }}
+fsGroupChangePolicy: {{ .fsGroupChangePolicy }}
+{{- with .supplementalGroups }}
+supplementalGroups:
+  {{- range . }}
+  - {{ int64 . }}
+  {{- end }}
+{{- end }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}

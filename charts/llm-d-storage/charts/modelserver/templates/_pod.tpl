@@ -3,11 +3,17 @@ Environment of the vLLM container. A name in extraEnv replaces the chart's entry
 are refused by server-side apply.
 */}}
 {{- define "llm-d-storage.modelserver.env" -}}
-{{- $own := list
-      (dict "name" "PYTHONPATH" "value" "/opt/llmd-connector")
+{{- $own := list -}}
+{{- if eq .Values.connector "shared-storage" -}}
+{{- $own = append $own (dict "name" "PYTHONPATH" "value" "/opt/llmd-connector") -}}
+{{- else if eq .Values.connector "lmcache" -}}
+{{- $own = append $own (dict "name" "LMCACHE_CONFIG_FILE" "value" "/etc/lmcache/lmcache.yaml") -}}
+{{- $own = append $own (dict "name" "LMCACHE_TRACK_USAGE" "value" "false") -}}
+{{- end -}}
+{{- $own = concat $own (list
       (dict "name" "PYTHONHASHSEED" "value" "42")
       (dict "name" "HOME" "value" "/cache")
-      (dict "name" "USER" "value" "llm-d") -}}
+      (dict "name" "USER" "value" "llm-d")) -}}
 {{- if .Values.hfToken.enabled -}}
 {{- $ref := dict "name" .Values.hfToken.secretName "key" .Values.hfToken.secretKey -}}
 {{- $own = append $own (dict "name" "HF_TOKEN" "valueFrom" (dict "secretKeyRef" $ref)) -}}
@@ -22,19 +28,23 @@ are refused by server-side apply.
 {{/* The values' resources, plus the accelerators that tensor parallelism takes. */}}
 {{- define "llm-d-storage.modelserver.resources" -}}
 {{- $resources := deepCopy .Values.resources -}}
-{{- with .Values.accelerator.resource -}}
+{{- with include "llm-d-storage.accelerator" .Values -}}
+{{- $accelerator := . -}}
 {{- range $kind := list "requests" "limits" -}}
 {{- $of := deepCopy (get $resources $kind | default dict) -}}
-{{- $_ := set $of $.Values.accelerator.resource (int64 $.Values.tensorParallelSize | toString) -}}
+{{- $_ := set $of $accelerator (int64 $.Values.tensorParallelSize | toString) -}}
 {{- $_ := set $resources $kind $of -}}
 {{- end -}}
 {{- end -}}
 {{- include "llm-d-storage.resources" $resources -}}
 {{- end -}}
 
-{{/* /dev/shm: vLLM keeps the whole CPU tier there, in one file. */}}
+{{/* /dev/shm: vLLM keeps the whole CPU tier there, in one file. LMCache keeps its own in ordinary memory. */}}
 {{- define "llm-d-storage.modelserver.shmSize" -}}
-{{- $tier := include "llm-d-storage.bytes" .Values.cpuTier.size | int64 -}}
+{{- $tier := int64 0 -}}
+{{- if has .Values.connector (list "shared-storage" "vllm-fs") -}}
+{{- $tier = include "llm-d-storage.bytes" .Values.cpuTier.size | int64 -}}
+{{- end -}}
 {{- $headroom := include "llm-d-storage.bytes" .Values.cpuTier.shmHeadroom | int64 -}}
 {{- include "llm-d-storage.mebibytes" (add $tier $headroom) -}}
 {{- end -}}
@@ -58,5 +68,23 @@ topologySpreadConstraints:
       matchLabels:
         {{- include "llm-d-storage.selectorLabels" (list . "modelserver") | nindent 8 }}
     matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- end -}}
+
+{{/* The volume that holds the model, when it is not downloaded. */}}
+{{- define "llm-d-storage.modelserver.modelVolume" -}}
+{{- with .Values.modelSource }}
+{{- if eq .type "claim" }}
+- name: model
+  persistentVolumeClaim:
+    claimName: {{ .claimName }}
+    readOnly: true
+{{- else if eq .type "image" }}
+# An OCI image as a volume: on by default since Kubernetes 1.35.
+- name: model
+  image:
+    reference: {{ .imageReference }}
+    pullPolicy: {{ .imagePullPolicy }}
+{{- end }}
 {{- end }}
 {{- end -}}

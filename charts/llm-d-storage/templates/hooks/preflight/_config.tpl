@@ -2,33 +2,67 @@
 {{- define "llm-d-storage.preflight.config" -}}
 {{- $storage := .Values.storage -}}
 {{- $server := .Values.modelserver -}}
-{{- $class := $storage.storageClass -}}
+{{- $class := include "llm-d-storage.storage.class" $storage | fromJson -}}
+{{- $creates := $storage.storageClass.create -}}
+{{- $static := $storage.persistentVolume.create -}}
+{{- if $static -}}
+{{- $driver := include "llm-d-storage.storage.volumeDriver" $storage | default "nfs.csi.k8s.io" -}}
+{{- $class = dict "name" "" "provisioner" $driver "parameters" dict -}}
+{{- end -}}
 {{- /* On a first install there is nothing to write the report to yet. */ -}}
 {{- $report := ternary "" (include "llm-d-storage.names.report" .) .Release.IsInstall -}}
 {{- $config := include "llm-d-storage.hooks.commonConfig" (list . .Values.hooks.preflight.timeoutSeconds $report) | fromJson -}}
 {{- $_ := set $config "crds" (include "llm-d-storage.preflight.crds" . | fromJsonArray) -}}
-{{- $_ := set $config "gatewayClass" (ternary .Values.gateway.className "" (eq .Values.global.router.mode "gateway")) -}}
+{{- $_ := set $config "gatewayClass" (ternary (include "llm-d-storage.gateway.className" .Values.gateway) "" (eq .Values.global.router.mode "gateway")) -}}
 {{- $_ := set $config "storage" (dict
       "existingClaim" .Values.global.existingClaim
       "claimName" (include "llm-d-storage.names.claim" .)
-      "storageClassName" (ternary $class.name $storage.storageClassName $class.create)
-      "createsStorageClass" $class.create
-      "provisioner" (ternary $class.provisioner "" $class.create)
-      "parameters" (ternary $class.parameters dict $class.create)
+      "static" $static
+      "storageClassName" (ternary $class.name $storage.storageClassName $creates)
+      "createsStorageClass" $creates
+      "provisioner" (ternary $class.provisioner "" (or $creates $static))
+      "parameters" (ternary $class.parameters dict $creates)
       "size" $storage.size
       "accessMode" $storage.accessMode) -}}
 {{- $_ := set $config "rwxOverrides" .Values.hooks.rwxOverrides -}}
-{{- $_ := set $config "secrets" list -}}
+{{- $secrets := list -}}
 {{- if $server.hfToken.enabled -}}
-{{- $_ := set $config "secrets" (list (dict
+{{- $secrets = append $secrets (dict
       "name" $server.hfToken.secretName "key" $server.hfToken.secretKey "required" true
-      "neededFor" "modelserver.hfToken.enabled=true")) -}}
+      "neededFor" "modelserver.hfToken.enabled=true") -}}
 {{- end -}}
+{{- range .Values.global.imagePullSecrets -}}
+{{- $secrets = append $secrets (dict
+      "name" . "key" ".dockerconfigjson" "required" false "neededFor" "global.imagePullSecrets") -}}
+{{- end -}}
+{{- $_ := set $config "secrets" $secrets -}}
+{{- $accelerator := include "llm-d-storage.accelerator" $server -}}
 {{- $_ := set $config "accelerator" (dict
-      "resource" $server.accelerator.resource
-      "perPod" (ternary (int64 $server.tensorParallelSize) (int64 0) (ne $server.accelerator.resource ""))
-      "replicas" (int64 $server.replicas)) -}}
+      "resource" $accelerator
+      "perPod" (ternary (int64 $server.tensorParallelSize) (int64 0) (ne $accelerator ""))
+      "replicas" (include "llm-d-storage.replicas" $server | int64)) -}}
+{{- $_ := set $config "workload" (include "llm-d-storage.preflight.workload" . | fromJson) -}}
+{{- $_ := set $config "podSecurity" "restricted" -}}
+{{- if concat $server.extraContainers $server.extraInitContainers $server.extraVolumes -}}
+{{- /* Whose level is not known here. */ -}}
+{{- $_ := set $config "podSecurity" "" -}}
+{{- end -}}
 {{- toJson $config -}}
+{{- end -}}
+
+{{/* One model server's pod, as far as it decides on which nodes it fits, as JSON. */}}
+{{- define "llm-d-storage.preflight.workload" -}}
+{{- $server := .Values.modelserver -}}
+{{- $scope := dict "Values" $server -}}
+{{- $resources := include "llm-d-storage.modelserver.resources" $scope | fromYaml -}}
+{{- dict
+      "replicas" (include "llm-d-storage.replicas" $server | int64)
+      "requests" ($resources.requests | default dict)
+      "limits" ($resources.limits | default dict)
+      "shmSize" (include "llm-d-storage.modelserver.shmSize" $scope)
+      "cpuTierSize" (has $server.connector (list "shared-storage" "vllm-fs") | ternary $server.cpuTier.size "")
+      "nodeSelector" $server.nodeSelector
+      "tolerations" $server.tolerations | toJson -}}
 {{- end -}}
 
 {{/* The kinds this release makes that Kubernetes does not bring, as a JSON list. */}}
@@ -40,11 +74,29 @@
 {{- $crds = append $crds (dict "name" "inferencepools.inference.networking.k8s.io" "version" "v1" "neededFor" $for) -}}
 {{- end -}}
 {{- if eq $mode "gateway" -}}
+{{- $kinds := dict
+      "gke" (list "healthcheckpolicies.networking.gke.io v1" "gcpbackendpolicies.networking.gke.io v1")
+      "istio" (list "destinationrules.networking.istio.io v1")
+      "agentgateway" (list "agentgatewayparameters.agentgateway.dev v1alpha1") -}}
 {{- $crds = append $crds (dict "name" "gateways.gateway.networking.k8s.io" "version" "v1" "neededFor" $for) -}}
 {{- $crds = append $crds (dict "name" "httproutes.gateway.networking.k8s.io" "version" "v1" "neededFor" $for) -}}
+{{- range get $kinds ((include "llm-d-storage.gateway.provider" .Values.gateway | fromJson).needs | default "") | default list -}}
+{{- $kind := splitList " " . -}}
+{{- $provider := printf "gateway.provider=%s" $.Values.gateway.provider -}}
+{{- $crds = append $crds (dict "name" (first $kind) "version" (last $kind) "neededFor" $provider) -}}
+{{- end -}}
 {{- end -}}
 {{- if .Values.modelserver.podMonitor.enabled -}}
 {{- $crds = append $crds (dict "name" "podmonitors.monitoring.coreos.com" "version" "v1" "neededFor" "modelserver.podMonitor.enabled=true") -}}
+{{- end -}}
+{{- if and .Values.evictor.enabled .Values.evictor.podMonitor.enabled (not .Values.modelserver.podMonitor.enabled) -}}
+{{- $crds = append $crds (dict "name" "podmonitors.monitoring.coreos.com" "version" "v1" "neededFor" "evictor.podMonitor.enabled=true") -}}
+{{- end -}}
+{{- if and (include "llm-d-storage.router.hasPool" .) .Values.inferencepool.epp.serviceMonitor.enabled -}}
+{{- $crds = append $crds (dict "name" "servicemonitors.monitoring.coreos.com" "version" "v1" "neededFor" "inferencepool.epp.serviceMonitor.enabled=true") -}}
+{{- end -}}
+{{- if eq .Values.modelserver.autoscaling.kind "keda" -}}
+{{- $crds = append $crds (dict "name" "scaledobjects.keda.sh" "version" "v1alpha1" "neededFor" "modelserver.autoscaling.kind=keda") -}}
 {{- end -}}
 {{- toJson $crds -}}
 {{- end -}}

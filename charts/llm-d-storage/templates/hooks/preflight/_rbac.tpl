@@ -5,15 +5,14 @@
   resources: [storageclasses]
   verbs: [list]
 {{- end }}
-{{- if .Values.modelserver.accelerator.resource }}
 - apiGroups: [""]
   resources: [nodes]
   verbs: [list]
-{{- end }}
-{{- if eq .Values.global.router.mode "gateway" }}
+{{- $class := include "llm-d-storage.gateway.className" .Values.gateway }}
+{{- if and (eq .Values.global.router.mode "gateway") $class }}
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses]
   verbs: [get]
-  resourceNames: [{{ .Values.gateway.className }}]
+  resourceNames: [{{ $class }}]
 {{- end }}
 {{- end -}}

@@ -2,6 +2,8 @@
 {{- define "llm-d-storage.proof.config" -}}
 {{- with .Values.hooks.proof -}}
 {{- $config := include "llm-d-storage.hooks.commonConfig" (list $ .timeoutSeconds (include "llm-d-storage.names.report" $)) | fromJson -}}
+{{- /* What counts, and under which names, depends on it. */ -}}
+{{- $_ := set $config "connector" $.Values.modelserver.connector -}}
 {{- $_ := set $config "podSelector" (include "llm-d-storage.servingLabels" $ | fromYaml) -}}
 {{- $_ := set $config "port" (int64 8000) -}}
 {{- $_ := set $config "model" ($.Values.modelserver.servedModelName | default $.Values.modelserver.model) -}}

@@ -1,0 +1,12 @@
+{{/*
+The evictor's configuration as JSON. Here and not in a subchart, since its budget is the claim's size. With a claim of yours
+the size is not known: then evictor.config.budget_bytes must be set.
+*/}}
+{{- define "llm-d-storage.evictor.config" -}}
+{{- $config := dict
+      "root_dir" "/mnt/kv-cache/blocks"
+      "lease_name" (include "llm-d-storage.names.evictor" .)
+      "lease_namespace" .Release.Namespace -}}
+{{- if not .Values.global.existingClaim }}{{ $_ := set $config "claim_bytes" .Values.storage.size }}{{ end -}}
+{{- merge $config .Values.evictor.config | toJson -}}
+{{- end -}}

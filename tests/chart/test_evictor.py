@@ -1,0 +1,71 @@
+"""The evictor's Deployment: same claim, same ids, and a configuration that it takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+
+from tests.chart import helm
+
+SCHEMA = json.loads((helm.CHART.parents[1] / "schemas" / "evictor-config.schema.json").read_text())
+
+
+def config(*extra: str) -> dict[str, Any]:
+    return json.loads(helm.one(helm.objects("evictor", *extra), "ConfigMap", "-evictor")["data"]["config.json"])
+
+
+def test_it_takes_its_configuration() -> None:
+    """Its schema is closed: a wrong key is a crash loop, and a full disk some days later."""
+    seen = config()
+    jsonschema.validate(seen, SCHEMA)
+    assert (seen["claim_bytes"], seen["budget_bytes"]) == ("10Ti", "7680Gi")
+    assert seen["lease_name"] == "kv-evictor"
+    assert seen["namespaces"] == [{"model": "Qwen/Qwen3-32B", "pinned": True}]
+
+
+def test_it_looks_where_the_connector_writes() -> None:
+    objs = helm.objects("evictor")
+    servers = helm.one(objs, "Deployment", "-modelserver")["spec"]["template"]["spec"]
+    evictor = helm.one(objs, "Deployment", "-evictor")["spec"]["template"]["spec"]
+    args = servers["containers"][0]["args"]
+    connector = json.loads(args[args.index("--kv-transfer-config") + 1])["kv_connector_extra_config"]
+    assert config()["root_dir"] == connector["root_dir"]
+    for key in ("securityContext",):
+        assert evictor[key] == servers[key], "another user could not remove the files"
+    (volume,) = (v for v in evictor["volumes"] if v["name"] == "kv-cache")
+    assert volume in servers["volumes"]
+    assert {"name": "kv-cache", "mountPath": "/mnt/kv-cache"} in evictor["containers"][0]["volumeMounts"]
+
+
+def test_its_lease_is_all_it_may_touch() -> None:
+    rules = helm.one(helm.objects("evictor"), "Role", "-evictor")["rules"]
+    assert rules == [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "verbs": ["get", "update"],
+            "resourceNames": [config()["lease_name"]],
+        },
+    ]
+
+
+def test_a_new_configuration_restarts_it() -> None:
+    def checksum(*extra: str) -> str:
+        deployment = helm.one(helm.objects("evictor", *extra), "Deployment", "-evictor")
+        return deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+
+    assert checksum() != checksum("--set-json", "evictor.config.low_watermark=0.5")
+
+
+def test_it_is_not_there_unless_asked_for() -> None:
+    assert not [o for o in helm.objects("default") if o["metadata"]["name"].endswith("-evictor")]
+
+
+def test_its_settings_are_checked_before_it_starts() -> None:
+    said = helm.refusal("--set", "evictor.config.budget=1Ti,evictor.config.low_watermark=2")
+    assert "at '/evictor/config': additional properties 'budget' not allowed" in said
+    assert "at '/evictor/config/low_watermark'" in said
+    assert "'root_dir' not allowed" in helm.refusal("--set", "evictor.config.root_dir=/x"), "the chart sets it"
