@@ -6,7 +6,8 @@ oldest go when all together exceed their bound. One line for each reason and at 
 
     {"at": 1764064800.1, "namespace": "<32 hex>", "reason": "budget", "keys": ["<hex>", ...]}
 
-A line without its line feed is still being written, or never will be finished: it is not read.
+A line without its line feed is still being written, or never will be finished: it is not read. Engines read it
+(llmd_storage_connector.notices).
 """
 
 from __future__ import annotations
@@ -18,29 +19,18 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from llmd_storage_evictor import names
-from llmd_storage_evictor.tree import CREATE, FILE_MODE, FOLDER_MODE, READ, Tree
+from llmd_storage_evictor.tree import CREATE, FILE_MODE, FOLDER_MODE, Tree
 
 FOLDER = "journal"
 KEYS_A_LINE = 256
 _PARTS = 4  # files that the bound is divided into
-_NAME = re.compile(r"\d{13}-[0-9a-f]{12}\.jsonl")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One line. keys: hex."""
-
-    at: float
-    namespace: str
-    reason: str
-    keys: tuple[str, ...]
+FILE_NAME = re.compile(r"\d{13}-[0-9a-f]{12}\.jsonl")
 
 
 class Journal:
-    """The writer's end. Thread: one."""
+    """Thread: one."""
 
     def __init__(self, tree: Tree, bound_bytes: int, wall_clock: Callable[[], float] = time.time) -> None:
         self._tree, self._bound, self._now = tree, bound_bytes, wall_clock
@@ -86,7 +76,7 @@ def _lines(now: float, namespace: str, reason: str, keys: list[str]) -> Iterator
 def _trim(fd: int, bound: int) -> None:
     """Remove the oldest files until what is left fits."""
     sizes = {}
-    for name in sorted(filter(_NAME.fullmatch, os.listdir(fd)), reverse=True):
+    for name in sorted(filter(FILE_NAME.fullmatch, os.listdir(fd)), reverse=True):
         with contextlib.suppress(FileNotFoundError):
             sizes[name] = os.stat(name, dir_fd=fd, follow_symlinks=False).st_size
     total = 0
@@ -95,39 +85,3 @@ def _trim(fd: int, bound: int) -> None:
         if total > bound:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=fd)
-
-
-class Tail:
-    """The reader's end: what was appended since the last call. Thread: one."""
-
-    def __init__(self, tree: Tree, from_start: bool = False) -> None:
-        self._tree = tree
-        self._offsets: dict[str, int] = {}
-        self._skip = not from_start
-
-    def read(self) -> list[Record]:
-        """New records in order of files and lines. Raises: OSError, but an empty list where there is no journal."""
-        try:
-            with self._tree.folder(names.STATE_FOLDER, FOLDER) as fd:
-                present = sorted(filter(_NAME.fullmatch, os.listdir(fd)))
-                self._offsets = {name: at for name, at in self._offsets.items() if name in present}
-                records = [record for name in present for record in self._read(fd, name)]
-        except (FileNotFoundError, NotADirectoryError):
-            records = []
-        skipped, self._skip = self._skip, False
-        return [] if skipped else records
-
-    def _read(self, folder: int, name: str) -> Iterator[Record]:
-        try:
-            fd = os.open(name, READ, dir_fd=folder)
-        except FileNotFoundError:
-            return
-        with open(fd, "rb") as file:
-            file.seek(self._offsets.get(name, 0))
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._offsets[name] = self._offsets.get(name, 0) + len(line)
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    found = json.loads(line)
-                    yield Record(float(found["at"]), found["namespace"], found["reason"], tuple(found["keys"]))

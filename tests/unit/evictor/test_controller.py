@@ -12,9 +12,9 @@ import pytest
 from llmd_storage_connector import layout
 from llmd_storage_evictor import checkpoint
 from llmd_storage_evictor.errors import AuthorityLost
-from llmd_storage_evictor.journal import Tail
 from llmd_storage_evictor.tree import Tree
 from tests.unit.evictor.support import BLOCK, NOW, Namespace, config, evictor, key, namespace, stamp
+from tests.unit.evictor.tail import Tail
 
 DAY = 86400.0
 

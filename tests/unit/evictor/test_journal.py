@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_evictor.journal import FOLDER, Journal, Tail
+from llmd_storage_connector import layout
+from llmd_storage_connector.notices import Notices
+from llmd_storage_evictor.journal import FOLDER, Journal
 from llmd_storage_evictor.tree import Tree
+from tests.unit.evictor.tail import Tail
 
 NAME = "a" * 32
 
@@ -79,3 +82,18 @@ def test_half_a_line_is_not_read_and_spoils_nothing(tree: Tree, tmp_path: Path) 
     assert len(tail.read()) == 1
     Journal(tree, 1 << 20).append(NAME, "budget", keys(1, 1))
     assert [record.keys for record in tail.read()] == [tuple(keys(1, 1))]
+
+
+def test_engines_hear_of_what_is_gone_and_of_nothing_else(tree: Tree, tmp_path: Path) -> None:
+    """Written by one package, read by another: the format is in no type that both share."""
+    heard: list[bytes] = []
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / layout.MANIFEST).write_text("{}")
+    engine = Notices(lambda: str(tmp_path / NAME), lambda: True, heard.extend, lambda seconds: None)
+    journal = Journal(tree, 1 << 20)
+    journal.append(NAME, "budget", keys(0, 3))
+    engine.look()
+    journal.append(NAME, "budget", keys(3, 600))
+    journal.append("b" * 32, "budget", keys(0, 5))
+    engine.look()
+    assert [key.hex() for key in heard] == keys(3, 600)
