@@ -58,7 +58,7 @@ SICK = frozenset(
     )
 )
 _OPEN_THREADS = 16
-# Storage where a page is written, read back and removed in less than this answers without a way to go.
+# Storage where a small file is made and removed in less than this answers without a way to go.
 _QUICK_S = 0.002
 # Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read. Where blocks live
 # for less than hours, the evictor advises less.
@@ -201,7 +201,7 @@ class BlockStore:
             # Nothing can be tried: by the time it takes files again, what is right everywhere has to do.
             self.way = publish.DEFAULT if self._wanted_way == publish.AUTO else self._wanted_way
             return
-        self.is_quick = min(_seconds_to_come_back(scratch, self._read_flags) for _ in range(3)) < _QUICK_S
+        self.is_quick = min(_seconds_to_come_and_go(scratch) for _ in range(3)) < _QUICK_S
         self.way = self.way or publish.chosen(
             self._wanted_way, filesystem_of(os.path.realpath(folder)), scratch, self.spec.file_bytes
         )
@@ -418,9 +418,15 @@ def _comes_back(folder: str, flags: int) -> bool:
             os.unlink(path)
 
 
-def _seconds_to_come_back(folder: str, flags: int) -> float:
+def _seconds_to_come_and_go(folder: str) -> float:
+    """Seconds to make a small file and remove it. Not to read it: past the page cache that waits for the disk.
+
+    Raises: OSError.
+    """
+    name = layout.scratch_name(secrets.token_hex(6), 0)
     began = time.perf_counter()
-    _comes_back(folder, flags)
+    publish.publish("exclusive", folder, name, publish.whole([b"trial"]))
+    os.unlink(f"{folder}/{name}")
     return time.perf_counter() - began
 
 

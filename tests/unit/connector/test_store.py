@@ -13,6 +13,7 @@ import pytest
 
 from llmd_storage_connector import format as block_format
 from llmd_storage_connector import layout
+from llmd_storage_connector import store as store_module
 from llmd_storage_connector.errors import GivenUp, Unusable
 from llmd_storage_connector.publish import AUTO, STRATEGIES
 from llmd_storage_connector.store import BlockStore
@@ -213,8 +214,6 @@ def test_what_is_not_a_file_is_never_followed_or_waited_for(store: BlockStore, p
 
 
 def test_errors_are_reasons(store: BlockStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmd_storage_connector import store as store_module
-
     def broken(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ESTALE, "stale")
 
@@ -282,3 +281,16 @@ def test_a_namespace_that_takes_no_files_is_read_from(
     assert put(reader, key(2), content(7)).reason == errno.errorcode[number].lower()
     monkeypatch.undo()
     assert put(reader, key(2), content(7)).ok
+
+
+def test_a_local_disk_is_quick_and_a_far_one_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More threads than a mount can use take the interpreter from the engine."""
+    facts = make_facts()
+    for seconds, quick in ((0.0001, True), (0.02, False)):
+        monkeypatch.setattr(store_module, "_seconds_to_come_and_go", lambda folder, took=seconds: took)
+        store = BlockStore(tmp_path, facts, make_spec(facts), AUTO)
+        store.open()
+        assert store.is_quick is quick
+    monkeypatch.undo()
+    assert 0 < store_module._seconds_to_come_and_go(str(tmp_path)) < 60
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
