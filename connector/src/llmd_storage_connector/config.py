@@ -84,7 +84,7 @@ _OPTIONS: dict[str, Option] = {
         float,
         None,
         "Seconds a request waits, in all, to learn which of its blocks are there; later answers are misses. Unset: "
-        f"a tenth of what computing them would take, as far as that is known, and at most {LOOKUP_DEADLINE_S:g}.",
+        f"a twelfth of what computing them would take, as far as that is known, and at most {LOOKUP_DEADLINE_S:g}.",
         minimum=0.001,
     ),
     "load_deadline_s": Option(

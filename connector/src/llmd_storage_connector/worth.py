@@ -5,7 +5,7 @@
     load     seconds a block takes to load, from the loads so far
 
 While `load` is above `compute` nothing is loaded, except that every RETRY_S one request tries again. A load that
-cannot win is given up after a tenth of what computing would have taken, so that a trial costs a tenth at most.
+cannot win is given up after a twelfth of what computing would have taken, so that a trial costs a twelfth at most.
 
 Thread: the scheduler's.
 """
@@ -14,8 +14,8 @@ from __future__ import annotations
 
 # Between two requests that try slow storage again.
 RETRY_S = 30.0
-# Part of the computing time that may be lost to finding out that loading is slower.
-STAKE = 0.1
+# Part of the computing time that may be lost to finding out that loading is slower: with all else, below a tenth.
+STAKE = 1 / 12
 # Below this no wait matters, and the machine's own hiccups are as long.
 SHORTEST_S = 0.1
 # Weight of a new figure; a better one counts at once, since waiting may only have been a queue.
