@@ -409,24 +409,24 @@ class TransferEngine:
         reading = self._store.open_block(key)
         if isinstance(reading, Outcome):
             return Done(piece, reading)
-        fetch = Fetch(job, key, row, reading, self._stripes)
         if self._stripes == 1:
-            return self._read_only_stripe(piece, fetch, buffer)
+            return self._read_only_stripe(piece, reading, buffer)
+        fetch = Fetch(reading, self._stripes)
         if not piece.alone:
-            self._ledger.unfold(fetch, self._stripes)
+            self._ledger.unfold(piece, fetch, self._stripes)
         return self._read_stripes(piece, fetch, range(self._stripes if piece.alone else 1), buffer)
 
-    def _read_only_stripe(self, piece: Piece, fetch: Fetch, buffer: BlockBuffer) -> Done:
+    def _read_only_stripe(self, piece: Piece, reading: Reading, buffer: BlockBuffer) -> Done:
         """A block that is read in one go is checked before it is copied."""
         try:
-            source = fetch.reading.read(0, buffer)
-            outcome = fetch.reading.check()
+            source = reading.read(0, buffer)
+            outcome = reading.check()
         except (OSError, Corrupt) as error:
             outcome = outcome_of(error)
         finally:
-            fetch.reading.close()
+            reading.close()
         if not outcome.ok:
-            return Done(piece, self._heal(fetch, outcome, buffer))
+            return Done(piece, self._heal(piece, outcome, buffer))
         if not self._ledger.begin_copy(piece.job):
             return Done(piece)
         try:
@@ -440,24 +440,24 @@ class TransferEngine:
         """Read these stripes of a block into its row; whoever ends the last one settles the block."""
         for index in indices:
             if not fetch.is_over:
-                self._read_stripe(fetch, index, buffer)
+                self._read_stripe(piece, fetch, index, buffer)
             if fetch.end_stripe():
                 outcome = fetch.close()
-                return Done(piece) if fetch.given_up else Done(piece, self._heal(fetch, outcome, buffer))
+                return Done(piece) if fetch.given_up else Done(piece, self._heal(piece, outcome, buffer))
         return Done(piece)
 
-    def _heal(self, fetch: Fetch, outcome: Outcome, buffer: BlockBuffer) -> Outcome:
+    def _heal(self, piece: Piece, outcome: Outcome, buffer: BlockBuffer) -> Outcome:
         """A damaged block is read once more."""
         if not outcome.damaged:
             return outcome
         return self._store.get_again(
-            fetch.key, buffer, lambda at, source: self._copy_in(fetch.job, fetch.row, at, source)
+            piece.key, buffer, lambda at, source: self._copy_in(piece.job, piece.row, at, source)
         )
 
-    def _read_stripe(self, fetch: Fetch, index: int, buffer: BlockBuffer) -> None:
+    def _read_stripe(self, piece: Piece, fetch: Fetch, index: int, buffer: BlockBuffer) -> None:
         try:
             source = fetch.reading.read(index, buffer)
-            self._copy_in(fetch.job, fetch.row, index * self._stripe_bytes, source)
+            self._copy_in(piece.job, piece.row, index * self._stripe_bytes, source)
         except GivenUp:
             fetch.given_up = True
         except (OSError, Corrupt) as error:

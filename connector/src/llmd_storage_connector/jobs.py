@@ -98,10 +98,7 @@ class Fetch:
     Thread: any; `lock` guards what follows it. The one that finishes the last stripe settles the block.
     """
 
-    def __init__(self, job: Job, key: bytes, row: int, reading: Reading, stripes: int) -> None:
-        self.job = job
-        self.key = key
-        self.row = row
+    def __init__(self, reading: Reading, stripes: int) -> None:
         self.reading = reading
         self._lock = threading.Lock()
         self._left = stripes

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 
 from llmd_storage_connector.jobs import Done, Fetch, Job, Kind, Piece, Result, State
@@ -157,10 +158,10 @@ class Ledger:
         if job.state is State.LIVE and job.left == 0:
             self._finish(job)
 
-    def unfold(self, fetch: Fetch, stripes: int) -> None:
+    def unfold(self, first: Piece, fetch: Fetch, stripes: int) -> None:
         """A block was opened by the thread that will read its first stripe: the others may be read as well."""
         with self._lock:
-            rest = (Piece(fetch.job, fetch.key, fetch.row, fetch=fetch, index=at) for at in range(1, stripes))
+            rest = (replace(first, fetch=fetch, index=at) for at in range(1, stripes))
             self._stripes.extend(rest)
             self._work.notify(stripes - 1)
 
