@@ -3,9 +3,9 @@
 
 Layers, lowest first; nothing imports upwards, and only the last row imports vLLM or torch:
 
-    errors, config, format, layout, identity, chain, worth, pace     pure
-    mounts, publish, folders, weights, namespace, store, sweep, notices, orphans     files
-    counters, quiet, verdicts, lookups, jobs, ledger, breaker, pause, engine     threads, queues, deadlines
+    errors, outcomes, config, format, layout, identity, chain, worth, pace, allowance     pure
+    mounts, publish, files, reading, folders, weights, namespace, store, sweep, notices, orphans     files
+    counters, quiet, verdicts, accounts, lookups, jobs, ledger, moving, breaker, pause, room, engine     threads
     collect, worker, spec, tier, connector     vLLM
 """
 

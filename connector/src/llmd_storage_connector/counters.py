@@ -48,6 +48,7 @@ METRICS: dict[str, Metric] = {
     "writes_paused": _gauge("Whether blocks are not stored (1) because storage refuses writing."),
     "write_pauses": Metric("Times that writing paused, by the error that storage refused it with.", "reason"),
     "queued_bytes": _gauge("KV bytes that wait to be stored."),
+    "room_short": _gauge("Whether blocks wait (1) until the evictor has made room for them within the budget."),
     "publish_way": _gauge("How finished blocks get their names (1 for the way in use).", "way"),
     "lookup_hits": Metric("Blocks that a request asked for and storage has."),
     "lookup_misses": Metric("Blocks that a request asked for and cannot have, by reason.", "reason"),

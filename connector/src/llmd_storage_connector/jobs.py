@@ -15,7 +15,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-from llmd_storage_connector.store import Outcome, Reading
+from llmd_storage_connector.outcomes import Outcome
+from llmd_storage_connector.reading import Reading
 
 
 class Kind(Enum):

@@ -3,13 +3,15 @@
 
     field                                | owner | guarded by
     _jobs, _stripes, _loads, _stores     | any   | _lock
-    threads, _moving, _writing           | any   | _lock
+    threads                              | any   | _lock
+    most_writers, blocks_a_writer        | any   | _lock
+    _moving, _writing                    | any   | _lock
     queued_bytes, _copied                | any   | _lock
     _results, phase                      | any   | _lock
     every field of a Job                 | any   | _lock
 
-Blocks that were begun go first, then loads, then stores; several loads take turns block by block; stores never
-take all threads.
+Blocks that were begun go first, then loads, then stores; several loads take turns block by block, stores go one after
+the other and never take all threads.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ from enum import Enum
 from llmd_storage_connector.jobs import Done, Fetch, Job, Kind, Piece, Result, State
 
 Block = tuple[bytes, int]
+# So much that waits to be stored is one more thread's work. Nobody waits for a store, but every thread that works takes
+# the interpreter from the engine's own now and then.
+_BLOCKS_A_WRITER = 8
+_BYTES_A_WRITER = 16 << 20
 
 
 class Phase(Enum):
@@ -38,8 +44,11 @@ class Phase(Enum):
 class Ledger:
     """See the module's head.
 
-    threads: how many may move something at once; a quarter of them is always free for loads.
-    on_end(job) is called, under the lock, before a job can be seen as ended.
+    threads: how many may move something at once; a quarter of them is always free for loads, and stores take no more
+    than their backlog is worth. most_writers: how many may store at once, however long the backlog; 0: no such limit.
+    blocks_a_writer: how many that wait are worth one more thread.
+    on_end(job) is called, under the lock, before a job can be seen as ended. may_store() is asked, under the lock,
+    before a block is handed out to be stored; once it says no, wake() has to follow when that changes.
     """
 
     def __init__(
@@ -50,12 +59,16 @@ class Ledger:
         threads: int,
         clock: Callable[[], float],
         on_end: Callable[[Job], None],
+        may_store: Callable[[], bool] = lambda: True,
     ) -> None:
         self._row_bytes = row_bytes
         self._store_queue_bytes = store_queue_bytes
         self.threads = threads
+        self.most_writers = 0
+        self.blocks_a_writer = _BLOCKS_A_WRITER
         self._clock = clock
         self._on_end = on_end
+        self._may_store = may_store
         self._jobs: dict[int, Job] = {}
         self._stripes: deque[Piece] = deque()
         self._loads: deque[Job] = deque()
@@ -92,6 +105,12 @@ class Ledger:
             self._changed.wait_for(lambda: self.phase is not Phase.OPENING, timeout_s)
             return self.phase
 
+    def wake(self) -> None:
+        """What may_store() refused may be granted now."""
+        with self._lock:
+            if self._stores:
+                self._work.notify_all()
+
     def submit(self, job: Job, blocks: list[Block]) -> int:
         """Queue the job's blocks. Returns: how many of the last ones were refused, which fails them now."""
         with self._lock:
@@ -108,7 +127,7 @@ class Ledger:
             if blocks:
                 self._jobs[job.job_id] = job
                 self._queue_of(job).append(job)
-                self._work.notify(len(blocks))
+                self._work.notify(len(blocks) if job.kind is Kind.LOAD else self._idle_writers())
             else:
                 self._finish(job)
             return offered - len(blocks)
@@ -123,6 +142,8 @@ class Ledger:
                     piece = self._next()
                     if piece is not None:
                         self._moving += 1
+                        if piece.job.kind is Kind.LOAD and self._stores and self._idle_writers():
+                            self._work.notify()  # this thread may have been the one that stored
                         return piece
                 self._work.wait()
             # What was begun has files open: they are closed by the threads, never by whoever closes the ledger.
@@ -136,18 +157,23 @@ class Ledger:
             return self._stripes.popleft()
         if self._loads:
             return self._next_block(self._loads)
-        if self._stores and self._writing < max(1, self.threads - self.threads // 4):
+        if self._stores and self._idle_writers() and self._may_store():
             self._writing += 1
             return self._next_block(self._stores)
         return None
+
+    def _idle_writers(self) -> int:
+        """How many more threads may write: what waits is worth so many, and some are kept for loads."""
+        waiting = self.queued_bytes // self._row_bytes
+        worth = 1 + max(waiting // self.blocks_a_writer, self.queued_bytes // _BYTES_A_WRITER)
+        most = max(1, self.threads - self.threads // 4)
+        return max(0, min(worth, most, self.most_writers or most) - self._writing)
 
     def _end_piece(self, done: Done) -> None:
         job = done.piece.job
         self._moving -= 1
         if job.kind is Kind.STORE:
             self._writing -= 1
-            if self._stores:
-                self._work.notify()  # this thread may take a load next
         if done.outcome is not None and job.state is State.LIVE:
             job.left -= 1
             job.outcomes[done.piece.key] = done.outcome
@@ -166,11 +192,15 @@ class Ledger:
             self._work.notify(stripes - 1)
 
     def _next_block(self, queue: deque[Job]) -> Piece:
-        """One block of the first job, which then goes to the end of its queue."""
+        """One block of the first job. Loads then go to the end of their queue: requests wait for them. Stores do not:
+        a prefix without a block in its middle is of no use, so that one is stored whole before the next is begun.
+        """
         job = queue.popleft()
         key, row = job.todo.popleft()
-        if job.todo:
+        if job.todo and job.kind is Kind.LOAD:
             queue.append(job)
+        elif job.todo:
+            queue.appendleft(job)
         if job.began is None:
             job.began, job.others_bytes = self._clock(), self._copied
         return Piece(job, key, row, alone=sum(len(other.todo) for other in queue) >= self.threads)

@@ -25,13 +25,12 @@ from enum import Enum
 
 from llmd_storage_connector.chain import ChainSearch
 from llmd_storage_connector.counters import Counters
+from llmd_storage_connector.outcomes import DEADLINE, SICK, Outcome
 from llmd_storage_connector.quiet import Quiet
-from llmd_storage_connector.store import SICK, Outcome
 from llmd_storage_connector.verdicts import Verdict, VerdictCache
 
 logger = logging.getLogger("vllm.llmd_storage_connector.lookups")
 
-DEADLINE = "deadline"
 SLOWER = "slower"
 BEYOND = "absent"  # behind an absent block of its chain
 _MAX_KEYS_A_TASK = 64

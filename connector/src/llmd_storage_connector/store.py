@@ -9,55 +9,35 @@ Thread: all methods from any thread. What they share (folders, way to publish) i
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import mmap
+import math
 import os
 import secrets
 import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmd_storage_connector import format as block_format
 from llmd_storage_connector import layout, publish
 from llmd_storage_connector.errors import Corrupt, Rule, Unusable
+from llmd_storage_connector.files import READ, comes_back, seconds_to_come_and_go, takes_direct_io, write_all
 from llmd_storage_connector.folders import Folder, Folders
 from llmd_storage_connector.format import BlockSpec
 from llmd_storage_connector.mounts import filesystem_of
 from llmd_storage_connector.namespace import WRITE_REFUSED, open_namespace
+from llmd_storage_connector.outcomes import UNFINISHED, Outcome, outcome_of, reason_of
+from llmd_storage_connector.reading import BlockBuffer, Reading
 
 # Under vLLM's logger, so that its handlers and level apply.
 logger = logging.getLogger("vllm.llmd_storage_connector.store")
 
-ABSENT = "absent"
-# Another node is writing the block under its final name, or died doing so less than a minute ago.
-UNFINISHED = "unfinished"
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_OPEN_THREADS = 16
 # A file this young may still be being written by a node that creates under the final name.
 UNFINISHED_GRACE_S = 60.0
-# Not about one file: the server or the mount is gone, or its answers cannot be had.
-SICK = frozenset(
-    errno.errorcode[number].lower()
-    for number in (
-        errno.EIO,
-        errno.ESTALE,
-        errno.ENOTCONN,
-        errno.ECONNABORTED,
-        errno.ECONNRESET,
-        errno.ESHUTDOWN,
-        errno.ENODEV,
-        errno.ENXIO,
-        errno.ETIMEDOUT,
-        errno.EHOSTDOWN,
-        errno.EREMOTEIO,
-    )
-)
-_OPEN_THREADS = 16
 # Storage where a small file is made and removed in less than this answers without a way to go.
 _QUICK_S = 0.002
 # Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read. Where blocks live
@@ -70,75 +50,6 @@ Sink = Callable[[int, memoryview], None]
 # may change later, when the block is given up while a write of it hangs: what is written then does not match.
 # Raises: GivenUp.
 Source = Callable[[int, int], tuple[memoryview, int]]
-
-
-class BlockBuffer:
-    """Page-aligned memory for a header and the stripe behind it. Owned by one thread."""
-
-    def __init__(self, spec: BlockSpec) -> None:
-        self._memory = mmap.mmap(-1, spec.header_bytes + spec.longest_stripe)
-        self.whole = memoryview(self._memory)
-        self.header = self.whole[: spec.header_bytes]
-        self.stripe = self.whole[spec.header_bytes :]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one operation. reason: why not (a metrics label); refresh: its mtime is old."""
-
-    ok: bool
-    reason: str = ""
-    existed: bool = False
-    refresh: bool = False
-    damaged: bool = False
-
-
-def outcome_of(error: OSError | Corrupt) -> Outcome:
-    """What an error makes of a block that was being read."""
-    if isinstance(error, Corrupt):
-        return Outcome(False, error.rule.value, damaged=True)
-    return Outcome(False, _reason(error))
-
-
-class Reading:
-    """One block file that is being read.
-
-    Thread: read() from any thread, a stripe once; check() and close() when all are through.
-    """
-
-    def __init__(self, spec: BlockSpec, key: bytes, fd: int, refresh: bool) -> None:
-        self._spec = spec
-        self._key = key
-        self._fd = fd
-        self._refresh = refresh
-        self._header = b""
-        self._checksums = [0] * spec.stripe_count
-
-    def read(self, index: int, buffer: BlockBuffer) -> memoryview:
-        """The stripe's bytes, in `buffer`, not checked yet. Raises: OSError; Corrupt for a short file."""
-        at = index * self._spec.stripe_bytes
-        length = min(self._spec.stripe_bytes, self._spec.payload_bytes - at)
-        payload = buffer.stripe[:length]
-        if index == 0:
-            _read_all(self._fd, buffer.whole[: self._spec.header_bytes + length], 0)
-            self._header = bytes(buffer.header)
-        else:
-            _read_all(self._fd, payload, self._spec.header_bytes + at)
-        self._checksums[index] = block_format.checksum(payload)
-        return payload
-
-    def check(self) -> Outcome:
-        """Whether what was read is the block. Requires: every stripe was read."""
-        try:
-            block_format.check_header(self._spec, self._key, self._header, self._checksums)
-        except Corrupt as error:
-            return outcome_of(error)
-        return Outcome(True, refresh=self._refresh)
-
-    def close(self) -> None:
-        """Required once. Blocks: as long as storage does."""
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
 
 
 class BlockStore:
@@ -154,7 +65,7 @@ class BlockStore:
         direct_io: str = "auto",
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """way, is_quick: known once it is open.
+        """way, come_and_go_s (seconds in which a small file is made and removed): known once it is open.
 
         strategy: a name of publish.STRATEGIES, or "auto". direct_io: whether blocks are read past the page cache:
         "auto" (wherever that works: as quick, for half the processor time), "on" or "off". Writes never are: the
@@ -162,11 +73,11 @@ class BlockStore:
         """
         self.spec = spec
         self.way = ""
-        self.is_quick = False
+        self.come_and_go_s = math.inf  # unknown: as on storage far away
         self.touch_after_s = TOUCH_AFTER_S
         self._wanted_way = strategy
         self._wants_direct = direct_io
-        self._read_flags = _READ
+        self._read_flags = READ
         self._root = root
         self._facts = facts
         self._now = wall_clock
@@ -194,17 +105,22 @@ class BlockStore:
         scratch = f"{folder}/{layout.DAMAGED}"
         aligned = self.spec.payload_bytes % block_format.ALIGNMENT == 0
         if self._wants_direct == "on" or (
-            self._wants_direct == "auto" and aligned and writable and _takes_direct_io(scratch)
+            self._wants_direct == "auto" and aligned and writable and takes_direct_io(scratch)
         ):
-            self._read_flags = _READ | os.O_DIRECT
+            self._read_flags = READ | os.O_DIRECT
         if not writable:
             # Nothing can be tried: by the time it takes files again, what is right everywhere has to do.
             self.way = publish.DEFAULT if self._wanted_way == publish.AUTO else self._wanted_way
             return
-        self.is_quick = min(_seconds_to_come_and_go(scratch) for _ in range(3)) < _QUICK_S
+        self.come_and_go_s = min(seconds_to_come_and_go(scratch) for _ in range(3))
         self.way = self.way or publish.chosen(
             self._wanted_way, filesystem_of(os.path.realpath(folder)), scratch, self.spec.file_bytes
         )
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the storage answers without a way to go."""
+        return self.come_and_go_s < _QUICK_S
 
     @property
     def folder(self) -> str:
@@ -225,7 +141,7 @@ class BlockStore:
             folder = self._folders.at(layout.block_folder(key))
             found = os.stat(layout.block_name(key), dir_fd=folder.fd, follow_symlinks=False)
         except OSError as error:
-            return Outcome(False, _reason(error))
+            return Outcome(False, reason_of(error))
         return self._judge(found)
 
     def open_block(self, key: bytes) -> Reading | Outcome:
@@ -238,11 +154,11 @@ class BlockStore:
                 return Outcome(False, Rule.NOT_REGULAR.value)
             # Past the page cache only files can be opened: look what this is.
             judged = self.contains(key) if error.errno == errno.EINVAL else Outcome(False)
-            return judged if judged.reason else Outcome(False, _reason(error))
+            return judged if judged.reason else Outcome(False, reason_of(error))
         try:
             judged = self._judge(os.fstat(fd))
         except OSError as error:
-            judged = Outcome(False, _reason(error))
+            judged = Outcome(False, reason_of(error))
         reading = Reading(self.spec, key, fd, judged.refresh)
         if judged.ok:
             return reading
@@ -293,7 +209,7 @@ class BlockStore:
                 if self._publish(key, lambda fd: self._write(fd, key, source)):
                     return Outcome(True)
             except OSError as error:
-                return Outcome(False, _reason(error))
+                return Outcome(False, reason_of(error))
             present = self.contains(key)
         return Outcome(True, existed=True) if present.ok else Outcome(False, UNFINISHED)
 
@@ -307,7 +223,7 @@ class BlockStore:
             return False  # not opened yet
         self.reopen_folders()
         try:
-            return _comes_back(self.folder, self._read_flags)
+            return comes_back(self.folder, self._read_flags)
         except OSError as error:
             return error.errno in WRITE_REFUSED and os.access(self.folder, os.R_OK | os.X_OK)
 
@@ -318,7 +234,7 @@ class BlockStore:
             publish.publish(publish.DEFAULT, scratch, name, publish.whole([bytes(min(self.spec.file_bytes, 4 << 20))]))
             os.unlink(f"{scratch}/{name}")
         except OSError as error:
-            return Outcome(False, _reason(error))
+            return Outcome(False, reason_of(error))
         return Outcome(True)
 
     def touch(self, key: bytes) -> None:
@@ -347,9 +263,9 @@ class BlockStore:
             at = index * spec.stripe_bytes
             payload, checksums[index] = source(at, min(spec.stripe_bytes, spec.payload_bytes - at))
             if index > 0:
-                _write_all(fd, [payload], spec.header_bytes + at)
+                write_all(fd, [payload], spec.header_bytes + at)
             else:
-                _write_all(fd, [memoryview(block_format.header_of(spec, key, checksums)), payload], 0)
+                write_all(fd, [memoryview(block_format.header_of(spec, key, checksums)), payload], 0)
 
     def _judge(self, found: os.stat_result) -> Outcome:
         if not stat.S_ISREG(found.st_mode):
@@ -374,74 +290,3 @@ class BlockStore:
             os.rename(path, f"{self.folder}/{layout.DAMAGED}/{layout.block_name(key)}")
         except OSError:
             logger.debug("could not set %s aside", path, exc_info=True)
-
-
-def _read_all(fd: int, target: memoryview, offset: int) -> None:
-    """Fill `target` from `offset` on. Raises: OSError; Corrupt when the file ends before."""
-    done = 0
-    while done < len(target):
-        count = os.preadv(fd, [target[done:]], offset + done)
-        if count == 0:
-            raise Corrupt(Rule.LENGTH, f"ends at {offset + done}")
-        done += count
-
-
-def _write_all(fd: int, buffers: list[memoryview], offset: int) -> None:
-    left = sum(len(buffer) for buffer in buffers)
-    while True:
-        written = os.pwritev(fd, buffers, offset)
-        left -= written
-        if left == 0:
-            return
-        offset += written
-        while written >= len(buffers[0]):
-            written -= len(buffers.pop(0))
-        buffers[0] = buffers[0][written:]
-
-
-def _comes_back(folder: str, flags: int) -> bool:
-    """Whether a page that is written is read again, by a descriptor opened with `flags`. Raises: OSError."""
-    page = mmap.mmap(-1, block_format.ALIGNMENT)
-    page[:5] = b"trial"
-    name = layout.scratch_name(secrets.token_hex(6), 0)
-    path = f"{folder}/{name}"
-    publish.publish("exclusive", folder, name, publish.whole([memoryview(page)]))
-    try:
-        fd = os.open(path, flags)
-        try:
-            page[:5] = bytes(5)
-            return os.preadv(fd, [page], 0) == len(page) and page[:5] == b"trial"
-        finally:
-            os.close(fd)
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-
-
-def _seconds_to_come_and_go(folder: str) -> float:
-    """Seconds to make a small file and remove it. Not to read it: past the page cache that waits for the disk.
-
-    Raises: OSError.
-    """
-    name = layout.scratch_name(secrets.token_hex(6), 0)
-    began = time.perf_counter()
-    publish.publish("exclusive", folder, name, publish.whole([b"trial"]))
-    os.unlink(f"{folder}/{name}")
-    return time.perf_counter() - began
-
-
-def _takes_direct_io(folder: str) -> bool:
-    """Whether a file can be read past the page cache. Raises: OSError other than a refusal of that."""
-    try:
-        return _comes_back(folder, _READ | os.O_DIRECT)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-            return False
-        raise
-
-
-def _reason(error: OSError) -> str:
-    """A short label: 'absent', or the error's symbol in lower case."""
-    if error.errno == errno.ENOENT:
-        return ABSENT
-    return errno.errorcode.get(error.errno or 0, "unknown").lower()

@@ -221,6 +221,7 @@ class SharedStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is 
             ("usable", ""): int(self._engine.phase is Phase.READY),
             ("breaker_open", ""): int(self._engine.breaker.is_open),
             ("writes_paused", ""): int(self._engine.writes_paused),
+            ("room_short", ""): int(self._engine.allowance.is_short),
             ("queued_bytes", ""): self._engine.queued_bytes,
         }
         if self._engine.publish_way:  # not known before the namespace is open

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of one operation on one block, and the words for why not: labels of metrics and keys of verdicts."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from llmd_storage_connector.errors import Corrupt
+
+ABSENT = "absent"
+# Storage had not answered when it was given up.
+DEADLINE = "deadline"
+# Another node is writing the block under its final name, or died doing so less than a minute ago.
+UNFINISHED = "unfinished"
+# Not about one file: the server or the mount is gone, or its answers cannot be had.
+SICK = frozenset(
+    errno.errorcode[number].lower()
+    for number in (
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.ESHUTDOWN,
+        errno.ENODEV,
+        errno.ENXIO,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EREMOTEIO,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one operation. reason: why not (a metrics label); refresh: its mtime is old."""
+
+    ok: bool
+    reason: str = ""
+    existed: bool = False
+    refresh: bool = False
+    damaged: bool = False
+
+
+def outcome_of(error: OSError | Corrupt) -> Outcome:
+    """What an error makes of a block that was being read."""
+    if isinstance(error, Corrupt):
+        return Outcome(False, error.rule.value, damaged=True)
+    return Outcome(False, reason_of(error))
+
+
+def reason_of(error: OSError) -> str:
+    """A short label: 'absent', or the error's symbol in lower case."""
+    if error.errno == errno.ENOENT:
+        return ABSENT
+    return errno.errorcode.get(error.errno or 0, "unknown").lower()
