@@ -19,7 +19,7 @@ import xxhash
 from llmd_storage_connector.format import Buffer
 from llmd_storage_evictor import names
 from llmd_storage_evictor.index import Folder, Index
-from llmd_storage_evictor.tree import FOLDER_MODE, Tree, read_file, replace_file
+from llmd_storage_evictor.tree import Tree, read_file, replace_file
 
 _MAGIC = b"LLMDIDX1"
 _FOLDER = "index"
@@ -28,9 +28,7 @@ _LIMIT = 1 << 34
 
 def save(tree: Tree, index: Index) -> None:
     """Write what is known of every namespace. Raises: OSError (a full disk); then the last checkpoints stay."""
-    tree.state_folder()
-    with tree.folder(names.STATE_FOLDER) as fd, contextlib.suppress(FileExistsError):
-        os.mkdir(_FOLDER, FOLDER_MODE, dir_fd=fd)
+    tree.state_folder(_FOLDER)
     known = index.namespaces()
     with tree.folder(names.STATE_FOLDER, _FOLDER) as fd:
         for namespace in known:

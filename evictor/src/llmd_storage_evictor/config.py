@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -14,77 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmd_storage_evictor.errors import Misconfigured
-from llmd_storage_evictor.sizes import QUANTITY_PATTERN, bytes_of
+from llmd_storage_evictor.options import BYTES, REQUIRED, Option, read_table
 
 SCHEMA_ID = "urn:llm-d-storage:schema:evictor-config:1"
-REQUIRED: Any = object()
-# Not a type of Python's: bytes, or a quantity as in Kubernetes ("18000Gi").
-BYTES = "bytes"
 BUDGET_SHARE = 0.9
 FLOOR_SHARE = 0.02
 _DAY_S = 86400.0
-
-_WORDS = {
-    str: "a string",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    BYTES: 'bytes, or a size like "500Gi"',
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One setting. minimum and maximum are inclusive. A default of None means: see the doc."""
-
-    kind: Any
-    default: Any
-    doc: str
-    minimum: float | None = None
-    maximum: float | None = None
-
-    def read(self, value: Any) -> Any:
-        """The value in the type of the table. Raises: ValueError with the end of a sentence."""
-        read = self._typed(value)
-        if self.minimum is not None and not read >= self.minimum:
-            raise ValueError(f"must be at least {self.minimum:g}, not {value}")
-        if self.maximum is not None and not read <= self.maximum:
-            raise ValueError(f"must be at most {self.maximum:g}, not {value}")
-        return read
-
-    def _typed(self, value: Any) -> Any:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if self.kind == BYTES and isinstance(value, str):
-            try:
-                return bytes_of(value)
-            except ValueError as error:
-                raise ValueError(f"cannot be read: {error}") from error
-        # Helm's toJson may write a whole number as a float.
-        if self.kind in (int, BYTES) and number and float(value).is_integer():
-            return int(value)
-        if self.kind is float and number:
-            return float(value)
-        if self.kind in (str, bool) and isinstance(value, self.kind):
-            return value
-        raise ValueError(f"must be {_WORDS[self.kind]}, not {json.dumps(value, default=str)}")
-
-    def schema(self) -> dict[str, Any]:
-        """This option in JSON Schema."""
-        names = {str: "string", int: "integer", float: "number", bool: "boolean"}
-        result: dict[str, Any] = {"description": self.doc}
-        if self.kind == BYTES:
-            number = {"type": "integer", "minimum": self.minimum or 0}
-            result["oneOf"] = [number, {"type": "string", "pattern": QUANTITY_PATTERN}]
-        else:
-            result["type"] = names[self.kind]
-            if self.minimum is not None:
-                result["minimum"] = self.minimum
-        if self.maximum is not None:
-            result["maximum"] = self.maximum
-        if self.default is not REQUIRED and self.default is not None:
-            result["default"] = self.default
-        return result
-
 
 _OPTIONS: dict[str, Option] = {
     "root_dir": Option(str, REQUIRED, "Absolute path of the cache directory: the connector's root_dir."),
@@ -152,7 +86,11 @@ _OPTIONS: dict[str, Option] = {
     "io_threads": Option(int, 8, "Threads that list and remove files.", minimum=1, maximum=128),
     "stall_s": Option(float, 60.0, "Seconds without progress after which /healthz fails.", minimum=5),
     "journal_bytes": Option(
-        BYTES, 32 << 20, "Bytes of the journal of removals; the oldest part goes.", minimum=1 << 16
+        BYTES,
+        None,
+        "Bytes of the journal of removals; the oldest part goes. Unset: a two-hundredth of the budget, within 64Ki and "
+        "32Mi.",
+        minimum=1 << 16,
     ),
     "http_port": Option(int, 9464, "Port of /metrics and /healthz. 0: none.", minimum=0, maximum=65535),
     "leader_election": Option(
@@ -160,6 +98,9 @@ _OPTIONS: dict[str, Option] = {
     ),
     "lease_name": Option(str, "llm-d-storage-evictor", "Name of the Lease."),
     "lease_namespace": Option(str, None, "Namespace of the Lease. Unset: the pod's own."),
+    "lease_owner": Option(
+        str, None, "A ConfigMap beside the Lease: when that is deleted, Kubernetes deletes the Lease. Unset: it stays."
+    ),
     "dry_run": Option(bool, False, "Log what would be removed, and write nothing."),
 }
 _RULE_OPTIONS: dict[str, Option] = {
@@ -193,6 +134,7 @@ class Config:
     root_dir: str
     budget_bytes: int
     free_floor_bytes: int
+    journal_bytes: int
     probe_dir: str
     claim_bytes: int | None = None
     high_watermark: float = 0.95
@@ -211,11 +153,11 @@ class Config:
     checkpoint_s: float = 300.0
     io_threads: int = 8
     stall_s: float = 60.0
-    journal_bytes: int = 32 << 20
     http_port: int = 9464
     leader_election: bool = True
     lease_name: str = "llm-d-storage-evictor"
     lease_namespace: str | None = None
+    lease_owner: str | None = None
     dry_run: bool = False
     namespaces: tuple[NamespaceRule, ...] = ()
 
@@ -225,7 +167,9 @@ def parse(raw: Any) -> Config:
     if not isinstance(raw, Mapping):
         raise Misconfigured(f"the configuration must be an object, not {json.dumps(raw, default=str)}")
     faults: list[str] = []
-    values = _table(_OPTIONS, {name: value for name, value in raw.items() if name != RULES}, "", faults)
+    values = read_table(
+        _OPTIONS, {name: value for name, value in raw.items() if name != RULES}, "", faults, also=[RULES]
+    )
     rules = _rules(raw.get(RULES, []), faults)
     if not faults:
         faults = _contradictions(values, rules)
@@ -235,28 +179,11 @@ def parse(raw: Any) -> Config:
         values["budget_bytes"] = int(values["claim_bytes"] * BUDGET_SHARE)
     if values["free_floor_bytes"] is None:
         values["free_floor_bytes"] = int(values["budget_bytes"] * FLOOR_SHARE)
+    if values["journal_bytes"] is None:
+        values["journal_bytes"] = min(32 << 20, max(1 << 16, values["budget_bytes"] // 200))
     if values["probe_dir"] is None:
         values["probe_dir"] = os.path.join(os.path.dirname(values["root_dir"].rstrip("/")), ".probe")
     return Config(**values, namespaces=rules)
-
-
-def _table(options: Mapping[str, Option], raw: Mapping[str, Any], where: str, faults: list[str]) -> dict[str, Any]:
-    """Values by name, defaults filled in; what is wrong goes to `faults`."""
-    known = [*options, *([RULES] if options is _OPTIONS else [])]
-    faults += [f"unknown key {where}{name}{_nearest(str(name), known)}" for name in raw if name not in options]
-    values: dict[str, Any] = {}
-    for name, option in options.items():
-        value = raw.get(name)
-        if value is None:
-            values[name] = option.default
-            if option.default is REQUIRED:
-                faults.append(f"{where}{name} is missing: {option.doc}")
-            continue
-        try:
-            values[name] = option.read(value)
-        except ValueError as error:
-            faults.append(f"{where}{name} {error}")
-    return values
 
 
 def _rules(raw: Any, faults: list[str]) -> tuple[NamespaceRule, ...]:
@@ -264,7 +191,7 @@ def _rules(raw: Any, faults: list[str]) -> tuple[NamespaceRule, ...]:
         faults.append(f"{RULES} must be a list of objects")
         return ()
     before = len(faults)
-    tables = [_table(_RULE_OPTIONS, one, f"{RULES}[{index}].", faults) for index, one in enumerate(raw)]
+    tables = [read_table(_RULE_OPTIONS, one, f"{RULES}[{index}].", faults) for index, one in enumerate(raw)]
     return () if len(faults) > before else tuple(NamespaceRule(**table) for table in tables)
 
 
@@ -284,11 +211,6 @@ def _contradictions(values: Mapping[str, Any], rules: tuple[NamespaceRule, ...])
         if rule.pinned and (rule.quota_bytes is not None or rule.ttl_s):
             faults.append(f"{RULES}[{index}] is pinned, so it can have neither quota_bytes nor ttl_s")
     return faults
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"
 
 
 def json_schema() -> dict[str, Any]:

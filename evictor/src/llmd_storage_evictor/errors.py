@@ -16,5 +16,9 @@ class Unusable(EvictorError):
     """The directory cannot be used now: say so; the evictor tries again, the command line stops."""
 
 
+class NotThere(Unusable):
+    """The directory is missing where it is to lie: no engine has made it yet, or its name is wrong."""
+
+
 class AuthorityLost(EvictorError):
     """Another process may be the leader by now: stop removing, and stand for election again."""

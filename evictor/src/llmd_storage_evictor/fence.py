@@ -7,6 +7,9 @@ generation. Of two who try, one finds the old name gone. The former leader finds
 None of this needs free space. Only the very first file does: on a disk that is full before any evictor was there, and
 takes not even that, a process leads without it (generation 0) until there is room, which it is there to make.
 
+The file also says who its holder is. A pod whose container was started again finds its own name there and need not
+wait: the process before it is gone. So whoever has the Lease next leads soon, the killed leader's successor included.
+
 A leader whose last refresh is older than VALID_S may not remove anything, whatever it believes: storage that hangs
 takes that right from it before anyone else can have it, and when storage comes back it stands for election again.
 
@@ -27,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from llmd_storage_evictor import names
-from llmd_storage_evictor.tree import CREATE, FILE_MODE, Tree
+from llmd_storage_evictor.tree import CREATE, FILE_MODE, Tree, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ HEARTBEAT_S = 1.5
 VALID_S = 5.0
 STALE_S = 7.0
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_MOST_BYTES = 4096
 _NAME = re.compile(r"leader-(\d+)")
 
 
@@ -56,8 +60,11 @@ class Fence:
         holder: str,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
+        *,
+        alone: bool = False,
     ) -> None:
-        self._tree, self._holder = tree, holder
+        """alone: no two processes that live at the same time have this holder's name."""
+        self._tree, self._holder, self._alone = tree, holder, alone
         self._clock, self._wall_clock_ns = clock, wall_clock_ns
         self._held: _Held | None = None
         self._watched: tuple[int, int] | None = None  # (generation, mtime) of another's file
@@ -127,8 +134,19 @@ class Fence:
                 self._watched, self._still_since = seen, self._clock()
             # 0 as the time says that its holder let go; 0 as the number, that there never was one.
             free = stamp == 0 or self._clock() - self._still_since > STALE_S
-            if wants and free:
+            if wants and (free or (self._alone and self._is_own(fd, generation))):
                 self._take(fd, generation)
+
+    def _is_own(self, fd: int, generation: int) -> bool:
+        """Whether the holder had this one's name. A holder that was killed before it could say so left another's."""
+        try:
+            said = json.loads(read_file(fd, _name(generation), _MOST_BYTES))
+        except (FileNotFoundError, ValueError):
+            return False
+        return bool(said == self._saying(generation))
+
+    def _saying(self, generation: int) -> dict[str, object]:
+        return {"holder": self._holder, "generation": generation}
 
     def _take(self, fd: int, generation: int) -> None:
         began, name = self._clock(), _name(generation + 1)
@@ -144,10 +162,10 @@ class Fence:
             return
         self._held, self._watched = _Held(generation + 1, began), None
         logger.info("leading as %s, generation %d", self._holder, generation + 1)
-        with contextlib.suppress(OSError):  # for people; the name and the time are what counts
+        with contextlib.suppress(OSError):  # for people and successors; the name and the time are what counts
             file = os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
             with open(file, "w", encoding="utf-8") as text:
-                json.dump({"holder": self._holder}, text)
+                json.dump(self._saying(generation + 1), text)
 
 
 def _name(generation: int) -> str:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from llmd_storage_evictor import names
-from llmd_storage_evictor.tree import CREATE, FILE_MODE, FOLDER_MODE, Tree
+from llmd_storage_evictor.tree import CREATE, FILE_MODE, Tree
 
 FOLDER = "journal"
 KEYS_A_LINE = 256
@@ -43,9 +43,7 @@ class Journal:
         if not lines:
             return
         data = "".join(lines).encode()
-        self._tree.state_folder()
-        with self._tree.folder(names.STATE_FOLDER) as fd, contextlib.suppress(FileExistsError):
-            os.mkdir(FOLDER, FOLDER_MODE, dir_fd=fd)
+        self._tree.state_folder(FOLDER)
         with self._tree.folder(names.STATE_FOLDER, FOLDER) as fd:
             flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             if not self._name or self._written + len(data) > self._bound // _PARTS:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from llmd_storage_connector.quiet import Quiet
 from llmd_storage_evictor.errors import Misconfigured
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,17 @@ class LeaseElection:
         _renewed  | the election's     | a float, replaced whole
     """
 
-    def __init__(self, name: str, namespace: str, identity: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name, self._namespace, self._identity = name, namespace, identity
+    def __init__(
+        self,
+        name: str,
+        namespace: str,
+        identity: str,
+        owner: str | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """owner: a ConfigMap with which the Lease goes; without it, once it is named, no Lease is made."""
+        self._name, self._namespace, self._identity, self._owner = name, namespace, identity, owner
         self._clock = clock
         self._renewed = self._said = float("-inf")
         self._ended = threading.Event()
@@ -94,6 +104,9 @@ class LeaseElection:
             ) from error
         lock = lease.LeaseLock(self._name, self._namespace, self._identity)
         lock.api_instance = _TimedApi(lock.api_instance)
+        if self._owner:
+            core = _TimedApi(kubernetes.client.CoreV1Api())
+            lock.api_instance = _OwnedApi(lock.api_instance, core, self._owner, self._name)
         return _watched(lock, self._note, self._ended)
 
     def _note(self, began: float) -> None:
@@ -149,7 +162,15 @@ def _watched(
 
         return asked
 
-    lock.get, lock.create, lock.update = ending(lock.get), telling(lock.create), telling(lock.update)
+    make, quiet = lock.create, Quiet(logger)
+
+    def create(*arguments: Any, **named: Any) -> bool:
+        if make(*arguments, **named):
+            return True
+        quiet.log(logging.WARNING, "create", "the Lease is not there and cannot be made: may this account make it?")
+        return False
+
+    lock.get, lock.create, lock.update = ending(lock.get), telling(create), telling(lock.update)
     return lock
 
 
@@ -162,6 +183,24 @@ class _TimedApi:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self._api, name)
         return lambda *arguments, **named: call(*arguments, **named, _request_timeout=_CALL_TIMEOUT_S)
+
+
+class _OwnedApi:
+    """The client's API, whose Leases belong to a ConfigMap: they go with it, and none is made when it is gone."""
+
+    def __init__(self, api: Any, core: Any, owner: str, name: str) -> None:
+        self._api, self._core, self._owner, self._name = api, core, owner, name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._api, name)
+
+    def create_namespaced_lease(self, namespace: str, body: Any) -> Any:
+        """Raises: the client's ApiException."""
+        found = self._core.read_namespaced_config_map(self._owner, namespace)
+        owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": self._owner, "uid": found.metadata.uid}
+        # The client makes it a dictionary or an object, from version to version.
+        body.metadata = {"name": self._name, "ownerReferences": [owner]}
+        return self._api.create_namespaced_lease(namespace, body)
 
 
 def pod_namespace() -> str:

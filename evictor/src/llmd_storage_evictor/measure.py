@@ -19,7 +19,9 @@ from typing import Any
 
 from llmd_storage_connector.format import BlockSpec, checksum, stripes
 from llmd_storage_connector.identity import digest_of
-from llmd_storage_connector.store import BlockBuffer, BlockStore, Outcome
+from llmd_storage_connector.outcomes import Outcome
+from llmd_storage_connector.reading import BlockBuffer
+from llmd_storage_connector.store import BlockStore
 from llmd_storage_evictor.errors import Unusable
 
 _FIO_TIMEOUT_S = 600.0

@@ -24,9 +24,12 @@ class Metrics:
         self.budget = gauge("budget_bytes", "Bytes the cache may hold.")
         self.headroom = gauge("headroom_bytes", "Bytes until removal begins; negative beyond that.")
         self.free = gauge("filesystem_free_bytes", "Bytes free on the filesystem.")
-        self.bytes = gauge("cache_bytes", "Bytes of the blocks of a namespace, damaged ones included.", "namespace")
-        self.files = gauge("cache_files", "Blocks of a namespace.", "namespace")
-        self.oldest = gauge("oldest_age_seconds", "Time since the last use of the oldest block.", "namespace")
+        # Not "namespace": that is where Prometheus says which Kubernetes namespace the pod is in.
+        self.bytes = gauge(
+            "cache_bytes", "Bytes of the blocks of a namespace, damaged ones included.", "cache_namespace"
+        )
+        self.files = gauge("cache_files", "Blocks of a namespace.", "cache_namespace")
+        self.oldest = gauge("oldest_age_seconds", "Time since the last use of the oldest block.", "cache_namespace")
         self.damaged = gauge("damaged_bytes", "Bytes of damaged blocks that were set aside.")
         self.foreign = gauge("foreign_files", "Files in the namespaces' folders that are not the cache's own.")
         self.removed_files = counter("removed_files", "Files removed, by reason.", "reason")
@@ -37,6 +40,8 @@ class Metrics:
         self.looks = counter("looks", "Looks for changes that were finished.")
         self.look_seconds = gauge("look_seconds", "Time that the last look took.")
         self.last_look = gauge("last_look_timestamp_seconds", "When the last look was finished.")
+        self.writers = gauge("writers", "Engines that report what they write.")
+        self.short = gauge("short", "Whether an engine has more to write (1) than there is room for within the budget.")
         self.unwanted = gauge("over_budget_bytes", "Bytes over the budget at the last look; 0 when within it.")
 
     def _gauge(self, name: str, doc: str, *labels: str) -> Gauge:
@@ -49,7 +54,7 @@ class Metrics:
         """This process does not lead any more: what it saw is not shown twice."""
         for family in (self.bytes, self.files, self.oldest):
             family.clear()
-        for gauge in (self.damaged, self.foreign, self.unwanted):
+        for gauge in (self.damaged, self.foreign, self.unwanted, self.writers, self.short):
             gauge.set(0)
 
     def show(self, shares: Mapping[str, Share], budget: int, high: float, foreign: int) -> None:

@@ -103,11 +103,13 @@ def tasks(
     now_ns: int,
     *,
     begun: Collection[tuple[Reason, str]] = (),
+    ahead_bytes: int = 0,
 ) -> list[Task]:
     """What has to be done now, in the order in which to do it; empty when all is well.
 
     free_bytes: of the filesystem, what was just removed counted in; None when it is not looked at. begun: tasks (as
-    Task.name says) that went on until now: they end at the low watermark, not at the high one.
+    Task.name says) that went on until now: they end at the low watermark, not at the high one. ahead_bytes: what is
+    about to be written; removal for the budget, once begun, makes room for it.
     Requires: a task is carried out, and the shares are looked at again, before the tasks after it are believed.
     """
     found = _by_age(config, rules, shares, now_ns)
@@ -120,7 +122,7 @@ def tasks(
     keep = {name: rules[name].minimum_bytes for name in open_to if rules[name].minimum_bytes}
     total = sum(share.bytes for share in shares.values())
     for reason, need in (
-        (Reason.BUDGET, _excess(config, total, config.budget_bytes, (Reason.BUDGET, "") in begun)),
+        (Reason.BUDGET, _excess(config, total, config.budget_bytes, (Reason.BUDGET, "") in begun, ahead_bytes)),
         (Reason.FLOOR, _below_floor(config, free_bytes)),
     ):
         if need > 0:
@@ -129,9 +131,9 @@ def tasks(
     return found
 
 
-def _excess(config: Config, held: int, limit: int, begun: bool) -> int:
+def _excess(config: Config, held: int, limit: int, begun: bool, ahead_bytes: int = 0) -> int:
     """Bytes over the low watermark, if removal is to begin or to go on; else 0."""
-    low = int(limit * config.low_watermark)
+    low = min(int(limit * config.low_watermark), limit - ahead_bytes)
     return max(0, held - low) if begun or held > limit * config.high_watermark else 0
 
 

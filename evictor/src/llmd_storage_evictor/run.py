@@ -21,9 +21,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from llmd_storage_connector.quiet import Quiet
+from llmd_storage_evictor.carrying import Parts, symbol
 from llmd_storage_evictor.config import Config
-from llmd_storage_evictor.controller import Controller, Parts, symbol
-from llmd_storage_evictor.errors import AuthorityLost, Unusable
+from llmd_storage_evictor.controller import Controller
+from llmd_storage_evictor.errors import AuthorityLost, NotThere, Unusable
 from llmd_storage_evictor.fence import HEARTBEAT_S, Fence
 from llmd_storage_evictor.lease import Alone, LeaseElection, pod_namespace
 from llmd_storage_evictor.metrics import Metrics
@@ -48,17 +50,21 @@ class Process:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._ending = threading.Event()
-        identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{os.getpid()}"
+        pod = os.environ.get("POD_NAME")
+        identity = f"{pod or socket.gethostname()}_{os.getpid()}"
         self._election: Alone | LeaseElection = Alone()
         if config.leader_election:
-            self._election = LeaseElection(config.lease_name, config.lease_namespace or pod_namespace(), identity)
+            space = config.lease_namespace or pod_namespace()
+            self._election = LeaseElection(config.lease_name, space, identity, config.lease_owner)
         self._tree, self._fence_tree = Tree(config.root_dir), Tree(config.root_dir)
-        self._fence = Fence(self._fence_tree, identity)
+        self._fence = Fence(self._fence_tree, identity, alone=bool(pod))
         self._metrics = Metrics()
+        # Asked for at each scrape: the thread that keeps the lock may hang with the storage.
+        self._metrics.leader.set_function(lambda: float(self._fence.held() and self._election.leads()))
         self._progress = Progress(config.stall_s)
         self._fence_progress = Progress(config.stall_s)
         self._fence_ended = threading.Event()
-        self._said_sick = float("-inf")
+        self._quiet = Quiet(logger)
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Main thread. Raises: Misconfigured, OSError for a port that is taken."""
@@ -94,7 +100,7 @@ class Process:
 
     def _keep_fence(self) -> None:
         """Fence thread: in a dry run nothing is written, so there is nothing to hold."""
-        opened = False
+        opened, root = False, self._config.root_dir
         while not (self._ending.is_set() and self._progress.doing == "ended"):
             try:
                 self._fence_progress.note("keeping the lock on the storage")
@@ -103,23 +109,19 @@ class Process:
                     opened = True
                 if not self._config.dry_run:
                     self._fence.step(wants=self._election.leads())
+            except NotThere:
+                self._quiet.log(logging.INFO, "not there", "nothing to keep yet: %s is made by the first engine", root)
+                opened = False
             except (OSError, Unusable) as error:
-                self._say_sick(error)
+                self._quiet.log(logging.WARNING, "sick", "the lock on the storage: %s", error)
                 opened = False
             self._fence_progress.note()
-            self._metrics.leader.set(self._fence.held() and self._election.leads())
             time.sleep(HEARTBEAT_S if not self._ending.is_set() else _IDLE_S)
         try:
             self._fence.release()
         except OSError as error:
             logger.warning("the lock on the storage: %s", error)
         self._fence_ended.set()
-
-    def _say_sick(self, error: Exception) -> None:
-        """Fence thread: at most one line a minute."""
-        if time.monotonic() - self._said_sick > _SAY_EVERY_S:
-            self._said_sick = time.monotonic()
-            logger.warning("the lock on the storage: %s", error)
 
     def _control(self) -> None:
         """Controller thread."""
@@ -153,7 +155,9 @@ class Process:
                 until = time.monotonic() + controller.round()
                 while time.monotonic() < until and not self._ending.is_set():
                     self._progress.note()
-                    self._ending.wait(min(1.0, max(0.0, until - time.monotonic())))
+                    if controller.attend():
+                        break
+                    self._ending.wait(min(controller.attend_every_s, max(0.0, until - time.monotonic())))
         finally:
             self._metrics.forget()
         if self._ending.is_set() and self._fence.held():

@@ -21,7 +21,7 @@ from llmd_storage_connector import layout
 from llmd_storage_connector.format import Buffer
 from llmd_storage_connector.identity import digest_of
 from llmd_storage_evictor import names
-from llmd_storage_evictor.errors import Unusable
+from llmd_storage_evictor.errors import NotThere, Unusable
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -46,7 +46,8 @@ class Tree:
             # The root itself may be a link: its owner named it.
             self._fd = os.open(self.root, FOLDER & ~os.O_NOFOLLOW)
         except OSError as error:
-            raise Unusable(
+            kind = NotThere if isinstance(error, FileNotFoundError) and self.root.parent.is_dir() else Unusable
+            raise kind(
                 f"the cache directory {self.root} cannot be opened ({error.strerror}): mount the shared claim there, "
                 "readable for this pod's user or group, or set root_dir to where it is"
             ) from error
@@ -98,12 +99,20 @@ class Tree:
             return None
         return found if belongs else None
 
-    def state_folder(self) -> None:
-        """Make the evictor's own folder. Raises: OSError."""
+    def state_folder(self, *below: str) -> None:
+        """Make the evictor's own folder, and one below it. Raises: OSError."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(names.STATE_FOLDER, FOLDER_MODE, dir_fd=self._fd)
-            with contextlib.suppress(PermissionError), self.folder(names.STATE_FOLDER) as fd:
-                os.fchmod(fd, FOLDER_MODE)
+            self._open_to_group(names.STATE_FOLDER)
+        for name in below:
+            with self.folder(names.STATE_FOLDER) as fd, contextlib.suppress(FileExistsError):
+                os.mkdir(name, FOLDER_MODE, dir_fd=fd)
+                self._open_to_group(names.STATE_FOLDER, name)
+
+    def _open_to_group(self, *parts: str) -> None:
+        """Whatever the umask took away."""
+        with contextlib.suppress(PermissionError), self.folder(*parts) as fd:
+            os.fchmod(fd, FOLDER_MODE)
 
 
 def read_file(folder: int, name: str, limit: int) -> bytes:
@@ -112,6 +121,9 @@ def read_file(folder: int, name: str, limit: int) -> bytes:
     with open(fd, "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ValueError(f"{name} is not a regular file")
+        # ceph-fuse: what was written over by another node, at the same length, is otherwise not seen for as long as
+        # the old content is in this node's page cache.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         data = file.read(limit + 1) or b""
         while len(data) <= limit and (more := file.read(limit + 1 - len(data))):
             data += more

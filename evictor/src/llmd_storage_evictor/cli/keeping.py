@@ -64,7 +64,8 @@ def verify(
             checked, size = checked + found["checked"], size + found["bytes"]
             damaged += found["damaged"]
             unread += found["unread"]
-            if state and not found["unread"]:
+            # What is still damaged or unread is looked at again by the next run, and said again.
+            if state and not found["unread"] and (repair or not found["damaged"]):
                 with state.open("a", encoding="utf-8") as file:
                     file.write(f"{name}/{folder}\n")
             bar.step()
@@ -204,7 +205,7 @@ def _remove(tree: Tree, entries: list[Entry], threads: int) -> list[remover.Remo
     return results
 
 
-def migrate(root: RootArgument) -> None:
+def migrate(root: RootArgument, output_: OutputOption = Form.TABLE) -> None:
     """Bring blocks to the newest format version.
 
     Example: llmd-kv migrate /mnt/kv-cache/blocks
@@ -213,5 +214,8 @@ def migrate(root: RootArgument) -> None:
     versions = Counter(
         manifest["fields"].get("format_version") for name in tree.namespaces() if (manifest := tree.manifest(name))
     )
+    if output_ is Form.JSON:
+        output.show_json({"newest": FORMAT_VERSION, "namespaces": versions, "migrated": 0})
+        return
     there = ", ".join(f"version {version}: {count} namespaces" for version, count in sorted(versions.items()))
     print(f"Nothing to do: version {FORMAT_VERSION} is the only one there is. Found {there or 'no namespaces'}.")

@@ -125,14 +125,16 @@ def bench(
         results = through_store(root, length, count, threads)
         if with_fio and shutil.which("fio"):
             results |= fio(root, length, count, threads)
-    except (ValueError, OSError) as error:
-        output.stop(str(error), output.USAGE if isinstance(error, ValueError) else output.FOUND)
+    except ValueError as error:
+        output.stop(str(error), output.USAGE)
+    except OSError as error:
+        output.stop(f"{root} cannot be measured: {error.strerror or error}", output.FOUND)
     if output_ is Form.JSON:
         output.show_json({name: asdict(one) for name, one in results.items()})
         return
     output.show_table(
         ["what", "MiB/s", "median ms", "99% ms", "note"],
-        [(name, f"{one.mib_s:.0f}", *_times(one), one.note) for name, one in results.items()],
+        [(name, f"{one.mib_s:.0f}" if one.mib_s else "-", *_times(one), one.note) for name, one in results.items()],
         right=["MiB/s", "median ms", "99% ms"],
     )
     if with_fio and not shutil.which("fio"):

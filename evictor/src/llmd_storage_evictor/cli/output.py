@@ -32,7 +32,12 @@ class Form(StrEnum):
 
 RootArgument = Annotated[
     str,
-    typer.Argument(envvar="LLMD_KV_ROOT", help="The cache directory: the connector's root_dir.", show_default=False),
+    typer.Argument(
+        envvar="LLMD_KV_ROOT",
+        metavar="ROOT",
+        help="The cache directory: the connector's root_dir. Or set LLMD_KV_ROOT.",
+        show_default=False,
+    ),
 ]
 OutputOption = Annotated[Form, typer.Option("--output", help="json: one object, for programs.")]
 NamespaceOption = Annotated[

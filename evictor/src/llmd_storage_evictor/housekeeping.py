@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is swept now and then, whatever the budget: leftovers of the dead, and namespaces that nobody uses.
+
+Thread: one (the round's).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping
+
+from llmd_storage_evictor import policy, sweeps
+from llmd_storage_evictor.carrying import Removals
+from llmd_storage_evictor.config import NamespaceRule
+from llmd_storage_evictor.policy import NS, Reason
+
+logger = logging.getLogger(__name__)
+
+
+def sweep(removals: Removals, rules: Mapping[str, NamespaceRule], scratch: list[tuple[str, str, list[str]]]) -> None:
+    """scratch: unfinished files that the look has found. Raises: AuthorityLost."""
+    config, parts, index = removals.config, removals.parts, removals.index
+    now, may = parts.wall_clock(), parts.may_remove
+    found = index.namespaces()
+    gone = sweeps.sweep_scratch(parts.tree, scratch, found, now - config.scratch_keep_s, may)
+    parts.metrics.removed_files.labels(Reason.SCRATCH.value).inc(len(gone))
+    parts.metrics.removed_bytes.labels(Reason.SCRATCH.value).inc(sum(size for _, size in gone))
+    if config.probe_dir:
+        runs = sweeps.sweep_probes(config.probe_dir, now - config.probe_keep_s, may)
+        parts.metrics.removed_files.labels(Reason.PROBE.value).inc(len(runs))
+    last = {}
+    for name in found:
+        with contextlib.suppress(OSError):
+            last[name] = sweeps.last_used_ns(parts.tree, name)
+    for name in policy.unused(index.shares(), rules, last, config, int(now * NS)):
+        _retire(removals, name)
+
+
+def _retire(removals: Removals, namespace: str) -> None:
+    """All of a namespace that nobody uses. A block that was used meanwhile ends it."""
+    parts = removals.parts
+    logger.info("removing a namespace that is not used any more", extra={"facts": {"namespace": namespace}})
+    sweeps.retire(parts.tree, namespace, parts.may_remove)
+    while entries := removals.first([namespace]):
+        if removals.remove(entries, Reason.UNUSED) < len(entries):
+            return
+    if sweeps.remove_folders(parts.tree, namespace, parts.may_remove):
+        removals.index.forget(namespace)
