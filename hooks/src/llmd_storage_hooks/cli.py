@@ -6,28 +6,19 @@ Exit codes: 0 pass (warnings allowed), 1 fail, 2 usage or bad config, 3 inconclu
 
 from __future__ import annotations
 
-import os
-import signal
+import secrets
 import sys
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from llmd_storage_hooks import output as outlet
-from llmd_storage_hooks.catalogue import with_links
-from llmd_storage_hooks.config import ClaimConfig, Common, PreflightConfig, ProbeConfig, ProofConfig, parse
-from llmd_storage_hooks.errors import ConfigError, Stopped
-from llmd_storage_hooks.report import Report
+from llmd_storage_hooks import closed, job
+from llmd_storage_hooks.config import ClaimConfig, PreflightConfig, ProbeConfig, ProofConfig
+from llmd_storage_hooks.given import NAMESPACE, Given
+from llmd_storage_hooks.process import carry_out, refuse
 from llmd_storage_hooks.run.outcome import Outcome
-from llmd_storage_hooks.verdicts import Finding, Verdict, exit_code, override
-
-USAGE = 2
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -38,142 +29,226 @@ class OutputForm(StrEnum):
     JUNIT = "junit"
 
 
-ConfigOption = Annotated[str, typer.Option("--config", help="The config as JSON, or @file.json.")]
-OutputOption = Annotated[
-    OutputForm, typer.Option("--output", help="json, junit: the whole report as the last line, after the table.")
+ConfigOption = Annotated[
+    str, typer.Option("--config", help="The config as JSON, or @file.json: what the chart passes.")
 ]
+ValuesOption = Annotated[
+    list[Path] | None, typer.Option("--values", "-f", help="The chart's values; helm makes the config from them.")
+]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="As helm's --set, with -f.")]
+ChartOption = Annotated[str, typer.Option("--chart", help="With -f: the chart, as helm takes it.")]
+ReleaseOption = Annotated[str, typer.Option("--release", help="Name of the release.")]
+NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", help="Its namespace.")]
+OutputOption = Annotated[
+    OutputForm, typer.Option("--output", "-o", help="json, junit: the whole report as the last line, after the table.")
+]
+CHART = "charts/llm-d-storage"
 
-C = TypeVar("C", bound=Common)
 
-# What the chart passes is in the hook's Job: kubectl get job -o yaml, or helm get hooks RELEASE.
-EXAMPLES = {
-    "preflight": """llmd-storage-hooks preflight --config
+def examples(*lines: str) -> str:
+    return "Examples:\n\n" + "\n\n".join(f"    {' '.join(line.split())}" for line in lines)
+
+
+@app.command(
+    epilog=examples(
+        "llmd-storage-hooks preflight -f my-values.yaml --release cache --namespace default",
+        """llmd-storage-hooks preflight --config
         '{"release": "kv", "namespace": "default", "storage": {"storageClassName": "cephfs"}}'""",
-    "claim": """llmd-storage-hooks claim --config
-        '{"release": "kv", "namespace": "default", "claimName": "kv-kv-cache", "podSelector": {"app": "vllm"}}'""",
-    "probe": """PROBE_RUN_ID=1 JOB_COMPLETION_INDEX=0 NODE_NAME=a llmd-storage-hooks probe --config
-        '{"release": "kv", "namespace": "default", "path": "/mnt/kv-cache"}' (and index 1 on another node)""",
-    "proof": "llmd-storage-hooks proof --config @proof.json --output json",
-}
-
-
-def example(hook: str) -> str:
-    return f"Example: {' '.join(EXAMPLES[hook].split())}"
-
-
-@app.command(epilog=example("preflight"))
-def preflight(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> None:
+        "llmd-storage-hooks preflight -f my-values.yaml -n default -o junit | tail -1 > preflight.xml",
+    )
+)
+def preflight(
+    *,
+    config: ConfigOption = "",
+    values: ValuesOption = None,
+    settings: SetOption = None,
+    chart: ChartOption = CHART,
+    release: ReleaseOption = "",
+    namespace: NamespaceOption = "",
+    output: OutputOption = OutputForm.TABLE,
+) -> None:
     """Before the install: can this cluster and this storage carry a shared cache at all? Reads only."""
     from llmd_storage_hooks.run.preflight import run
 
-    _run("preflight", PreflightConfig, config, output, run)
+    given = Given(
+        config=config,
+        values=values or (),
+        settings=settings or (),
+        chart=chart,
+        release=release,
+        namespace=namespace,
+    )
+    carry_out("preflight", PreflightConfig, run, given, form=output)
 
 
-@app.command(epilog=example("claim"))
-def claim(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> None:
+@app.command(
+    epilog=examples(
+        "llmd-storage-hooks claim --claim kv-kv-cache --namespace default",
+        "llmd-storage-hooks claim -f my-values.yaml --release cache --namespace default",
+    )
+)
+def claim(
+    *,
+    config: ConfigOption = "",
+    values: ValuesOption = None,
+    settings: SetOption = None,
+    chart: ChartOption = CHART,
+    release: ReleaseOption = "",
+    namespace: NamespaceOption = "",
+    name: Annotated[str | None, typer.Option("--claim", help="The claim to watch.")] = None,
+    output: OutputOption = OutputForm.TABLE,
+) -> None:
     """On the claim, from outside: waits until it is bound and mounted, and tells why it is not. Reads only."""
     from llmd_storage_hooks.run.claim import run
 
-    _run("claim", ClaimConfig, config, output, run)
+    given = Given(
+        config=config,
+        values=values or (),
+        settings=settings or (),
+        chart=chart,
+        release=release,
+        namespace=namespace,
+    )
+    options = {"claimName": name}
+    carry_out("claim", ClaimConfig, run, given, form=output, options=options, enough=name is not None)
 
 
-@app.command(epilog=example("probe"))
-def probe(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> None:
-    """On the claim: two pods check what a shared cache needs of the filesystem."""
-    from llmd_storage_hooks.run.probe import run
+@app.command(
+    epilog=examples(
+        "llmd-storage-hooks probe --claim my-claim --namespace default --image REGISTRY/llm-d-storage:0.1.0",
+        "llmd-storage-hooks probe --claim my-claim -n default --image IMAGE --yes --output json | tail -1 > probe.json",
+        """PROBE_RUN_ID=1 JOB_COMPLETION_INDEX=0 NODE_NAME=a llmd-storage-hooks probe --config
+        '{"release": "kv", "namespace": "default", "path": "/mnt/kv-cache"}' (and index 1 on another node)""",
+    )
+)
+def probe(
+    *,
+    config: ConfigOption = "",
+    name: Annotated[str, typer.Option("--claim", help="Make a Job of two pods that try this claim.")] = "",
+    image: Annotated[str, typer.Option(help="With --claim: the project's image.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --claim: do not ask first.")] = False,
+    user: Annotated[int, typer.Option(help="With --claim: uid of the pods; take the model servers'.")] = 1000,
+    group: Annotated[int, typer.Option(help="With --claim: gid and fsGroup of the pods.")] = 1000,
+    pull_secret: Annotated[str, typer.Option(help="With --claim: Secret to pull the image with.")] = "",
+    node_selector: Annotated[list[str] | None, typer.Option(help="With --claim: key=value of the nodes.")] = None,
+    timeout: Annotated[int, typer.Option(help="With --claim: seconds for the Job, pulling the image included.")] = 600,
+    deadline: Annotated[int, typer.Option(help="With --claim: seconds for one step.")] = 60,
+    namespace: NamespaceOption = "",
+    output: OutputOption = OutputForm.TABLE,
+) -> None:
+    """On the claim: two pods on two nodes check what a shared cache needs of the filesystem."""
+    given = Given(config=config, namespace=namespace)
+    if not name:
+        from llmd_storage_hooks.run.probe import run
 
-    _run("probe", ProbeConfig, config, output, run)
+        carry_out("probe", ProbeConfig, run, given, form=output)
+        return
+    from llmd_storage_hooks.run.errand import run as run_job
+
+    own = timeout - job.MARGIN_S
+    # What Kubernetes calls the run is not known before it is made.
+    name_of_run = f"{job.NAME}-{secrets.token_hex(4)}"
+    options = {"path": job.MOUNT, "timeoutSeconds": own, "deadlineSeconds": deadline, "release": name_of_run}
+
+    def start(config: ProbeConfig) -> Outcome:
+        return run_job(
+            job.ProbeJob(
+                name=name_of_run,
+                namespace=config.namespace,
+                claim=name,
+                image=image,
+                config=closed.dump(config),
+                user=user,
+                group=group,
+                pull_secret=pull_secret,
+                node_selector=dict(one.split("=", 1) for one in node_selector or ()),
+                timeout_seconds=timeout,
+            )
+        )
+
+    problem = _consent(
+        claim=name,
+        image=image,
+        namespace=namespace or NAMESPACE,
+        selector=node_selector or [],
+        own_s=own,
+        yes=yes,
+    )
+    if problem:
+        refuse("probe", problem)
+        return
+    carry_out("probe", ProbeConfig, start, given, form=output, options=options, enough=True)
 
 
-@app.command(epilog=example("proof"))
-def proof(config: ConfigOption, output: OutputOption = OutputForm.TABLE) -> None:
+def _consent(*, claim: str, image: str, namespace: str, selector: list[str], own_s: int, yes: bool) -> str:
+    """Why the Job must not be made; "" when it may."""
+    if not image:
+        return "--claim needs --image: the project's image, where the nodes can pull it."
+    if bad := [one for one in selector if "=" not in one]:
+        return f'--node-selector "{bad[0]}" is not key=value.'
+    if own_s <= 0:
+        return f"--timeout must be more than {job.MARGIN_S} s."
+    print(job.described(claim, image, namespace), flush=True)
+    if yes:
+        return ""
+    if not sys.stdin.isatty():
+        return "nobody can be asked here; say --yes to have the Job made."
+    return "" if input("Go on? [y/N] ").strip().lower() in ("y", "yes") else "not made, as you wish."
+
+
+@app.command(
+    epilog=examples(
+        """llmd-storage-hooks proof --url-a http://127.0.0.1:8001 --url-b http://127.0.0.1:8002 --model m
+        --block-tokens 256""",
+        """API_KEY=... llmd-storage-hooks proof --url-a https://a.example.com --url-b https://b.example.com
+        --model m --api-key-env API_KEY --ca-file ca.crt""",
+        "llmd-storage-hooks proof --config @proof.json --output junit | tail -1 > proof.xml",
+    )
+)
+def proof(
+    *,
+    config: ConfigOption = "",
+    values: ValuesOption = None,
+    settings: SetOption = None,
+    chart: ChartOption = CHART,
+    release: ReleaseOption = "",
+    namespace: NamespaceOption = "",
+    url_a: Annotated[str | None, typer.Option(help="Server A, without a path; then no cluster is asked.")] = None,
+    url_b: Annotated[str | None, typer.Option(help="Server B.")] = None,
+    router_url: Annotated[str | None, typer.Option(help="The router in front of them.")] = None,
+    model: Annotated[str | None, typer.Option(help="As the servers call it.")] = None,
+    block_tokens: Annotated[int | None, typer.Option(help="Tokens in one stored block.")] = None,
+    prompt_blocks: Annotated[int | None, typer.Option(help="Length of the prompt in such blocks.")] = None,
+    connector: Annotated[str | None, typer.Option(help="shared-storage, vllm-fs, llmd-fs-backend, lmcache.")] = None,
+    api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
+    ca_file: Annotated[str | None, typer.Option(help="Whom to trust for https, as PEM.")] = None,
+    server_name: Annotated[str | None, typer.Option(help="The name in the servers' certificates.")] = None,
+    output: OutputOption = OutputForm.TABLE,
+) -> None:
     """On the running servers: pod A prefills a prompt, pod B answers it from the shared storage."""
     from llmd_storage_hooks.run.proof import run
 
-    _run("proof", ProofConfig, config, output, run)
-
-
-def _run(hook: str, kind: type[C], config_text: str, form: OutputForm, run: Callable[[C], Outcome]) -> None:
-    try:
-        config = parse(kind, _config_text(config_text))
-    except ConfigError as error:
-        print(f"llmd-storage-hooks {hook}: {error}", file=sys.stderr)
-        _leave(USAGE)
-        return
-    started, began = datetime.now(UTC), time.monotonic()
-    signal.signal(signal.SIGTERM, _stop)
-    outcome = _guarded(hook, run, config)
-    report = Report(
-        hook=hook,
-        release=config.release,
-        namespace=config.namespace,
-        started_at=started.isoformat(timespec="seconds"),
-        duration_seconds=time.monotonic() - began,
-        findings=tuple(with_links(override(outcome.findings, config.checks))),
-        numbers=outcome.numbers,
-        proof=outcome.proof,
+    given = Given(
+        config=config,
+        values=values or (),
+        settings=settings or (),
+        chart=chart,
+        release=release,
+        namespace=namespace,
     )
-    if outcome.silent:
-        _leave(0)
-        return
-    outlet.show(report, form.value)
-    outlet.write_termination_message(report)
-    outlet.write_config_map(report, config.report_config_map)
-    _leave(exit_code(report.verdict, config.allow_inconclusive))
-
-
-def _config_text(text: str) -> str:
-    if not text.startswith("@"):
-        return text
-    try:
-        return Path(text[1:]).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {text}: cannot be read ({error}).") from error
-
-
-def _guarded(hook: str, run: Callable[[C], Outcome], config: C) -> Outcome:
-    """A bug of ours is a finding as well: a user who installs a chart has no use for a traceback."""
-    try:
-        return run(config)
-    except Stopped:
-        return Outcome([_stopped(hook)])
-    except Exception as error:
-        where = error.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        place = f"{Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where else "?"
-        return Outcome(
-            [
-                Finding(
-                    f"{hook}.internal",
-                    Verdict.INCONCLUSIVE,
-                    f"The {hook} itself broke ({type(error).__name__}: {error}; at {place}).",
-                    f"Please report it with this line. To go on regardless, set hooks.{hook}.enabled=false.",
-                )
-            ]
-        )
-
-
-def _stop(signum: int, frame: FrameType | None) -> None:
-    # Once is enough: what is left is to report, within the grace that Kubernetes gives.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Stopped
-
-
-def _stopped(hook: str) -> Finding:
-    return Finding(
-        f"{hook}.finished",
-        Verdict.INCONCLUSIVE,
-        f"The {hook} was told to end before it was done.",
-        f"If its Job ran out of time, raise hooks.{hook}.timeoutSeconds; run it again with helm test.",
-    )
-
-
-def _leave(code: int) -> None:
-    """Exit now: a thread that hangs in a dead filesystem must not hold the process back."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    options = {
+        "urlA": url_a,
+        "urlB": url_b,
+        "routerUrl": router_url if router_url is not None or url_a is None else "",
+        "model": model,
+        "blockTokens": block_tokens,
+        "promptBlocks": prompt_blocks,
+        "connector": connector,
+        "apiKeyEnv": api_key_env,
+        "caFile": ca_file,
+        "serverName": server_name,
+    }
+    carry_out("proof", ProofConfig, run, given, form=output, options=options, enough=url_a is not None)
 
 
 def main() -> None:

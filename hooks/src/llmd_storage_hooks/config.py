@@ -113,10 +113,19 @@ class ProbeConfig(Common):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProofGateway:
+    """A Gateway of the release's namespace."""
+
+    name: str = ""  # "" = none is asked
+    section: str = ""  # of its listeners; "" = the first for HTTP
+    host: str = ""  # a name that its route serves; "" = any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProofConfig(Common):
-    pod_selector: dict[str, str]
+    pod_selector: dict[str, str] = field(default_factory=dict)
     model: str
-    block_tokens: int
+    block_tokens: int = 256  # the chart's default
     connector: str = SHARED_STORAGE  # what counts, and under which names, depends on it
     timeout_seconds: float = 3600.0  # a large model may take most of it to load
     port: int = 8000
@@ -125,9 +134,17 @@ class ProofConfig(Common):
     ready_timeout_seconds: float = 1800.0
     request_timeout_seconds: float = 300.0
     min_reused_fraction: float = 0.95
-    router_url: str = ""  # "" = the router is not asked
+    router_url: str = ""  # "" = the router is not asked, unless there is a Gateway
+    gateway: ProofGateway = ProofGateway()  # asked at the address that its status names, when there is no router_url
     prompt_file: str = ""  # "" = a random prompt
     api_key_env: str = ""  # name of the environment variable that holds the key
+    url_a: str = ""  # two servers by address; then no cluster is asked, and pod_selector plays no part
+    url_b: str = ""
+    scheme: str = "http"  # how the pods of pod_selector are asked
+    ca_file: str = ""  # whom to trust for https; "" = whom Python trusts
+    server_name: str = ""  # the name in the servers' certificates; "" = the host of the address
+    max_readers: int = 8  # pods beyond B that answer the same prompt from storage
+    claim_path: str = ""  # where the cache's claim is mounted for reading; "" = not, then manifests are not compared
 
 
 POD_SECURITY_LEVELS = ("privileged", "baseline", "restricted")
@@ -185,8 +202,16 @@ def _check_probe(config: ProbeConfig) -> None:
 
 def _check_proof(config: ProofConfig) -> None:
     _one_of("config.connector", config.connector, tuple(CONNECTORS))
-    if not config.pod_selector:
+    if bool(config.url_a) != bool(config.url_b):
+        raise ConfigError("config.urlA and config.urlB belong together: A writes, B reads.")
+    if not config.pod_selector and not config.url_a:
         raise ConfigError("config.podSelector is empty; it would match every pod of the namespace.")
+    for name, url in (("urlA", config.url_a), ("urlB", config.url_b), ("routerUrl", config.router_url)):
+        if url and not url.startswith(("http://", "https://")):
+            raise ConfigError(f'config.{name} is "{url}"; it must begin with http:// or https://.')
+    _one_of("config.scheme", config.scheme, ("http", "https"))
+    if config.api_key_env and not config.api_key_env.replace("_", "").isalnum():
+        raise ConfigError("config.apiKeyEnv must be the name of an environment variable, not the key itself.")
     for name, value in (
         ("blockTokens", config.block_tokens),
         ("promptBlocks", config.prompt_blocks),

@@ -42,6 +42,15 @@ class GatewayClass:
 
 
 @dataclass(frozen=True, slots=True)
+class Gateway:
+    """How far a Gateway is, and where it takes requests."""
+
+    programmed: bool
+    message: str
+    url: str = ""  # "" = no address yet, or no listener for HTTP
+
+
+@dataclass(frozen=True, slots=True)
 class StorageClass:
     name: str
     provisioner: str

@@ -133,6 +133,11 @@ class Reading:
     connector_loaded: bool
     attributes_sources: bool  # vLLM says which tier a cached token came from
 
+    @property
+    def unawaited(self) -> float:
+        """Blocks that the own connector did not wait for: computing was quicker, or storage missed its deadline."""
+        return sum(self.misses.get(reason, 0.0) for reason in ("slower", "slow", "deadline"))
+
 
 # Taken from the later of two scrapes: how things are, not how often.
 _STATES = {

@@ -72,6 +72,20 @@ def gateway_class(raw: Any) -> facts.GatewayClass:
     )
 
 
+def gateway(raw: Any, section: str = "") -> facts.Gateway:
+    """`section` names a listener; without it the first that takes HTTP is meant, or else HTTPS."""
+    programmed = _condition(raw, "Programmed")
+    listeners = [one for one in _list(_dict(raw, "spec"), "listeners") if section in ("", one.get("name"))]
+    by_protocol = {str(one.get("protocol", "")): one for one in reversed(listeners)}
+    chosen = by_protocol.get("HTTP") or by_protocol.get("HTTPS")
+    addresses = [str(one.get("value", "")) for one in _list(_dict(raw, "status"), "addresses")]
+    url = ""
+    if chosen and addresses:
+        host = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+        url = f"{str(chosen['protocol']).lower()}://{host}:{chosen.get('port')}"
+    return facts.Gateway(programmed.get("status") == "True", str(programmed.get("message", "")), url)
+
+
 def storage_class(raw: Any) -> facts.StorageClass:
     notes = _dict(raw, "metadata", "annotations")
     return facts.StorageClass(
@@ -175,6 +189,11 @@ def namespace(raw: Any) -> facts.Namespace:
     meta = _dict(raw, "metadata")
     labels = {str(key): str(value) for key, value in _dict(meta, "labels").items()}
     return facts.Namespace(str(meta.get("name", "")), labels)
+
+
+def completion_index(raw: Any) -> str:
+    """Which of an Indexed Job's pods this is; "" for none."""
+    return str(_dict(raw, "metadata", "labels").get("batch.kubernetes.io/job-completion-index", ""))
 
 
 def uses_claim(raw: Any, claim: str) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from llmd_storage_hooks.facts import Gateway
 from llmd_storage_hooks.proving.seen import Answer
 from llmd_storage_hooks.verdicts import Finding, Verdict
 
@@ -94,6 +95,19 @@ def router(url: str, first: Answer, routed: Answer) -> list[Finding]:
         Finding("proof.router.answer", Verdict.PASS, said),
         tokens("proof.router.tokens", "The router", first, routed),
     ]
+
+
+def no_way(name: str, seen: Gateway) -> Finding:
+    """The Gateway cannot be asked at all."""
+    state = "is programmed, but has no address or no listener for HTTP" if seen.programmed else "is not programmed"
+    why = f": {seen.message.rstrip('.')}" if seen.message else ""
+    return Finding(
+        "proof.router.answer",
+        Verdict.FAIL,
+        f'Gateway "{name}" {state}{why}.',
+        f"See kubectl get gateway {name} -o yaml and the log of its controller.",
+        "https://gateway-api.sigs.k8s.io/reference/spec/#gatewaystatus",
+    )
 
 
 def answered(check_id: str, who: str, name: str, answer: Answer) -> Finding:

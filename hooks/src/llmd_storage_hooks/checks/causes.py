@@ -97,7 +97,9 @@ def why_not_stored(wrote: Reading) -> Cause:
     )
 
 
-def why_not_reused(reused: Reading, connector: str, pods: tuple[PodState, ...] = ()) -> Cause:
+def why_not_reused(
+    reused: Reading, connector: str, pods: tuple[PodState, ...] = (), differences: tuple[str, ...] = ()
+) -> Cause:
     """Why B computed what A has stored."""
     if connector == SHARED_STORAGE and not reused.connector_loaded:
         cause, remedy = not_loaded(connector)
@@ -111,23 +113,29 @@ def why_not_reused(reused: Reading, connector: str, pods: tuple[PodState, ...] =
     if told is not None:
         return told
     if CONNECTORS[connector].counts_blocks:
-        return _by_blocks(reused, pods)
+        return _by_blocks(reused, pods, differences)
     return _unseeded(pods) or (
         f"The connector {connector} does not say why.",
         f"See B's log for the connector's own words. {NAMESPACES}",
     )
 
 
-def _by_blocks(reused: Reading, pods: tuple[PodState, ...]) -> Cause:
+def _by_blocks(reused: Reading, pods: tuple[PodState, ...], differences: tuple[str, ...]) -> Cause:
     if reused.storage_queries == 0:
         return (
             "B never asked the storage tier for a block.",
             f"See B's log for the connector's own words. {NAMESPACES}",
         )
     if reused.storage_hits == 0:
+        asked = f"B asked the storage tier for {reused.storage_queries:.0f} blocks and found none"
+        if differences:
+            return (
+                f"{asked}: it looks in another namespace than A writes to. By their manifests, the two used last "
+                f"differ in {'; '.join(differences)}.",
+                "Make these equal in all pods of the cache (model, flags, image, kind of node).",
+            )
         return _unseeded(pods) or (
-            f"B asked the storage tier for {reused.storage_queries:.0f} blocks and found none: it looks in "
-            "another namespace than A writes to, or does not see A's files in time.",
+            f"{asked}: it looks in another namespace than A writes to, or does not see A's files in time.",
             NAMESPACES,
         )
     if reused.storage_read_failures > 0 or reused.storage_read_bytes == 0:

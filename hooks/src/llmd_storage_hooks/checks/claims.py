@@ -161,6 +161,8 @@ def _resize_trouble(seen: Claim, chosen: StorageClass | None, size_bytes: int | 
         return ""
     if size_bytes < seen.requested_bytes:
         return "a claim cannot shrink"
+    if seen.storage_class == "":
+        return "the claim of a static volume cannot grow"
     if chosen is not None and not chosen.allows_expansion:
         return f'StorageClass "{chosen.name}" does not let claims grow (allowVolumeExpansion)'
     return ""

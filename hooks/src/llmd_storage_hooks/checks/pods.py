@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 from llmd_storage_hooks.config import ProofConfig
 from llmd_storage_hooks.facts import PodState
 from llmd_storage_hooks.proving import waiting
@@ -25,6 +27,8 @@ _REMEDIES = {
     "probes, or see the pod's log.",
     "ContainerCreating": "The volume may not mount: see kubectl describe pod, under Events.",
 }
+# How Linux and Python tell of a mapped page that a full tmpfs could not give; 135 is 128 and the signal's number.
+_SHM_FULL = re.compile(r"exit code 135\b|SIGBUS|Bus error|/dev/shm\S*: No space|No space left on device: '/dev/shm")
 _REMEDIES["ErrImagePull"] = _REMEDIES["ImagePullBackOff"]
 
 
@@ -54,7 +58,7 @@ def check(config: ProofConfig, awaited: Awaited) -> Finding:
             _CHECK,
             Verdict.FAIL,
             f"Model server {waiting.line(pod)}; it will not become ready by waiting.",
-            f"{_remedy(pod)} Then: kubectl logs {pod.name} --previous.",
+            f"{_remedy(pod, awaited.log_tail)} Then: kubectl logs {pod.name} --previous.",
             seen={"pod": pod.name, "reason": pod.reason, "log": awaited.log_tail[-2000:]},
         )
     return _timed_out(config, awaited, result)
@@ -70,7 +74,7 @@ def died(before: PodState, now: PodState | None, log: str) -> Finding | None:
         check_id,
         Verdict.FAIL,
         f"A model server that was ready stopped working while it was asked: {became}.",
-        f"{_remedy(now) if now is not None else ''} See kubectl logs {before.name} --previous.".strip(),
+        f"{_remedy(now, log) if now is not None else ''} See kubectl logs {before.name} --previous.".strip(),
         seen={"pod": before.name, "log": log[-2000:]},
     )
 
@@ -97,7 +101,12 @@ def _timed_out(config: ProofConfig, awaited: Awaited, result: waiting.Wait) -> F
     )
 
 
-def _remedy(pod: PodState) -> str:
+def _remedy(pod: PodState, log: str = "") -> str:
     if "OOMKilled" in f"{pod.reason} {pod.message}":
         return _REMEDIES["OOMKilled"]
+    if _SHM_FULL.search(f"{pod.message} {log}"):
+        return (
+            "The pod's /dev/shm is too small for the CPU tier (a page of it could not be had: SIGBUS): raise "
+            "modelserver.cpuTier.shmHeadroom, or lower modelserver.cpuTier.size."
+        )
     return _REMEDIES.get(pod.reason, f"See kubectl describe pod {pod.name} and its log.")

@@ -8,7 +8,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from llmd_storage_hooks.checks import attachment, moving, posix, sharing
+from llmd_storage_hooks.checks import attachment, moving, posix, sharing, upkeep
 from llmd_storage_hooks.checks.wording import ERRNO_REMEDY, SECURITY_LINK, not_reached
 from llmd_storage_hooks.config import ProbeConfig
 from llmd_storage_hooks.facts import Event, PodState
@@ -46,6 +46,10 @@ def check(
         posix.exclusive(mine, theirs),
         sharing.recreate(theirs),
         sharing.negative(theirs),
+        sharing.close_to_open(theirs),
+        upkeep.mtime(theirs),
+        upkeep.listing(theirs),
+        upkeep.unlinked(theirs),
         moving.space(mine),
         moving.direct(config, theirs),
         moving.throughput(config, mine, theirs),
@@ -60,7 +64,7 @@ def partner(mine: Observations, path: str, other: OtherPod | None = None) -> Fin
         return not_reached(check_id)
     waited = mine.steps[0].seconds if mine.steps else 0.0
     if other is not None and not (other.state.mounted and other.state.node):
-        return _kept_away(check_id, other, waited)
+        return kept_away(check_id, other, waited)
     return Finding(
         check_id,
         Verdict.INCONCLUSIVE,
@@ -74,17 +78,19 @@ def partner(mine: Observations, path: str, other: OtherPod | None = None) -> Fin
     )
 
 
-def _kept_away(check_id: str, other: OtherPod, waited: float) -> Finding:
-    """Pod 1 never ran: the cluster knows why."""
+def kept_away(check_id: str, other: OtherPod, waited: float | None) -> Finding:
+    """A pod that never ran: the cluster knows why."""
     pod, trouble = other.state, other.trouble
     seen = {"waitedSeconds": waited, "pod": pod.name, "node": pod.node}
+    which = f"{'second' if check_id == 'probe.partner' else 'first'} probe pod ({pod.name})"
+    within = f" within {waited:.0f} s" if waited is not None else ""
     if not pod.node:
         why = pod.message or pod.reason or pod.phase
         return Finding(
             check_id,
             Verdict.INCONCLUSIVE,
-            f"The second probe pod ({pod.name}) was not scheduled within {waited:.0f} s: {why}",
-            "Make a second node schedulable for it: the probe takes nodeSelector and tolerations of modelserver.",
+            f"The {which} was not scheduled{within}: {why}",
+            "Make a node schedulable for it: the probe takes nodeSelector and tolerations of modelserver.",
             seen=seen,
         )
     words = f"{trouble.reason}: {trouble.message}" if trouble else pod.message or pod.reason or pod.phase
@@ -92,7 +98,7 @@ def _kept_away(check_id: str, other: OtherPod, waited: float) -> Finding:
     return Finding(
         check_id,
         Verdict.FAIL if mount else Verdict.INCONCLUSIVE,
-        f"The second probe pod ({pod.name}) did not start on node {pod.node} within {waited:.0f} s: {words}",
+        f"The {which} did not start on node {pod.node}{within}: {words}",
         (attachment.remedy_for(trouble) if trouble else "")
         or f"See kubectl describe pod {pod.name}, and the CSI driver's pods on that node.",
         _LINK,
@@ -195,6 +201,11 @@ def numbers(mine: Observations, theirs: Observations | None) -> dict[str, Any]:
         "publishSeconds": {name: round(statistics.median(all_s), 4) for name, all_s in published.items()},
         **moving.throughput_mibps(mine, theirs),
     }
+    if mine.small is not None:
+        found["createSeconds"] = mine.small.create_seconds
+        found["fsyncSeconds"] = mine.small.sync_seconds
+    if theirs is not None and theirs.overwrite is not None and theirs.overwrite.seconds is not None:
+        found["staleSeconds"] = round(theirs.overwrite.seconds, 4)
     if mine.free_bytes is not None:
         found["freeBytes"] = mine.free_bytes
         found["totalBytes"] = mine.total_bytes

@@ -68,6 +68,9 @@ def spread(result: Round) -> Finding:
     check_id = "proof.nodes"
     a, b = result.pod_a, result.pod_b
     seen = {"podA": a.name, "nodeA": a.node, "podB": b.name, "nodeB": b.node}
+    if not (a.node and b.node):
+        said = f"A is {a.name}, B is {b.name}; on which nodes is not known, as they were named by address."
+        return Finding(check_id, Verdict.SKIPPED, said, seen=seen)
     if a.node != b.node:
         return Finding(check_id, Verdict.PASS, f"A is {a.name} on {a.node}, B is {b.name} on {b.node}.", seen=seen)
     return Finding(
@@ -193,7 +196,7 @@ def reuse(config: ProofConfig, result: Round) -> Finding:
     if fraction >= config.min_reused_fraction:
         said = f"B took {count} of {second.prompt_tokens} prompt tokens from the cache: {share}."
         return Finding(check_id, Verdict.PASS, said, seen=seen)
-    cause, remedy = causes.why_not_reused(reused, config.connector, (result.pod_a, result.pod_b))
+    cause, remedy = causes.why_not_reused(reused, config.connector, (result.pod_a, result.pod_b), result.differences)
     return Finding(
         check_id,
         Verdict.INCONCLUSIVE if causes.left_out(reused) else Verdict.FAIL,

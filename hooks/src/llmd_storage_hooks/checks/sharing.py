@@ -156,3 +156,26 @@ def negative(theirs: Observations | None) -> Finding:
         )
     said = f"A name that was looked for too early was found {duration(one.seconds)} after it was published."
     return Finding(check_id, Verdict.PASS, said, seen=seen)
+
+
+def close_to_open(theirs: Observations | None) -> Finding:
+    check_id = "probe.closetoopen"
+    if theirs is None or theirs.overwrite is None:
+        return not_reached(check_id)
+    one = theirs.overwrite
+    seen = {"rounds": one.rounds, "stale": one.stale, "seconds": one.seconds}
+    if one.stale or one.seconds is None:
+        until = "and never saw the new content" if one.seconds is None else f"for up to {duration(one.seconds)}"
+        return Finding(
+            check_id,
+            Verdict.FAIL,
+            f"No close-to-open consistency: a file that one node had written anew and closed was opened on the other "
+            f"node with its old content, {one.stale} of {one.rounds} times, {until}.",
+            "Switch off caching of attributes and content on the clients (GlusterFS: mount with attribute-timeout=0, "
+            "entry-timeout=0 and direct-io-mode=enable, and set performance.quick-read and performance.stat-prefetch "
+            "to off; NFS: no nocto, actimeo=0), or use another filesystem.",
+            "https://man7.org/linux/man-pages/man5/nfs.5.html",
+            seen,
+        )
+    said = f"Close-to-open holds: {one.rounds} of {one.rounds} rewritten files were opened anew with their new content."
+    return Finding(check_id, Verdict.PASS, said, seen=seen)

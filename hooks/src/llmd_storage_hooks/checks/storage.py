@@ -66,8 +66,9 @@ def _created(
             "Set storage.storageClass.provisioner to your CSI driver's name (kubectl get csidriver).",
             _CLASSES,
         )
-    made = StorageClass(name, storage.provisioner, storage.parameters)
     there = None if isinstance(classes, Unknown) else next((one for one in classes if one.name == name), None)
+    grows = there is None or there.allows_expansion
+    made = StorageClass(name, storage.provisioner, storage.parameters, allows_expansion=grows)
     if there is not None and (there.provisioner, there.parameters) != (made.provisioner, made.parameters):
         what = (
             f"provisioner {there.provisioner}, not {made.provisioner}"

@@ -13,12 +13,14 @@ import shutil
 import stat
 import time
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from llmd_storage_hooks.strategies import EXCLUSIVE, LINK, RENAME, RENAME_FSYNC
 
 REFUSED = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 ALIGNMENT = 4096  # of a buffer and of an offset, for reads past the page cache
 FILE_MODE = 0o660  # as the connector's blocks
+REMOVE_S = 5.0  # what neighbours that write or remove there too may cost
 
 
 class Files:
@@ -27,9 +29,17 @@ class Files:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.doing = ""
+        self._over = False
 
     def path(self, name: str) -> Path:
+        """Where `name` is. Raises: OSError ECANCELED once `end` was called."""
+        if self._over:
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED), name)
         return self.root / name
+
+    def end(self) -> None:
+        """From now on there is only removing: a step that was abandoned must not make anew what is being removed."""
+        self._over = True
 
     def mkdir(self, name: str) -> None:
         self.doing = f"mkdir {name}"
@@ -56,6 +66,41 @@ class Files:
         info = os.stat(self.path(name))
         return info.st_uid, info.st_gid
 
+    def mtime(self, name: str) -> float:
+        self.doing = f"stat {name}"
+        return os.stat(self.path(name)).st_mtime
+
+    def set_mtime(self, name: str, seconds: float) -> None:
+        self.doing = f"utime {name}"
+        os.utime(self.path(name), (seconds, seconds))
+
+    def opened(self, name: str) -> BinaryIO:
+        """For reading, with no buffer of ours in between."""
+        self.doing = f"open {name}"
+        return cast(BinaryIO, open(self.path(name), "rb", buffering=0))
+
+    def overwrite(self, name: str, data: bytes) -> None:
+        """Write `data` in the file's place (or make it), and close it."""
+        self.doing = f"overwrite {name}"
+        descriptor = os.open(self.path(name), os.O_CREAT | os.O_TRUNC | os.O_WRONLY, FILE_MODE)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+    def create_and_sync(self, name: str) -> tuple[float, float]:
+        """Make a file of one page. Returns: the seconds that creating and that writing with fsync took."""
+        self.doing = f"create and fsync {name}"
+        began = time.monotonic()
+        descriptor = os.open(self.path(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE)
+        try:
+            created = time.monotonic()
+            os.write(descriptor, bytes(ALIGNMENT))
+            os.fsync(descriptor)
+            return created - began, time.monotonic() - created
+        finally:
+            os.close(descriptor)
+
     def unlink(self, name: str) -> None:
         self.doing = f"unlink {name}"
         self.path(name).unlink()
@@ -75,12 +120,15 @@ class Files:
         info = os.statvfs(self.root)
         return info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
 
-    def describe_root(self) -> str:
-        """Whose the directory is and who asks: what a refusal is about."""
-        info = os.stat(self.root)
+    def describe(self, refused: str = "") -> str:
+        """Whose the refused path is (or the folder of what was asked for, or the root) and who asks."""
+        asked = self.root / self.doing.rpartition(" ")[2]
+        refusing = (Path(refused), asked, asked.parent, self.root) if refused else (self.root,)
+        path = next(one for one in refusing if one != Path() and os.path.exists(one))
+        info = os.stat(path)
         groups = ",".join(str(one) for one in sorted({os.getegid(), *os.getgroups()}))
         return (
-            f"{self.root} belongs to {info.st_uid}:{info.st_gid}, mode {stat.S_IMODE(info.st_mode):04o}; this pod is "
+            f"{path} belongs to {info.st_uid}:{info.st_gid}, mode {stat.S_IMODE(info.st_mode):04o}; this pod is "
             f"uid {os.geteuid()}, groups {groups}"
         )
 
@@ -141,22 +189,25 @@ class Files:
         return True
 
     def remove_tree(self, name: str) -> None:
-        """Remove `name` and all below it. A neighbour may still be writing its last file: try again."""
+        """Remove `name` and all below it, though a neighbour writes its last files there or removes it as well."""
         self.doing = f"remove {name}"
-        for _ in range(10):
+        path, limit = self.root / name, time.monotonic() + REMOVE_S
+        while True:
             try:
-                shutil.rmtree(self.path(name))
-                return
+                os.lstat(path)  # os.path.lexists would call storage that fails an empty one
             except FileNotFoundError:
                 return
-            except OSError:
-                time.sleep(0.1)
-        shutil.rmtree(self.path(name))
+            try:
+                shutil.rmtree(path)
+            except OSError:  # not empty, or a file in it is gone already: that of a neighbour
+                if time.monotonic() > limit:
+                    raise
+                time.sleep(0.05)
 
     def remove_empty(self, name: str) -> None:
         """Remove a directory if nothing is in it; others may still use it."""
         self.doing = f"rmdir {name}"
         try:
-            self.path(name).rmdir()
+            (self.root / name).rmdir()
         except OSError:
             return

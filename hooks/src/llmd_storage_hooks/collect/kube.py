@@ -28,6 +28,14 @@ class KubeApi(Protocol):
         """Patch the object at `path`. Raises: as `get`."""
         ...
 
+    def create(self, path: str, body: dict[str, Any]) -> None:
+        """Make an object in the collection at `path`. Raises: as `get`."""
+        ...
+
+    def delete(self, path: str, options: dict[str, Any]) -> None:
+        """Delete the object at `path`, with these DeleteOptions. Raises: as `get`."""
+        ...
+
 
 class Kube:
     """KubeApi over the official client: the ServiceAccount inside a pod, else KUBECONFIG."""
@@ -67,6 +75,12 @@ class Kube:
 
     def merge_patch(self, path: str, body: dict[str, Any]) -> None:
         self._call("PATCH", path, None, body, "application/merge-patch+json")
+
+    def create(self, path: str, body: dict[str, Any]) -> None:
+        self._call("POST", path, None, body, "application/json")
+
+    def delete(self, path: str, options: dict[str, Any]) -> None:
+        self._call("DELETE", path, None, options, "application/json")
 
     def _call(
         self,

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -18,16 +20,47 @@ _BODY_CHARS = 300
 _QUICK_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """ca_file: whom to trust for https, "" = whom Python trusts; server_name: the name in the certificate, "" = the
+    host of the address. at_address: the address is trusted as it is (a Gateway's status names it), and a certificate
+    not verified, since whom the clients trust is not known here; it is the host name to ask for there, "" for none."""
+
+    api_key: str = ""
+    ca_file: str = ""
+    server_name: str = ""
+    at_address: str | None = None
+
+    def client(self, timeout_s: float) -> httpx.Client:
+        """Raises: CollectError when the CA file is none."""
+        try:
+            trusted = ssl.create_default_context(cafile=self.ca_file or None)
+        except (OSError, ssl.SSLError) as error:
+            raise CollectError(f"caFile {self.ca_file} holds no certificates that can be read ({error})") from error
+        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        if self.at_address is not None:
+            trusted.check_hostname, trusted.verify_mode = False, ssl.CERT_NONE
+        if self.at_address:
+            headers["Host"] = self.at_address
+        # Pods are asked by address, so a proxy from the environment would only be in the way.
+        client = httpx.Client(headers=headers, trust_env=False, timeout=timeout_s, verify=trusted)
+        if self.at_address or self.server_name:
+            client.event_hooks["request"] = [self._name]
+        return client
+
+    def _name(self, request: httpx.Request) -> None:
+        request.extensions["sni_hostname"] = self.at_address or self.server_name
+
+
 class Server:
     """Requires: `base_url` without a path. Blocks up to: `timeout_s` per request without any data."""
 
-    def __init__(self, base_url: str, model: str, timeout_s: float, api_key: str = "") -> None:
+    def __init__(self, base_url: str, model: str, timeout_s: float, credentials: Credentials = Credentials()) -> None:
+        """Raises: CollectError when the credentials cannot be used."""
         self.base_url = base_url.rstrip("/")
         self._model = model
         self._timeout_s = timeout_s
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        # Pods are asked by address, so a proxy from the environment would only be in the way.
-        self._http = httpx.Client(headers=headers, trust_env=False, timeout=timeout_s)
+        self._http = credentials.client(timeout_s)
 
     def close(self) -> None:
         self._http.close()

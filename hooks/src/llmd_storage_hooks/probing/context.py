@@ -60,3 +60,13 @@ def poll(
         if deadline.left() < min(1.0, deadline.seconds / 4):
             return first, None
         ctx.clock.sleep(_POLL_S)
+
+
+def until(ctx: Context, holds: Callable[[], bool], deadline: Deadline, parts: int) -> float | None:
+    """Seconds until it holds; None when it did not within its part of what is left of the deadline."""
+    began, limit = time.monotonic(), deadline.left() / parts
+    while not holds():
+        if time.monotonic() - began > limit:
+            return None
+        ctx.clock.sleep(_POLL_S)
+    return time.monotonic() - began

@@ -61,7 +61,7 @@ class Pair:
     def take_all(self) -> seen.Observations:
         """Meet and take the steps; the first that does not end well is the last.
 
-        Returns: what was observed, whatever happened.
+        Returns: what was observed, whatever happened. Raises: Stopped when told to end between two steps.
         """
         if self._take("meet", self._meet, self._meeting_s()):
             for name, step in STEPS:
@@ -78,8 +78,11 @@ class Pair:
     def hung(self) -> bool:
         return any(step.outcome == "hung" for step in self._steps)
 
+    def stopped(self) -> bool:
+        return any(step.outcome == "stopped" for step in self._steps)
+
     def hand_over(self) -> bool:
-        """Pod 1: give the observations to pod 0 and wait until it has them. False when that failed."""
+        """Pod 1: give the observations to pod 0 and wait until it has them. False when that failed. Raises: Stopped."""
         mine = closed.dump(self.observations())
 
         def work() -> None:
@@ -90,7 +93,7 @@ class Pair:
         return self._quietly(work, "hand the observations over")
 
     def take_over(self) -> seen.Observations | None:
-        """Pod 0: pod 1's observations; None when they do not come."""
+        """Pod 0: pod 1's observations; None when they do not come. Raises: Stopped."""
         got: list[seen.Observations] = []
 
         def work() -> None:
@@ -106,10 +109,16 @@ class Pair:
         """Remove the scratch directory, also after a failure; a hung filesystem gets a short time only."""
 
         def work() -> None:
+            self._files.end()
             self._files.remove_tree(self._folder)
             self._files.remove_empty(SCRATCH)
 
-        if self._quietly(work, f"remove the scratch directory {self._folder}"):
+        what = f"remove the scratch directory {self._folder}"
+        try:
+            removed = self._quietly(work, what)
+        except Stopped:  # a pod is told once: this time nothing comes between
+            removed = self._quietly(work, what)
+        if removed:
             self._say(f"probe[{self._pod.index}] scratch directory removed")
 
     def _meeting_s(self) -> float:
@@ -192,7 +201,7 @@ class Pair:
             return said
         whose: list[str] = []
         try:
-            bounded(lambda: whose.append(self._files.describe_root()), self._short())
+            bounded(lambda: whose.append(self._files.describe(str(error.filename or ""))), self._short())
         except (OSError, Hung):
             return said
         return f"{said}; {whose[0]}"
@@ -201,8 +210,11 @@ class Pair:
         return Deadline.after(self._clock, min(HAND_OVER_S, self._config.deadline_seconds))
 
     def _quietly(self, work: Callable[[], None], what: str) -> bool:
+        """Whether it was done; if not, that is said. Raises: Stopped."""
         try:
             bounded(work, self._short())
+        except Stopped:
+            raise
         except Hung:
             self._say(f"probe[{self._pod.index}] could not {what}: the filesystem does not answer")
         except (OSError, HooksError) as error:

@@ -86,6 +86,35 @@ class Negative:
 
 
 @dataclass(frozen=True, slots=True)
+class Overwrite:
+    """A file that pod 1 had read, written anew in its place and closed by pod 0, a few times over.
+
+    `stale`: how often pod 1's first open gave the old content; seconds: the longest until the new one, None = never."""
+
+    rounds: int
+    stale: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """Seconds until pod 1 saw what pod 0 had changed (None = never); `unlinked`: how reading a deleted file on ended:
+    ok, wrong, or the error in words."""
+
+    mtime_seconds: float | None
+    listed_seconds: float | None
+    unlinked: str
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """Medians of small files, in seconds."""
+
+    create_seconds: float
+    sync_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Throughput:
     direction: str  # write or read
     size_bytes: int
@@ -117,6 +146,9 @@ class Observations:
     exclusive: Exclusive | None = None
     recreate: Recreate | None = None
     negative: Negative | None = None
+    overwrite: Overwrite | None = None
+    upkeep: Upkeep | None = None
+    small: Small | None = None
     throughput: tuple[Throughput, ...] = ()
     direct: Direct | None = None
     free_bytes: int | None = None

@@ -17,6 +17,7 @@ REPLACE_MIN_S = 1.0
 REPLACE_MAX_S = 15.0  # where each new version takes the reader seconds to find
 REPLACE_VERSIONS = 5
 EXCLUSIVE_ROUNDS = 50
+OVERWRITE_ROUNDS = 4
 
 
 def replace(ctx: Context, deadline: Deadline) -> None:
@@ -129,6 +130,32 @@ def recreate(ctx: Context, deadline: Deadline) -> None:
     first, seconds = poll(ctx, name, judge, "ok", deadline)
     ctx.found["recreate"] = seen.Recreate(gone, first, seconds)
     ctx.mail.send("recreate-again")
+
+
+def overwrite(ctx: Context, deadline: Deadline) -> None:
+    """Close-to-open: pod 1 has a file in its caches; pod 0 writes it anew and closes it; what does pod 1 open?"""
+    name = ctx.name("overwrite", "file")
+    if ctx.index == 0:
+        ctx.files.mkdir(ctx.name("overwrite"))
+    stale, longest, never = 0, 0.0, False
+    for number in range(OVERWRITE_ROUNDS + 1):
+        subject, version = f"overwrite-{number}", _version(number)
+        if ctx.index == 0:
+            ctx.files.overwrite(name, version)
+            ctx.mail.meet(subject, deadline)
+            continue
+        ctx.mail.receive(subject, deadline)
+        first, seconds = poll(ctx, name, _is(version), "ok", deadline)
+        if number > 0:  # the first time there was nothing in its caches
+            stale += first == "old"
+            longest, never = max(longest, seconds or 0.0), never or seconds is None
+        ctx.mail.send(subject)
+    if ctx.index == 1:
+        ctx.found["overwrite"] = seen.Overwrite(OVERWRITE_ROUNDS, stale, None if never else longest)
+
+
+def _is(version: bytes) -> Callable[[bytes], str]:
+    return lambda got: "ok" if got == version else "old"
 
 
 def _part(ctx: Context, deadline: Deadline) -> Deadline:

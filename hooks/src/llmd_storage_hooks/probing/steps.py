@@ -7,6 +7,7 @@ from llmd_storage_hooks.probing import semantics
 from llmd_storage_hooks.probing.context import Step
 from llmd_storage_hooks.probing.lookup import lookup_from
 from llmd_storage_hooks.probing.moving import throughput
+from llmd_storage_hooks.probing.upkeep import upkeep
 
 STEPS: tuple[tuple[str, Step], ...] = (
     ("lookup by pod 1", lookup_from(0)),
@@ -16,5 +17,7 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("exclusive create", semantics.exclusive),
     ("delete and re-create", semantics.recreate),
     ("negative lookup", semantics.negative),
+    ("overwrite", semantics.overwrite),
+    ("upkeep", upkeep),
     ("throughput", throughput),
 )

@@ -13,6 +13,7 @@ from llmd_storage_hooks.clock import Clock, Deadline
 from llmd_storage_hooks.collect.server import Server
 from llmd_storage_hooks.config import ProofConfig
 from llmd_storage_hooks.errors import CollectError, NotFound
+from llmd_storage_hooks.facts import PodState
 from llmd_storage_hooks.metrics import CONNECTORS, Reading, delta, reading
 from llmd_storage_hooks.proving.seen import Answer, Prompt, Round, Stored
 from llmd_storage_hooks.proving.waiting import Pair
@@ -24,6 +25,7 @@ POLL_S = 0.5
 COUNTED_S = 10.0  # counters may lag the answer by a scheduler step
 ROUTER_S = 120.0  # the router may come up later than the servers it fronts
 ATTEMPTS = 3
+TRIED_AGAIN_S = 31.0  # the own connector tries storage that it leaves out again with one request in 30 s (worth.py)
 WAKE = "Hello"  # shorter than any block: never stored, never looked up
 
 Say = Callable[[str], None]
@@ -36,7 +38,11 @@ class Servers:
 
 
 def prove(config: ProofConfig, pair: Pair, servers: Servers, clock: Clock, say: Say) -> Round:
-    """One round; another one with another prompt when other traffic on B blurred its counters."""
+    """One round, and another one with another prompt where the first told nothing.
+
+    That is where other traffic on B blurred its counters, or B did not wait for storage: loading was slower than
+    computing lately, as after an outage, or a lookup missed its deadline, as while everything starts at once.
+    """
     # A server's first answer pays for things that have nothing to do with prefill; one that cannot give even
     # that answer needs no longer prompt.
     woken = (("A", servers.a.complete(WAKE, 2)), ("B", servers.b.complete(WAKE, 2)))
@@ -44,10 +50,19 @@ def prove(config: ProofConfig, pair: Pair, servers: Servers, clock: Clock, say: 
     if asleep:
         return Round(pair.first, pair.second, Prompt("", None, None), asleep)
     result = _round(config, pair, servers, clock, say)
+    waited = False
     for _ in range(ATTEMPTS - 1):
-        if not disturbed(result):
+        if disturbed(result):
+            say("B answered others at the same time, so its counters prove nothing: once more with a new prompt")
+        elif result.reused is not None and result.reused.unawaited > 0 and not waited:
+            say(
+                "B did not wait for storage, which was slower than computing or missed a deadline. It gives storage "
+                f"another try each half minute: once more with a new prompt in {TRIED_AGAIN_S:.0f} s"
+            )
+            clock.sleep(TRIED_AGAIN_S)
+            waited = True
+        else:
             break
-        say("B answered others at the same time, so its counters prove nothing: once more with a new prompt")
         result = _round(config, pair, servers, clock, say)
     return result
 
@@ -80,16 +95,29 @@ def disturbed(result: Round) -> bool:
 
 def _round(config: ProofConfig, pair: Pair, servers: Servers, clock: Clock, say: Say) -> Round:
     result = store(config, Round(pair.first, pair.second, Prompt("", None, None)), servers.a, clock, say)
-    if result.stored is None:
-        return result
+    return result if result.stored is None else read_by(config, result, Other("B", pair.second, servers.b), clock, say)
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A server that is to answer from storage, and what it is called in the log."""
+
+    who: str
+    pod: PodState
+    server: Server
+
+
+def read_by(config: ProofConfig, result: Round, other: Other, clock: Clock, say: Say) -> Round:
+    """The other half: A's prompt, answered by a server that has never seen it."""
+    result = replace(result, pod_b=other.pod, second=None, reused=None)
     try:
-        # B may have taken other requests meanwhile; only what it counts from here on is this prompt's.
-        before_b = _read(config, servers.b)
-        result = replace(result, second=servers.b.complete(result.prompt.text, config.max_tokens))
+        # It may have taken other requests meanwhile; only what it counts from here on is this prompt's.
+        before = _read(config, other.server)
+        result = replace(result, second=other.server.complete(result.prompt.text, config.max_tokens))
         if result.second is None or not result.second.good:
             return result
-        say(f"B ({pair.second.name}) answered: {_told(result.second)}")
-        counted = _await_counted(config, servers.b, before_b, result.second.prompt_tokens, clock)
+        say(f"{other.who} ({other.pod.name}) answered: {_told(result.second)}")
+        counted = _await_counted(config, other.server, before, result.second.prompt_tokens, clock)
         return replace(result, reused=counted)
     except CollectError as error:
         return replace(result, trouble=str(error))

@@ -57,6 +57,7 @@ class Round:
     second: Answer | None = None  # B's
     reused: Reading | None = None  # B's counters for its answer
     trouble: str = ""  # a server that could not be read, and why
+    differences: tuple[str, ...] = ()  # of the two namespaces that were used last, by their manifests
 
 
 @dataclass(frozen=True, slots=True)

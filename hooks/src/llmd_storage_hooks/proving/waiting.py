@@ -68,6 +68,13 @@ def pick(ready: Sequence[PodState]) -> Pair:
     return Pair(first, second)
 
 
+def further(pods: Sequence[PodState], pair: Pair) -> tuple[PodState, ...]:
+    """The ready pods beyond the pair, in the order of their names."""
+    known = {pair.first.name, pair.second.name}
+    ready = [pod for pod in pods if pod.ready and pod.ip and not pod.deleting and pod.name not in known]
+    return tuple(sorted(ready, key=lambda pod: pod.name))
+
+
 def line(pod: PodState) -> str:
     """One pod in one line of progress."""
     state = "ready" if pod.ready else "terminating" if pod.deleting else pod.reason or pod.phase

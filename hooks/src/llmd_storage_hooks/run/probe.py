@@ -37,9 +37,11 @@ def run(config: ProbeConfig) -> Outcome:
 
 
 def report_side(config: ProbeConfig, pair: Pair) -> Outcome:
-    mine = pair.take_all()
-    theirs = pair.take_over() if pair.met() and not pair.hung() else None
-    pair.clean_up()
+    try:
+        mine = pair.take_all()
+        theirs = pair.take_over() if pair.met() and not pair.hung() else None
+    finally:
+        pair.clean_up()
     other = None if pair.met() else other_pod(config, pair.seat.run_id)
     return Outcome(checks.check(config, mine, theirs, other), checks.numbers(mine, theirs))
 
@@ -59,14 +61,19 @@ def other_pod(config: ProbeConfig, run_id: str, kube: KubeApi | None = None) -> 
 
 def hand_over_side(config: ProbeConfig, pair: Pair) -> Outcome:
     """Pod 1 is silent when pod 0 has what it saw: a failed pod would end the Job before pod 0 has reported."""
-    mine = pair.take_all()
-    if pair.met() and not pair.hung() and pair.hand_over():
-        say("probe[1] handed over; pod 0 has the report.")
-        return Outcome([], silent=True)
-    if pair.met():
-        # A failed pod ends the Job, and with it pod 0. Give that one time to meet its own deadline and report.
-        time.sleep(LINGER_S)
-    pair.clean_up()
+    handed_over = False
+    try:
+        mine = pair.take_all()
+        if pair.met() and not pair.hung() and pair.hand_over():
+            handed_over = True
+            say("probe[1] handed over; pod 0 has the report.")
+            return Outcome([], silent=True)
+        if pair.met() and not pair.stopped():
+            # A failed pod ends the Job, and with it pod 0. Give that one time to meet its own deadline and report.
+            time.sleep(LINGER_S)
+    finally:
+        if not handed_over:
+            pair.clean_up()
     return Outcome(checks.check(config, mine, None), checks.numbers(mine, None))
 
 

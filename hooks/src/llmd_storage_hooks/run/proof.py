@@ -4,27 +4,46 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
-from llmd_storage_hooks.checks import answers
+from llmd_storage_hooks.checks import answers, readers
 from llmd_storage_hooks.checks import pods as pod_checks
 from llmd_storage_hooks.checks import proof as checks
 from llmd_storage_hooks.clock import Clock, SystemClock
 from llmd_storage_hooks.collect.kube import Kube, KubeApi
-from llmd_storage_hooks.collect.server import Server
+from llmd_storage_hooks.collect.manifests import last_two
+from llmd_storage_hooks.collect.server import Credentials, Server
 from llmd_storage_hooks.config import ProofConfig
-from llmd_storage_hooks.errors import Unreachable
+from llmd_storage_hooks.errors import CollectError, Unreachable
 from llmd_storage_hooks.facts import PodState
+from llmd_storage_hooks.manifests import differences
 from llmd_storage_hooks.output import say
-from llmd_storage_hooks.proving import pods, waiting
-from llmd_storage_hooks.proving.exchange import Servers, ask_router, prove, store
+from llmd_storage_hooks.proving import gateway, pods, waiting
+from llmd_storage_hooks.proving.exchange import Other, Servers, ask_router, prove, read_by, store
 from llmd_storage_hooks.proving.seen import Answer, Awaited, Prompt, Round
 from llmd_storage_hooks.run.outcome import Outcome
-from llmd_storage_hooks.verdicts import Finding
+from llmd_storage_hooks.verdicts import Finding, Verdict
 
 
 def run(config: ProofConfig, kube: KubeApi | None = None, clock: Clock | None = None) -> Outcome:
     clock = clock or SystemClock()
+    try:
+        if config.url_a:
+            pair = waiting.Pair(_named(config.url_a), _named(config.url_b))
+            return _prove(config, pair, (), clock)
+        return _on_cluster(config, kube, clock)
+    except CollectError as error:  # what every server is asked with cannot be used
+        said = f"Could not check: {error}."
+        return Outcome([Finding("proof.servers", Verdict.INCONCLUSIVE, said, "Correct caFile, a PEM file.")])
+
+
+def _named(url: str) -> PodState:
+    """A server that is known by its address alone."""
+    return PodState(url, "", "", "Running", True, False, 0, "", "", "", "")
+
+
+def _on_cluster(config: ProofConfig, kube: KubeApi | None, clock: Clock) -> Outcome:
     try:
         kube = kube or Kube.connect()
     except Unreachable as error:  # no credentials
@@ -34,25 +53,66 @@ def run(config: ProofConfig, kube: KubeApi | None = None, clock: Clock | None = 
     if awaited.log_tail:
         say(f"--- last lines of the log of {_name(awaited)}")
         say(awaited.log_tail)
+    waited = {"waitedSeconds": round(awaited.waited_seconds, 1)}
     if isinstance(awaited.result, waiting.Alone):
         pod = awaited.result.pod
         half = store(config, Round(pod, pod, Prompt("", None, None)), _server(config, pod), clock, say)
-        numbers = {"waitedSeconds": round(awaited.waited_seconds, 1), **_numbers(half)}
-        return Outcome([ready, *checks.check_alone(config, half)], numbers)
+        return Outcome([ready, *checks.check_alone(config, half)], {**waited, **_numbers(half)})
     if not isinstance(awaited.result, waiting.Pair):
-        return Outcome([ready], {"waitedSeconds": round(awaited.waited_seconds, 1)})
+        return Outcome([ready], waited)
     pair = awaited.result
+    further = waiting.further(awaited.pods, pair)
+    proven = _prove(config, pair, further, clock, kube)
+    return replace(proven, findings=[ready, *proven.findings], numbers={**waited, **proven.numbers})
+
+
+def _prove(
+    config: ProofConfig,
+    pair: waiting.Pair,
+    further: tuple[PodState, ...],
+    clock: Clock,
+    kube: KubeApi | None = None,
+) -> Outcome:
+    """further: ready pods beyond the pair. kube: to look after a silent server, and to find the Gateway."""
     servers = Servers(_server(config, pair.first), _server(config, pair.second))
-    result = prove(config, pair, servers, clock, say)
-    findings = [ready, *checks.check(config, result)]
-    if silent(result):
+    result = _explained(config, prove(config, pair, servers, clock, say))
+    findings = checks.check(config, result)
+    if kube is not None and silent(result):
         findings += _aftermath(config, kube, clock, pair)
+    if result.stored is not None:
+        others = [Other(pod.name, pod, _server(config, pod)) for pod in further[: config.max_readers]]
+        rounds = [_explained(config, read_by(config, result, one, clock, say)) for one in others]
+        findings += readers.check(config, rounds, len(further) - len(rounds))
     routed = None
-    if config.router_url and result.first is not None and result.first.good:
-        routed = ask_router(config, _at(config, config.router_url), result.prompt.text, clock, say)
-        findings += answers.router(config.router_url, result.first, routed)
-    numbers = {"waitedSeconds": round(awaited.waited_seconds, 1), **_numbers(result)}
-    return Outcome(findings, numbers, _proof(config, result, routed))
+    if result.first is not None and result.first.good:
+        routed, said = _through_the_router(config, kube, clock, result.prompt.text, result.first)
+        findings += said
+    return Outcome(findings, _numbers(result), _proof(config, result, routed))
+
+
+def _explained(config: ProofConfig, result: Round) -> Round:
+    """With what keeps the namespaces apart, when nothing was found and the claim is here to look at."""
+    reused = result.reused
+    if not config.claim_path or reused is None or reused.storage_hits > 0 or reused.external_tokens > 0:
+        return result
+    found = last_two(config.claim_path)
+    return replace(result, differences=differences(*found)) if len(found) == 2 else result
+
+
+def _through_the_router(
+    config: ProofConfig, kube: KubeApi | None, clock: Clock, prompt: str, first: Answer
+) -> tuple[Answer | None, list[Finding]]:
+    """The router's answer to A's prompt; none when there is no router, or no way to it."""
+    url, host = config.router_url, None
+    if not url and config.gateway.name and kube is not None:
+        seen = gateway.find(config, kube, clock, say)
+        if not seen.url:
+            return None, [answers.no_way(config.gateway.name, seen)]
+        url, host = seen.url, config.gateway.host
+    if not url:
+        return None, []
+    routed = ask_router(config, _at(config, url, host), prompt, clock, say)
+    return routed, answers.router(url, first, routed)
 
 
 def silent(result: Round) -> bool:
@@ -79,13 +139,16 @@ def _name(awaited: Awaited) -> str:
 
 
 def _server(config: ProofConfig, pod: PodState) -> Server:
+    if not pod.ip:
+        return _at(config, pod.name)
     host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
-    return _at(config, f"http://{host}:{config.port}")
+    return _at(config, f"{config.scheme}://{host}:{config.port}")
 
 
-def _at(config: ProofConfig, url: str) -> Server:
+def _at(config: ProofConfig, url: str, at_address: str | None = None) -> Server:
     key = os.environ.get(config.api_key_env, "") if config.api_key_env else ""
-    return Server(url, config.model, config.request_timeout_seconds, key)
+    credentials = Credentials(key, config.ca_file, config.server_name, at_address)
+    return Server(url, config.model, config.request_timeout_seconds, credentials)
 
 
 def _numbers(result: Round) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Probe, seen from outside: what became of the Job that a person started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llmd_storage_hooks.checks.probe import OtherPod, kept_away
+from llmd_storage_hooks.facts import Event, PodState
+from llmd_storage_hooks.verdicts import Finding, Verdict
+
+_CHECK = "probe.job"
+Seen = tuple[PodState, Event | None]
+
+
+def refused(name: str, namespace: str, why: str) -> Finding:
+    return Finding(
+        _CHECK,
+        Verdict.INCONCLUSIVE,
+        f'Job "{name}" could not be made in namespace {namespace}: {why}.',
+        "Your account needs create, get and delete on jobs, and list on pods, pods/log and events, in that namespace.",
+    )
+
+
+def unreported(pods: Mapping[str, Seen], log: str) -> Finding:
+    """Pod 0 left no report: it did not start, or it was ended from outside."""
+    found = pods.get("0")
+    if found is None:
+        return Finding(
+            _CHECK,
+            Verdict.INCONCLUSIVE,
+            "The Job made no pod in its time.",
+            "See kubectl get events: a ResourceQuota, a LimitRange or an admission webhook may refuse its pods.",
+        )
+    pod, trouble = found
+    if not (pod.mounted and pod.node):
+        return kept_away(_CHECK, OtherPod(pod, trouble), None)
+    said = log.strip().rpartition("\n")[2][:300] or pod.message or pod.reason or pod.phase
+    return Finding(
+        _CHECK,
+        Verdict.INCONCLUSIVE,
+        f"The first probe pod ({pod.name}) on node {pod.node} left no report; the last that is known of it: {said}",
+        "If it cannot pull or run the image, set --image to the project's image that your nodes can pull, and "
+        "--pull-secret; else run it again.",
+        seen={"pod": pod.name, "node": pod.node},
+    )
+
+
+def with_other_pod(findings: list[Finding], other: Seen | None) -> list[Finding]:
+    """Pod 0 may not ask the cluster why pod 1 did not come; whoever started the Job has seen it."""
+    if other is None or (other[0].mounted and other[0].node):
+        return findings
+    return [
+        kept_away(one.id, OtherPod(*other), one.seen.get("waitedSeconds"))
+        if one.id == "probe.partner" and one.verdict is Verdict.INCONCLUSIVE
+        else one
+        for one in findings
+    ]

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of a hook as a process: configuration, signals, the report's ways out, the exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from llmd_storage_hooks import output as outlet
+from llmd_storage_hooks.catalogue import with_links
+from llmd_storage_hooks.config import Common, from_json
+from llmd_storage_hooks.errors import ConfigError, Stopped
+from llmd_storage_hooks.given import Given, raw
+from llmd_storage_hooks.report import Report
+from llmd_storage_hooks.run.outcome import Outcome
+from llmd_storage_hooks.verdicts import Finding, Verdict, exit_code, override
+
+USAGE = 2
+
+C = TypeVar("C", bound=Common)
+
+
+def carry_out(
+    hook: str,
+    kind: type[C],
+    run: Callable[[C], Outcome],
+    given: Given,
+    *,
+    form: str,
+    options: Mapping[str, Any] | None = None,
+    enough: bool = False,
+) -> None:
+    """One hook from its configuration to its exit code. Does not return (except under a test's own `leave`)."""
+    try:
+        config = from_json(kind, raw(hook, given, options or {}, enough))
+    except ConfigError as error:
+        refuse(hook, str(error))
+        return
+    started, began = datetime.now(UTC), time.monotonic()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, _stop)
+    outcome = _guarded(hook, run, config)
+    report = Report(
+        hook=hook,
+        release=config.release,
+        namespace=config.namespace,
+        started_at=started.isoformat(timespec="seconds"),
+        duration_seconds=time.monotonic() - began,
+        findings=tuple(with_links(override(outcome.findings, config.checks))),
+        numbers=outcome.numbers,
+        proof=outcome.proof,
+    )
+    if outcome.silent:
+        _leave(0)
+        return
+    outlet.show(report, form)
+    outlet.write_termination_message(report)
+    outlet.write_config_map(report, config.report_config_map)
+    _leave(exit_code(report.verdict, config.allow_inconclusive))
+
+
+def refuse(hook: str, why: str) -> None:
+    print(f"llmd-storage-hooks {hook}: {why}", file=sys.stderr)
+    _leave(USAGE)
+
+
+def _guarded(hook: str, run: Callable[[C], Outcome], config: C) -> Outcome:
+    """A bug of ours is a finding as well: a user who installs a chart has no use for a traceback."""
+    try:
+        return run(config)
+    except Stopped:
+        return Outcome([_stopped(hook)])
+    except Exception as error:
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        place = f"{Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where else "?"
+        return Outcome(
+            [
+                Finding(
+                    f"{hook}.internal",
+                    Verdict.INCONCLUSIVE,
+                    f"The {hook} itself broke ({type(error).__name__}: {error}; at {place}).",
+                    f"Please report it with this line. To go on regardless, set hooks.{hook}.enabled=false.",
+                )
+            ]
+        )
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    # Once is enough: what is left is to report, within the grace that Kubernetes gives.
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, signal.SIG_IGN)
+    raise Stopped
+
+
+def _stopped(hook: str) -> Finding:
+    return Finding(
+        f"{hook}.finished",
+        Verdict.INCONCLUSIVE,
+        f"The {hook} was told to end before it was done.",
+        f"If its Job ran out of time, raise hooks.{hook}.timeoutSeconds; run it again with helm test.",
+    )
+
+
+def _leave(code: int) -> None:
+    """Exit now: a thread that hangs in a dead filesystem must not hold the process back."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
