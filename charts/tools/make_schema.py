@@ -21,7 +21,7 @@ SOURCE = CHART / "values.schema.yaml"
 TARGET = CHART / "values.schema.json"
 EVICTOR = CHART.parents[1] / "schemas" / "evictor-config.schema.json"
 # What of the evictor's settings the chart sets itself.
-EVICTOR_OWNED = ("root_dir", "claim_bytes", "lease_name", "lease_namespace", "http_port")
+EVICTOR_OWNED = ("root_dir", "claim_bytes", "lease_name", "lease_namespace", "lease_owner", "http_port")
 PAGE = CHART.parents[1] / "docs" / "values.md"
 
 

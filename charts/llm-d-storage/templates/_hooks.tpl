@@ -8,6 +8,15 @@ helm.sh/hook-weight: {{ index . 1 | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
+{{/*
+Under Argo CD: begin beside the release's objects, not when all of them are healthy. A claim is not healthy until it is
+bound, so a hook that says why it is not, or that is its first consumer, would never begin. Helm takes no notice.
+*/}}
+{{- define "llm-d-storage.hooks.duringSync" -}}
+argocd.argoproj.io/hook: Sync
+argocd.argoproj.io/sync-wave: "0"
+{{- end -}}
+
 {{/* The container of a hook. Call with (list $ "hook" $configJson). */}}
 {{- define "llm-d-storage.hooks.container" -}}
 {{- $root := index . 0 -}}

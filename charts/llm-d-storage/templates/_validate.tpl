@@ -5,7 +5,7 @@ why it matters, what to set. All of them are shown at once.
 */}}
 {{- define "llm-d-storage.validate" -}}
 {{- $problems := list -}}
-{{- range $part := list "names" "storage" "modelserver" "vllmFlags" "podExtras" "router" "evictor" "hooks" "cluster" -}}
+{{- range $part := list "names" "storage" "modelserver" "vllmFlags" "podExtras" "router" "evictor" "alerts" "hooks" "cluster" -}}
 {{- range include (printf "llm-d-storage.validate.%s" $part) $ | splitList "\n" -}}
 {{- with trim . }}{{ $problems = append $problems . }}{{ end -}}
 {{- end -}}
@@ -75,15 +75,23 @@ storage.persistentVolume names an NFS server and a CSI volume, and a volume is o
 storage.persistentVolume.nfs.server is {{ $volume.nfs.server | quote }} but nfs.path is empty; set storage.persistentVolume.nfs.path to the exported folder.
 {{- end }}
 {{- end }}
-{{- $sold := $backend.sizeGi }}
-{{- range include "llm-d-storage.backends" .Values.global | fromYaml }}{{ if and $class.create .sizeGi (eq .provisioner $class.provisioner) }}{{ $sold = .sizeGi }}{{ end }}{{ end }}
+{{- $sold := $backend.sizes }}
+{{- range include "llm-d-storage.backends" .Values.global | fromYaml }}{{ if and $class.create .sizes (eq .provisioner $made.provisioner) }}{{ $sold = .sizes }}{{ end }}{{ end }}
 {{- if and $sold (not $volume.create) (not .Values.global.existingClaim) }}
+{{- $tier := "any" }}
+{{- if $class.create }}{{ $tier = get $made.parameters $sold.parameter | default "1000" }}{{ end }}
+{{- with get $sold.rules $tier }}
 {{- $gib := int64 1073741824 }}
 {{- $size := include "llm-d-storage.bytes" $storage.size | int64 }}
-{{- $min := int64 $sold.min }}
-{{- $step := int64 $sold.step }}
-{{- if or (mod (sub $size (mul $min $gib)) (mul $step $gib)) (lt $size (mul $min $gib)) (gt $size (mul (int64 $sold.max) $gib)) }}
-storage.size is {{ $storage.size | quote }} but such volumes are sold from {{ $min }}Gi to {{ int64 $sold.max }}Gi in steps of {{ $step }}Gi, and the claim would stay Pending; set storage.size to {{ $min }}Gi, {{ add $min $step }}Gi, {{ add $min $step $step }}Gi and so on.
+{{- $min := int64 .min }}
+{{- $step := int64 .step }}
+{{- $max := int64 .max }}
+{{- if or (mod $size (mul $step $gib)) (lt $size (mul $min $gib)) (gt $size (mul $max $gib)) }}
+{{- $below := mul (div $size (mul $step $gib)) $step | min $max | max $min }}
+{{- $choice := printf "%dGi" $below }}
+{{- if and (gt $size (mul $below $gib)) (lt $below $max) }}{{ $choice = printf "%s or %dGi" $choice (add $below $step) }}{{ end }}
+storage.size is {{ $storage.size | quote }} but volumes of {{ $made.provisioner }}{{ if ne $tier "any" }} with {{ $sold.parameter }} {{ $tier }}{{ end }} are sold from {{ $min }}Gi to {{ $max }}Gi in steps of {{ $step }}Gi, and the claim would stay Pending; set storage.size to {{ $choice }}.
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -258,12 +266,18 @@ inferencepool.picker is llm-d-router but inferencepool.epp.image is {{ $pool.epp
 {{- end -}}
 
 {{- define "llm-d-storage.validate.evictor" -}}
-{{- if .Values.evictor.enabled }}
-{{- if ne .Values.modelserver.connector "shared-storage" }}
-evictor.enabled is true but modelserver.connector is {{ .Values.modelserver.connector }}, whose files the evictor does not know; set evictor.enabled to false, or connector to shared-storage.
-{{- end }}
+{{- if include "llm-d-storage.evictor.isOn" . }}
 {{- if and .Values.global.existingClaim (not .Values.evictor.config.budget_bytes) }}
-evictor.enabled is true but the size of {{ .Values.global.existingClaim }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it.
+evictor.enabled is true but the size of {{ .Values.global.existingClaim }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false.
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "llm-d-storage.validate.alerts" -}}
+{{- $known := include "llm-d-storage.alerts.names" . | fromJsonArray -}}
+{{- range $name, $_ := .Values.alerts.rules }}
+{{- if not (has $name $known) }}
+alerts.rules names {{ $name | quote }}, which is no alert of this chart; take one of {{ $known | join ", " }}.
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -276,8 +290,8 @@ modelserver.connector is none but hooks.proof.enabled is true: there is no cache
 {{- if $proof.enabled }}
 {{- $replicas := include "llm-d-storage.replicas" .Values.modelserver | int64 }}
 {{- $key := ternary "replicas" "autoscaling.minReplicas" (eq .Values.modelserver.autoscaling.kind "none") }}
-{{- if lt $replicas 2 }}
-modelserver.{{ $key }} is {{ $replicas }} but hooks.proof.enabled is true: one pod cannot prove that another one reads its cache; set {{ $key }} to 2 or more, or hooks.proof.enabled to false.
+{{- if and (lt $replicas 2) (not (and (eq $replicas 1) .Values.hooks.allowInconclusive)) }}
+modelserver.{{ $key }} is {{ $replicas }} but hooks.proof.enabled is true: one pod cannot prove that another one reads its cache, so the proof would end as inconclusive (exit code 3); set {{ $key }} to 2 or more, hooks.allowInconclusive to true to have one pod's writing proven only, or hooks.proof.enabled to false.
 {{- end }}
 {{- $needed := add (int64 $proof.readyTimeoutSeconds) (mul 4 (int64 $proof.requestTimeoutSeconds)) 60 }}
 {{- if lt (int64 $proof.timeoutSeconds) $needed }}

@@ -1,3 +1,8 @@
+{{/* Whether there is one: "true", or nothing. It knows the files of this project's connector alone. */}}
+{{- define "llm-d-storage.evictor.isOn" -}}
+{{- if and .Values.evictor.enabled (eq .Values.modelserver.connector "shared-storage") }}true{{ end -}}
+{{- end -}}
+
 {{/*
 The evictor's configuration as JSON. Here and not in a subchart, since its budget is the claim's size. With a claim of yours
 the size is not known: then evictor.config.budget_bytes must be set.
@@ -6,7 +11,8 @@ the size is not known: then evictor.config.budget_bytes must be set.
 {{- $config := dict
       "root_dir" "/mnt/kv-cache/blocks"
       "lease_name" (include "llm-d-storage.names.evictor" .)
-      "lease_namespace" .Release.Namespace -}}
+      "lease_namespace" .Release.Namespace
+      "lease_owner" (include "llm-d-storage.names.evictor" .) -}}
 {{- if not .Values.global.existingClaim }}{{ $_ := set $config "claim_bytes" .Values.storage.size }}{{ end -}}
 {{- merge $config .Values.evictor.config | toJson -}}
 {{- end -}}

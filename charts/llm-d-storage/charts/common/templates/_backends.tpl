@@ -10,7 +10,7 @@ secret         names that the driver's operator makes; their namespace is the pa
 mountOptions   of the StorageClass or the static volume, unless the user sets others. lookupcache=positive on NFS: a
                client that remembers "there is no such file" misses blocks that another node has just written
 zoneKey        topology key that storageClass.zones are values of
-sizeGi         the sizes that are sold
+sizes          what is sold, in Gi, by a parameter of the class; "any" where the class is not ours, and its parameter unknown
 
 Call with the global values.
 */}}
@@ -23,7 +23,14 @@ gcp-lustre:
   provisioner: lustre.csi.storage.gke.io
   parameters: {perUnitStorageThroughput: "1000"}
   zoneKey: topology.gke.io/zone
-  sizeGi: {min: 18000, max: 954000, step: 9000}
+  sizes:
+    parameter: perUnitStorageThroughput
+    rules:
+      "1000": {min: 9000, max: 10008000, step: 9000}
+      "500": {min: 18000, max: 20016000, step: 18000}
+      "250": {min: 36000, max: 40032000, step: 36000}
+      "125": {min: 72000, max: 12240000, step: 72000}
+      any: {min: 9000, max: 40032000, step: 9000}
 gcp-filestore:
   provisioner: filestore.csi.storage.gke.io
   requires: [tier]

@@ -14,7 +14,7 @@ since a new chart version alone must not restart a model server. Call with (list
 */}}
 {{- define "llm-d-storage.selectorLabels" -}}
 app.kubernetes.io/name: llm-d-storage
-app.kubernetes.io/instance: {{ include "llm-d-storage.names.base" (index . 0) }}
+app.kubernetes.io/instance: {{ include "llm-d-storage.names.base" (index . 0) | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -23,11 +23,24 @@ The pods that serve. The model server's pods carry these; InferencePool, Service
 One definition, so that they cannot part.
 */}}
 {{- define "llm-d-storage.servingLabels" -}}
-app.kubernetes.io/instance: {{ include "llm-d-storage.names.base" . }}
+app.kubernetes.io/instance: {{ include "llm-d-storage.names.base" . | quote }}
 app.kubernetes.io/component: modelserver
 {{ include "llm-d-storage.servingLabel" . }}
 {{- end -}}
 
 {{- define "llm-d-storage.servingLabel" -}}
 llm-d.ai/inference-serving: "true"
+{{- end -}}
+
+{{/* Pods of one component on different nodes where there are some, so that a lost node does not take all of them. Call with (list $ component). */}}
+{{- define "llm-d-storage.apart" -}}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "llm-d-storage.selectorLabels" . | nindent 14 }}
 {{- end -}}

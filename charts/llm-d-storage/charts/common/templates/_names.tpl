@@ -57,6 +57,15 @@ a longer release name is cut and gets a digest, so that two long names with one 
 {{- include "llm-d-storage.names.base" . }}-evictor
 {{- end -}}
 
+{{- define "llm-d-storage.names.alerts" -}}
+{{- include "llm-d-storage.names.base" . }}-alerts
+{{- end -}}
+
+{{/* Call with (list $ "dashboard"), of 9 letters at most. */}}
+{{- define "llm-d-storage.names.dashboard" -}}
+{{- include "llm-d-storage.names.base" (index . 0) }}-dash-{{ index . 1 }}
+{{- end -}}
+
 {{- define "llm-d-storage.names.preflight" -}}
 {{- include "llm-d-storage.names.base" . }}-preflight
 {{- end -}}
@@ -76,6 +85,10 @@ a longer release name is cut and gets a digest, so that two long names with one 
 
 {{- define "llm-d-storage.names.proof" -}}
 {{- include "llm-d-storage.names.base" . }}-proof
+{{- end -}}
+
+{{- define "llm-d-storage.names.benchmark" -}}
+{{- include "llm-d-storage.names.base" . }}-benchmark
 {{- end -}}
 
 {{- define "llm-d-storage.names.report" -}}

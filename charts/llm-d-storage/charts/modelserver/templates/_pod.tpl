@@ -77,7 +77,7 @@ topologySpreadConstraints:
 {{- if eq .type "claim" }}
 - name: model
   persistentVolumeClaim:
-    claimName: {{ .claimName }}
+    claimName: {{ .claimName | quote }}
     readOnly: true
 {{- else if eq .type "image" }}
 # An OCI image as a volume: on by default since Kubernetes 1.35.

@@ -9,8 +9,8 @@
 {{- $driver := include "llm-d-storage.storage.volumeDriver" $storage | default "nfs.csi.k8s.io" -}}
 {{- $class = dict "name" "" "provisioner" $driver "parameters" dict -}}
 {{- end -}}
-{{- /* On a first install there is nothing to write the report to yet. */ -}}
-{{- $report := ternary "" (include "llm-d-storage.names.report" .) .Release.IsInstall -}}
+{{- /* On a first install there is no such object yet, and the hook says so. Not asked here: under Argo CD all is an install. */ -}}
+{{- $report := include "llm-d-storage.names.report" . -}}
 {{- $config := include "llm-d-storage.hooks.commonConfig" (list . .Values.hooks.preflight.timeoutSeconds $report) | fromJson -}}
 {{- $_ := set $config "crds" (include "llm-d-storage.preflight.crds" . | fromJsonArray) -}}
 {{- $_ := set $config "gatewayClass" (ternary (include "llm-d-storage.gateway.className" .Values.gateway) "" (eq .Values.global.router.mode "gateway")) -}}
@@ -30,6 +30,12 @@
 {{- $secrets = append $secrets (dict
       "name" $server.hfToken.secretName "key" $server.hfToken.secretKey "required" true
       "neededFor" "modelserver.hfToken.enabled=true") -}}
+{{- end -}}
+{{- with .Values.hooks.proof.apiKey -}}
+{{- if and $.Values.hooks.proof.enabled .secretName -}}
+{{- $secrets = append $secrets (dict
+      "name" .secretName "key" .secretKey "required" true "neededFor" "hooks.proof.apiKey") -}}
+{{- end -}}
 {{- end -}}
 {{- range .Values.global.imagePullSecrets -}}
 {{- $secrets = append $secrets (dict
@@ -86,14 +92,15 @@
 {{- $crds = append $crds (dict "name" (first $kind) "version" (last $kind) "neededFor" $provider) -}}
 {{- end -}}
 {{- end -}}
-{{- if .Values.modelserver.podMonitor.enabled -}}
-{{- $crds = append $crds (dict "name" "podmonitors.monitoring.coreos.com" "version" "v1" "neededFor" "modelserver.podMonitor.enabled=true") -}}
+{{- if eq .Values.global.monitoring.scrape "operator" -}}
+{{- $scrape := "global.monitoring.scrape=operator" -}}
+{{- $crds = append $crds (dict "name" "podmonitors.monitoring.coreos.com" "version" "v1" "neededFor" $scrape) -}}
+{{- if include "llm-d-storage.router.hasPool" . -}}
+{{- $crds = append $crds (dict "name" "servicemonitors.monitoring.coreos.com" "version" "v1" "neededFor" $scrape) -}}
 {{- end -}}
-{{- if and .Values.evictor.enabled .Values.evictor.podMonitor.enabled (not .Values.modelserver.podMonitor.enabled) -}}
-{{- $crds = append $crds (dict "name" "podmonitors.monitoring.coreos.com" "version" "v1" "neededFor" "evictor.podMonitor.enabled=true") -}}
 {{- end -}}
-{{- if and (include "llm-d-storage.router.hasPool" .) .Values.inferencepool.epp.serviceMonitor.enabled -}}
-{{- $crds = append $crds (dict "name" "servicemonitors.monitoring.coreos.com" "version" "v1" "neededFor" "inferencepool.epp.serviceMonitor.enabled=true") -}}
+{{- if eq .Values.alerts.kind "operator" -}}
+{{- $crds = append $crds (dict "name" "prometheusrules.monitoring.coreos.com" "version" "v1" "neededFor" "alerts.kind=operator") -}}
 {{- end -}}
 {{- if eq .Values.modelserver.autoscaling.kind "keda" -}}
 {{- $crds = append $crds (dict "name" "scaledobjects.keda.sh" "version" "v1alpha1" "neededFor" "modelserver.autoscaling.kind=keda") -}}

@@ -6,6 +6,7 @@
 {{- $_ := set $config "deadlineSeconds" (int64 .deadlineSeconds) -}}
 {{- /* Tried exactly as the connector is going to do it. */ -}}
 {{- $_ := set $config "publish" $.Values.modelserver.storageTier.publish -}}
+{{- $_ := set $config "directIo" $.Values.modelserver.storageTier.directIo -}}
 {{- $_ := set $config "floors" .floors -}}
 {{- toJson $config -}}
 {{- end -}}

@@ -14,6 +14,29 @@
 {{- $_ := set $config "requestTimeoutSeconds" (int64 .requestTimeoutSeconds) -}}
 {{- $_ := set $config "minReusedFraction" .minReusedFraction -}}
 {{- $_ := set $config "routerUrl" (.routerUrl | default (include "llm-d-storage.names.url" $)) -}}
+{{- with .apiKey.secretName }}{{ $_ := set $config "apiKeyEnv" "API_KEY" }}{{ end -}}
+{{- if eq $.Values.modelserver.connector "shared-storage" -}}
+{{- /* Only read when nothing was reused: the manifests say which field keeps the pods apart. */ -}}
+{{- $_ := set $config "claimPath" "/mnt/kv-cache/blocks" -}}
+{{- end -}}
+{{- with include "llm-d-storage.proof.gateway" $ | fromJson -}}{{- $_ := set $config "gateway" . -}}{{- end -}}
 {{- toJson $config -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The Gateway that the proof asks, at the address in its status, as JSON; empty when there is none, or another way is given.
+One of another namespace is none: reading it would need rights there.
+*/}}
+{{- define "llm-d-storage.proof.gateway" -}}
+{{- $existing := .Values.gateway.existing -}}
+{{- $mine := or (not $existing.namespace) (eq $existing.namespace .Release.Namespace) -}}
+{{- if and (eq .Values.global.router.mode "gateway") $mine (not .Values.hooks.proof.routerUrl) -}}
+{{- dict
+      "name" ($existing.name | default (include "llm-d-storage.names.gateway" .))
+      "section" $existing.sectionName
+      "host" (first .Values.gateway.hostnames | default "" | replace "*" "llm-d-storage") | toJson -}}
+{{- else -}}
+{}
 {{- end -}}
 {{- end -}}

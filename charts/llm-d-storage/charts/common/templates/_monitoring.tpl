@@ -1,0 +1,32 @@
+{{/* How Prometheus finds a part: a monitor of its operator, or annotations on the pods. global.monitoring.scrape says which. */}}
+
+{{/* The head of a monitor. Call with (list $ "kind" "component" $name). */}}
+{{- define "llm-d-storage.monitoring.head" -}}
+{{- $root := index . 0 -}}
+apiVersion: monitoring.coreos.com/v1
+kind: {{ index . 1 }}
+metadata:
+  name: {{ index . 3 }}
+  namespace: {{ $root.Release.Namespace | quote }}
+  labels:
+    {{- include "llm-d-storage.labels" (list $root (index . 2)) | nindent 4 }}
+    {{- with $root.Values.global.monitoring.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+
+{{/* The one endpoint of a monitor. Call with (list $ "port's name"). */}}
+{{- define "llm-d-storage.monitoring.endpoint" -}}
+- port: {{ index . 1 }}
+  path: /metrics
+  interval: {{ (index . 0).Values.global.monitoring.interval }}
+{{- end -}}
+
+{{/* The pod's annotations, as JSON; {} unless asked for. Call with (list $ port). */}}
+{{- define "llm-d-storage.monitoring.annotations" -}}
+{{- if eq (index . 0).Values.global.monitoring.scrape "annotations" -}}
+{{- dict "prometheus.io/scrape" "true" "prometheus.io/port" (index . 1) "prometheus.io/path" "/metrics" | toJson -}}
+{{- else -}}
+{}
+{{- end -}}
+{{- end -}}
