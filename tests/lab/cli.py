@@ -86,7 +86,12 @@ def down() -> None:
 
 @app.command()
 def build(
-    group: Annotated[str, typer.Argument(help="all, tools (helm, kubectl, CRDs) or engine (vLLM, model)")] = "all",
+    group: Annotated[
+        str,
+        typer.Argument(
+            help="all, tools (helm, kubectl, CRDs), engine (vLLM, model), argocd, istiod; tests = all of it"
+        ),
+    ] = "all",
 ) -> None:
     """Only install, build and cache: packages, programs, engine, model, images."""
     begun = time.monotonic()

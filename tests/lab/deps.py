@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab import digest, versions
@@ -17,19 +18,19 @@ from tests.lab.proc import Console, Word, output, system_env
 # --- Debian
 
 
-def missing_packages(status: str) -> list[str]:
+def missing_packages(status: str, needed: Sequence[str] = versions.DEBIAN_PACKAGES) -> list[str]:
     """Those of the needed packages that dpkg does not list as installed (``name state`` a line)."""
     have = {line.split()[0] for line in status.splitlines() if line.endswith(" installed")}
-    return [p for p in versions.DEBIAN_PACKAGES if p not in have]
+    return [p for p in needed if p not in have]
 
 
-def packages_wanted() -> list[str]:
-    return missing_packages(output(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"]))
+def packages_wanted(needed: Sequence[str] = versions.DEBIAN_PACKAGES) -> list[str]:
+    return missing_packages(output(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"]), needed)
 
 
-def install_packages(c: Console) -> None:
+def install_packages(c: Console, needed: Sequence[str] = versions.DEBIAN_PACKAGES) -> None:
     env = {"DEBIAN_FRONTEND": "noninteractive"}
-    missing = packages_wanted()
+    missing = packages_wanted(needed)
     lock = "DPkg::Lock::Timeout=120"
     c.say(f"apt-get update, then {len(missing)} packages")
     c.run(["apt-get", "update", "-qq"], timeout_s=300, env=env)

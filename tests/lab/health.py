@@ -40,8 +40,9 @@ def check(lab: Lab) -> Health:
         return Health(False, ["the lab is not up"])
     if not (lab.run / "made-from").exists():
         return Health(True, ["the last `up` did not come to its end"])
-    complaints = [f"{c.name} (pid {c.pid}) has ended" for c in components(lab) if not c.alive]
-    complaints += [f"{c.name} is stopped: fault cont {c.name}" for c in components(lab) if c.stopped]
+    own = [c for c in components(lab) if not c.addon]
+    complaints = [f"{c.name} (pid {c.pid}) has ended" for c in own if not c.alive]
+    complaints += [f"{c.name} is stopped: fault cont {c.name}" for c in own if c.stopped]
     complaints += [f"the link of {n.name} is cut" for n in lab.nodes if not net.link_is_up(lab, n)]
     if complaints:
         return Health(True, complaints)

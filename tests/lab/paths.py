@@ -72,6 +72,16 @@ class Lab:
         return self.home / "model"
 
     @property
+    def argocd(self) -> Path:
+        """What `build argocd` keeps: the program, its scripts and its manifests."""
+        return self.home / "argocd"
+
+    @property
+    def flux(self) -> Path:
+        """The CRDs of Flux."""
+        return self.home / "flux"
+
+    @property
     def log(self) -> Path:
         return self.home / "log"
 

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.lab import ceph, control, crds, deps, engine, golden, health, images, net, node, pki, storage
+from tests.lab import (
+    argocd,
+    ceph,
+    control,
+    crds,
+    deps,
+    engine,
+    flux,
+    golden,
+    gotools,
+    health,
+    images,
+    istio,
+    net,
+    node,
+    pki,
+    prometheus,
+    storage,
+    versions,
+)
 from tests.lab.paths import HERE, Lab, Node
 from tests.lab.proc import Console
 from tests.lab.steps import Step
@@ -44,6 +63,41 @@ def build_steps(lab: Lab) -> list[Step]:
     ]
 
 
+def addon_steps(lab: Lab) -> list[Step]:
+    """What only some cluster tests run, built and kept like the rest; no part of `up`."""
+    wanted = versions.ARGOCD_PACKAGES
+    return [
+        Step(
+            "argocd-packages",
+            lambda c: deps.install_packages(c, wanted),
+            ("packages",),  # one apt at a time
+            current=lambda: not deps.packages_wanted(wanted),
+            hint=REGISTRIES,
+        ),
+        Step("argocd-build", lambda c: argocd.build(c, lab), current=lambda: argocd.is_built(lab), hint=REGISTRIES),
+        Step(
+            "prometheus",
+            lambda c: prometheus.install_programs(c, lab),
+            current=lambda: prometheus.programs_current(lab),
+            hint=REGISTRIES,
+        ),
+        Step(
+            "state-metrics",
+            lambda c: prometheus.build_state_metrics(c, lab),
+            ("go-build",),  # which compiles most of it
+            current=lambda: prometheus.state_metrics_current(lab),
+            hint=REGISTRIES,
+        ),
+        Step(
+            istio.TOOL.program,
+            lambda c: gotools.build(c, lab, istio.TOOL),
+            current=lambda: gotools.is_current(lab, istio.TOOL),
+            hint=REGISTRIES,
+        ),
+        Step("flux-crds", lambda c: flux.make(c, lab), current=lambda: flux.is_made(lab), hint=REGISTRIES),
+    ]
+
+
 def image_step(lab: Lab, name: str, specs: Callable[[], list[images.Spec]], needs: tuple[str, ...]) -> Step:
     def make(c: Console) -> None:
         for spec in specs():
@@ -72,14 +126,21 @@ def closure(steps: list[Step], *names: str) -> list[Step]:
 # Parts of the build that some tests want alone.
 BUILD_GROUPS = {
     "all": (),
-    "tools": ("tools", "crd-modules"),  # what the chart tests need: no package of the system
+    # What the chart tests need: no package of the system.
+    "tools": ("tools", "crd-modules", "flux-crds", "prometheus"),
     "engine": ("engine", "model"),
+    "argocd": ("tools", "argocd-packages", "argocd-build"),
+    "prometheus": ("prometheus", "state-metrics"),
+    "istiod": (istio.TOOL.program,),
+    "tests": (),  # all, and what only tests use
 }
 
 
 def build_group(lab: Lab, group: str) -> list[Step]:
-    steps = build_steps(lab)
-    return closure(steps, *(BUILD_GROUPS[group] or (s.name for s in steps)))
+    steps, addons = build_steps(lab), addon_steps(lab)
+    if group == "all":
+        return steps
+    return closure([*steps, *addons], *(BUILD_GROUPS[group] or (s.name for s in [*steps, *addons])))
 
 
 def run_steps(lab: Lab) -> list[Step]:

@@ -163,6 +163,9 @@ def start_time(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
+ADDON = "addon/"  # begins the names of programs that some tests start and stop: the lab is well without them
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """A long-running program of the lab, as its pid file tells: pid and start time, so that a pid which the
@@ -171,6 +174,10 @@ class Component:
     name: str
     pid: int
     started: str
+
+    @property
+    def addon(self) -> bool:
+        return self.name.startswith(ADDON)
 
     @property
     def alive(self) -> bool:
@@ -188,7 +195,14 @@ def component_log(lab: Lab, name: str) -> Path:
     return lab.log / "component" / f"{name.replace('/', '-')}.log"
 
 
-def start(lab: Lab, name: str, argv: Argv, *, pass_fds: Sequence[int] = ()) -> Component:
+# The lab's etcd tells no progress, so a client's first list may not be a watch: it is mostly refused, but right after
+# the API server's start a client may wait for its end for good.
+_LISTS = {"KUBE_FEATURE_WatchListClient": "false"}
+
+
+def start(
+    lab: Lab, name: str, argv: Argv, *, pass_fds: Sequence[int] = (), env: Mapping[str, str] | None = None
+) -> Component:
     """Starts a program that outlives this one; its output goes to its own log."""
     log = component_log(lab, name)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -199,15 +213,30 @@ def start(lab: Lab, name: str, argv: Argv, *, pass_fds: Sequence[int] = ()) -> C
             stdin=subprocess.DEVNULL,
             stdout=f,
             stderr=subprocess.STDOUT,
-            env=system_env(),
+            env=system_env({**_LISTS, **(env or {})}),
             cwd=lab.run,
             start_new_session=True,
             pass_fds=pass_fds,
         )
     threading.Thread(target=p.wait, daemon=True, name=f"reap-{name}").start()
     c = Component(name, p.pid, start_time(p.pid) or "gone")
-    (lab.pids / name.replace("/", "-")).write_text(f"{c.name} {c.pid} {c.started}\n")
+    _pid_file(lab, name).write_text(f"{c.name} {c.pid} {c.started}\n")
     return c
+
+
+def _pid_file(lab: Lab, name: str) -> Path:
+    return lab.pids / name.replace("/", "-")
+
+
+def stop(lab: Lab, c: Component, timeout_s: float = 10) -> None:
+    """Asks a program to end, makes it end after ``timeout_s``, and forgets it."""
+    end = time.monotonic() + timeout_s
+    sig = signal.SIGTERM
+    while c.alive:
+        os.kill(c.pid, sig)
+        time.sleep(0.1)
+        sig = signal.SIGKILL if time.monotonic() > end else signal.SIGTERM
+    _pid_file(lab, c.name).unlink(missing_ok=True)
 
 
 def components(lab: Lab) -> list[Component]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from tests.lab import control, pki
 from tests.lab.inside import in_control, in_node
 from tests.lab.paths import HERE, Lab, Node
-from tests.lab.proc import Console, Word, start
+from tests.lab.proc import Console, Word, component_log, start
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,12 @@ def create(c: Console, lab: Lab) -> None:
             _start_node(lab, node, driver)
     want = len(lab.nodes) * len(DRIVERS)
     c.until("the drivers on every node", control.holds(lambda: registered(lab) == want), timeout_s=60)
+    for driver in DRIVERS:
+        c.until(f"{driver.name}'s provisioner", partial(_provisions, lab, driver), timeout_s=30)
+
+
+def _provisions(lab: Lab, driver: Driver) -> bool:
+    return "Started provisioner controller" in component_log(lab, f"{driver.key}-provisioner").read_text()
 
 
 def registered(lab: Lab) -> int:

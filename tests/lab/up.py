@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from rich.console import Console as Terminal
 
-from tests.lab import health, plan, teardown
+from tests.lab import addons, health, plan, teardown
 from tests.lab.errors import LabError
 from tests.lab.paths import Lab
 from tests.lab.progress import run_steps
@@ -66,11 +66,13 @@ def build(lab: Lab, terminal: Terminal, group: str = "all") -> list[Record]:
 
 
 def up(lab: Lab, terminal: Terminal) -> list[Record]:
-    """A healthy lab gets only what changed: a newer project image. Anything else is taken down and made anew."""
+    """A healthy lab gets only what changed (a newer project image), and loses add-ons that a test run left. Anything
+    else is taken down and made anew."""
     requirements()
     with exclusive(lab, terminal):
         found = health.check(lab)
         if found.well:
+            addons.end_all(lab)
             return run(lab, refresh_steps(lab), terminal)
         if found.running or teardown.leftovers(lab):
             terminal.print("cleaning up first: " + "; ".join(found.complaints), markup=False)

@@ -18,6 +18,12 @@ MODEL_NAME = "SmolLM2-135M-Instruct"
 # platform only when that version contains "cpu".
 VLLM_SHIM_VERSION = "0.32.0+cpu"
 
+# An add-on, built by `tests.lab build argocd`: the version of tools/argocd/go.mod, and the Go that it asks for.
+ARGOCD = "3.6.1"
+ARGOCD_GO = "go1.27.3"
+# redis-tools has the server too, under another name; the package redis-server would start one on this machine.
+ARGOCD_PACKAGES = ("git", "redis-tools")
+
 # Images by name; none of them comes from a registry.
 PAUSE_IMAGE = "localhost/pause:1"
 BUSYBOX_IMAGE = "localhost/busybox:1"
@@ -44,6 +50,8 @@ DEBIAN_PACKAGES = (
     "fio",
     "fuse3",
     "gcc",
+    "glusterfs-client",  # what the probe must refuse: tests/unit/hooks/test_probe_gluster.py
+    "glusterfs-server",
     "iproute2",
     "iptables",
     "kmod",
