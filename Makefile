@@ -40,11 +40,13 @@ lint unit chart engine cluster: .venv/ready ## one layer of the tests
 # The Python of a real vLLM, which `tests.lab build engine` makes.
 ENGINE_PY = $(shell $(PY) -c 'from tests.lab.paths import engine_python; print(engine_python())')
 
-.PHONY: bench soak
-bench: .venv/ready ## the connector beside vLLM's own file tier and fio: build/bench.json, docs/benchmarks (ARGS="--quick --only loads")
+.PHONY: bench bench-cluster soak
+bench: .venv/ready ## the connector beside vLLM's own file tier and fio: build/bench.json, build/bench/README.md (ARGS="--quick --only loads")
 	@$(PY) -m tests.lab build engine
 	@PYTHONPATH=connector/src:. $(ENGINE_PY) -m tests.bench $(ARGS)
-	@$(PY) -m tests.bench.plots build/bench.json docs/benchmarks
+	@$(PY) -m tests.bench.plots build/bench.json build/bench
+bench-cluster: .venv/ready ## cache on, off and stock tier under a load of shared prefixes, on the lab: build/bench-cluster (ARGS="--quick")
+	@$(PY) -m tests.cluster_bench $(ARGS)
 soak: .venv/ready ## ten minutes of faults under two real vLLMs, every answer compared with one without a cache (ARGS="--minutes 2")
 	@$(PY) -m tests.lab build engine
 	@PYTHONPATH=connector/src:. $(ENGINE_PY) -m tests.soak $(ARGS)
@@ -54,10 +56,18 @@ format: .venv/ready ## formats the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check -q --fix .
 
 .PHONY: generate
-generate: .venv/ready ## makes what is made from code and from values.schema.yaml: schemas and docs/values.md
+generate: .venv/ready ## makes what is made from sources: schemas, dashboards, made pages of docs/, pictures (Graphviz)
 	@$(PY) charts/tools/make_schema.py
+	@$(PY) charts/tools/make_dashboards.py
+	@$(PY) charts/tools/make_metrics.py
 	@$(PY) -m llmd_storage_connector.config > schemas/connector-config.schema.json
 	@$(PY) -m llmd_storage_evictor.config > schemas/evictor-config.schema.json
+	@$(PY) docs/site/sentences.py > docs/sentences.md
+	@if command -v dot > /dev/null; then $(PY) docs/site/draw.py; else echo "no Graphviz: docs/pictures are left as they are"; fi
+
+.PHONY: docs
+docs: .venv/ready ## the documentation as a site: build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet && echo "build/site/index.html"
 
 .PHONY: lock
 lock: .venv/ready ## resolves again and writes requirements/*.txt (the lock itself holds addresses and stays here)

@@ -3,8 +3,8 @@
     make bench                                                    # all rows
     PYTHONPATH=connector/src:. PYTHON -m tests.bench --only loads stores --quick
 
-Prints a table, and writes build/bench.json and build/bench-raw.json; tests.bench.plots makes the page in
-docs/benchmarks/ of them. PYTHON is the engine environment's (a real vLLM). Needs fio, root and FUSE.
+Prints a table, and writes build/bench.json and build/bench-raw.json; tests.bench.plots makes a page of one run or
+more, as docs/benchmarks. PYTHON is the engine environment's (a real vLLM). Needs fio, root and FUSE.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.bench import loads, lookups, price, report, serving, stores
 from tests.bench.bench import Bench
 from tests.bench.places import Place
 
-ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(__file__).resolve().parents[2] / "build"
 CASES: dict[str, Callable[[Bench], None]] = {
     "loads": loads.run,
     "stores": stores.run,
@@ -51,7 +51,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--mounts", nargs=2, type=Path, default=(), metavar="MOUNT", help="one filesystem, by two clients"
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "build", help="where the JSON files go (default: build/)")
     return parser.parse_args()
 
 
@@ -73,7 +72,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # mounts and files are taken away on this way out, too
     about = report.machine() | {"quick": options.quick}
     failures: dict[str, str] = {}
-    above = options.dir or ROOT / "build"
+    above = options.dir or BUILD
     above.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=above) as folder:
         work = Path(folder).resolve()
@@ -87,12 +86,12 @@ def main() -> int:
                     traceback.print_exc()
                     failures[name] = f"{type(error).__name__}: {error}"
                 # After every case: what was measured survives what comes after it.
-                report.write_json(bench.rows, bench.raw, failures, about, options.out)
+                report.write_json(bench.rows, bench.raw, failures, about, BUILD)
         finally:
             bench.end()
     rows = [row.as_json() for row in bench.rows]
     print(report.table(rows))
-    print(f"{report.summary(rows)}; {options.out / 'bench.json'}")
+    print(f"{report.summary(rows)}; {BUILD / 'bench.json'}")
     for name, why in failures.items():
         print(f"NOT measured: {name}: {why}", file=sys.stderr)
     return 1 if failures else 0

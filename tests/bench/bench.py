@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.bench.places import Place, slow
+from tests.bench.places import Place, fresh_disk, slow
 from tests.bench.rows import Row
 from tests.bench.worker import Side
 
@@ -54,16 +54,29 @@ class Bench:
         return self._sides[name]
 
     @contextlib.contextmanager
-    def slow(self) -> Iterator[Place]:
-        with slow(self.local) as place:
+    def slow(self, link_mib_s: int = 0) -> Iterator[Place]:
+        with slow(self.local, link_mib_s) as place, self._let_go():
             yield place
-            # A tier holds folders of the mount open.
+
+    @contextlib.contextmanager
+    def fresh_disk(self) -> Iterator[Place]:
+        with fresh_disk(self.local) as place, self._let_go():
+            yield place
+
+    @contextlib.contextmanager
+    def _let_go(self) -> Iterator[None]:
+        """A tier holds folders of its mount open: at the end tiers are closed, and ended where the end comes early."""
+        try:
+            yield
             for side in self._sides.values():
                 side.ask("close")
+        except BaseException:
+            self.end()
+            raise
 
     def end(self) -> None:
-        for side in self._sides.values():
-            side.end()
+        while self._sides:
+            self._sides.popitem()[1].end()
 
     def alternate(self, case: str, repeats: int, measures: Mapping[str, Measure]) -> dict[str, list[Any]]:
         """Take all measures `repeats` times in turn, another one first each time, so that pairs share a mood."""

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from llmd_storage_connector import layout
 from llmd_storage_evictor import checkpoint, names
+from llmd_storage_evictor.carrying import Parts
 from llmd_storage_evictor.config import parse
-from llmd_storage_evictor.controller import Controller, Parts
+from llmd_storage_evictor.controller import Controller
 from llmd_storage_evictor.metrics import Metrics
 from llmd_storage_evictor.progress import Progress
 from llmd_storage_evictor.tree import Tree

@@ -7,7 +7,7 @@ from functools import partial
 
 from tests.bench import fio
 from tests.bench.bench import Bench
-from tests.bench.places import Place, set_cache, settle
+from tests.bench.places import LINK_MIB_S, Place, set_cache, settle
 from tests.bench.rows import LIMIT, STOCK, Goal, Row
 
 MIB = 1 << 20
@@ -22,6 +22,11 @@ def run(bench: Bench) -> None:
     with bench.slow() as slow:
         _load(bench, slow, 2, [Goal(LIMIT, 0.8), Goal(STOCK, 15)])
         _load(bench, slow, 32, [Goal(LIMIT, 0.9), Goal(STOCK, 4)])
+    # Without a link's limit fio, ours and the file server share two processors, and what ours does more (checksum and
+    # copy) is missing elsewhere. With one, storage is what is waited for, as it is on machines with more of them.
+    with bench.slow(LINK_MIB_S) as slow:
+        _load(bench, slow, 2, [Goal(LIMIT, 0.8)])
+        _load(bench, slow, 32, [Goal(LIMIT, 0.9)])
 
 
 def _load(bench: Bench, place: Place, mib: int, goals: list[Goal]) -> None:

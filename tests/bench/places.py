@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from pathlib import Path
 from tests import faultfs
 
 SLOW_US = 2000
+# So much that a processor, with all that is copied and checked on the way, can keep up with it easily.
+LINK_MIB_S = 800
+_DISK_BYTES = 6 << 30
 _PIECE_BYTES = 4 << 20
 
 
@@ -42,12 +46,41 @@ class Place:
 
 
 @contextlib.contextmanager
-def slow(local: Place) -> Iterator[Place]:
-    """Every call that reaches it takes 2 ms more; the kernel keeps neither names nor pages of it."""
+def slow(local: Place, link_mib_s: int = 0) -> Iterator[Place]:
+    """Every call that reaches it takes 2 ms more; the kernel keeps neither names nor pages of it.
+
+    link_mib_s: what all transfers together get; 0 for what the processors can copy.
+    """
     behind, seen = local.behind / "behind", local.behind / "slow"
     behind.mkdir(parents=True, exist_ok=True)
-    with faultfs.mounted(behind, seen, delay_us=SLOW_US):
-        yield Place(f"{SLOW_US // 1000} ms a call", behind, seen, cold=False)
+    link = f", {link_mib_s} MiB/s" if link_mib_s else ""
+    with faultfs.mounted(behind, seen, delay_us=SLOW_US, bw_mib=link_mib_s):
+        yield Place(f"{SLOW_US // 1000} ms a call{link}", behind, seen, cold=False)
+
+
+@contextlib.contextmanager
+def fresh_disk(local: Place) -> Iterator[Place]:
+    """An ext4 of its own, with a journal, in a file of the local disk.
+
+    Where a disk's filesystem has no journal, the kernel looks for an inode that was not freed within the last minute, a
+    millisecond a file: what a benchmark that removes its files would measure is that search.
+    """
+    image, seen = local.behind / "disk.img", local.behind / "disk"
+    seen.mkdir(parents=True, exist_ok=True)
+    with image.open("wb") as file:
+        file.truncate(_DISK_BYTES)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image], check=True)
+    options = ["losetup", "--find", "--show", "--direct-io=on", image]
+    device = subprocess.run(options, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        subprocess.run(["mount", device, seen], check=True)
+        try:
+            yield Place("local disk", seen, seen)
+        finally:
+            subprocess.run(["umount", seen], check=True)
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+        image.unlink()
 
 
 def set_cache(place: Place, paths: Iterable[Path]) -> None:

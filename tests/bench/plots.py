@@ -1,6 +1,8 @@
 """The page of a run: its table, its pictures (SVG), and the JSON behind them.
 
-    .venv/bin/python -m tests.bench.plots [build/bench.json [docs/benchmarks]]
+    .venv/bin/python -m tests.bench.plots build/bench.json ... docs/benchmarks
+
+Of several runs, a row is the last one's that has it.
 
 In a step of its own, with the development environment: the one with vLLM has nothing to draw with.
 """
@@ -8,13 +10,12 @@ In a step of its own, with the development environment: the one with vLLM has no
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench.report import TITLES, page
+from tests.bench.report import TITLES, latest, merged, page, write_result
 
 _SIDES = {"ours": "#1a7f5a", "stock": "#b0652a", "limit": "#7a7f87"}
 _LABELS = {"ours": "ours", "stock": "vLLM's stock tier", "limit": "limit"}
@@ -60,12 +61,15 @@ def _bars(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def main(bench_json: str = "build/bench.json", folder: str = "docs/benchmarks") -> None:
-    source, target = Path(bench_json), Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    for path in (source, source.with_name("bench-raw.json")):
-        shutil.copyfile(path, target / path.name)
-    result = json.loads(source.read_text())
+def main(*words: str) -> None:
+    if len(words) < 2:
+        sys.exit("plots: needs a bench.json or more, and the folder of the page")
+    *sources, folder = words
+    results = [json.loads(Path(source).read_text()) for source in sources]
+    raws = [json.loads(Path(source).with_name("bench-raw.json").read_text()) for source in sources]
+    target = Path(folder)
+    result = merged(results)
+    write_result(result, latest(raws, "case"), target)
     (target / "README.md").write_text(page(result, draw(result["rows"], target)))
 
 

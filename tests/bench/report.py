@@ -107,22 +107,46 @@ def write_json(
     rows: Sequence[Row], raw: list[dict[str, Any]], failures: Mapping[str, str], about: Mapping[str, Any], folder: Path
 ) -> None:
     """bench.json, and every single figure in bench-raw.json."""
-    folder.mkdir(parents=True, exist_ok=True)
     result = {"machine": dict(about), "failures": dict(failures), "rows": [row.as_json() for row in rows]}
-    (folder / "bench.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    (folder / "bench-raw.json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
+    write_result(result, raw, folder)
+
+
+def write_result(result: Mapping[str, Any], raw: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """The two files, of what is JSON already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, whole in (("bench.json", result), ("bench-raw.json", raw)):
+        (folder / name).write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+
+
+def latest(runs: Sequence[Sequence[Mapping[str, Any]]], by: str) -> list[Mapping[str, Any]]:
+    """What is in several runs, in order of its first appearance; what is equal in `by` comes from the last of them."""
+    newest: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for one in run:
+            found.setdefault(one[by], []).append(one)
+        newest |= found
+    return [one for found in newest.values() for one in found]
+
+
+def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several runs as one result, on the first one's machine. Failures are the last run's."""
+    rows = latest([result["rows"] for result in results], "name")
+    machine = {**results[0]["machine"], "runs": sum(result["machine"].get("runs", 1) for result in results)}
+    return {"machine": machine, "failures": results[-1]["failures"], "rows": rows}
 
 
 def page(result: Mapping[str, Any], plots: Mapping[str, str]) -> str:
     """docs/benchmarks/README.md. plots: {group: file name}."""
     about, rows = result["machine"], result["rows"]
     quick = ", a quick run with few repeats" if about.get("quick") else ""
+    runs = f" Rows are from {about['runs']} runs, each from one." if about.get("runs", 1) > 1 else ""
     parts = [
         "# Benchmarks",
         _HOW,
         f"On {about['cpus']} cores ({about['cpu']}), {about['memory_gib']} GiB, Linux {about['kernel']}, "
         f"Python {about['python']}; load average {about['load_average_before']} before the run{quick}. "
-        "A virtual machine: read the ratios, not the seconds.",
+        f"A virtual machine: read the ratios, not the seconds.{runs}",
         f"**{summary(rows)}.**",
     ]
     for group, title in TITLES.items():

@@ -20,8 +20,9 @@ SIZES = ((64 * KIB, 256 * MIB, 32 * MIB), (2 * MIB, 512 * MIB, 256 * MIB), (32 *
 
 
 def run(bench: Bench) -> None:
-    for block, total, _ in SIZES:
-        _store(bench, bench.local, block, total)
+    with bench.fresh_disk() as disk:
+        for block, total, _ in SIZES:
+            _store(bench, disk, block, total)
     with bench.slow() as slow:
         for block, _, total in SIZES:
             _store(bench, slow, block, total)

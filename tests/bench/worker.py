@@ -107,6 +107,9 @@ class Worker:
         if self._driver is not None:
             self._driver.close()
             self._driver = None
+            # The tier is gone only when all that refers to it is, what was frozen when it was opened included.
+            gc.unfreeze()
+            gc.collect()
         return {}
 
 

@@ -15,7 +15,9 @@ from referencing.jsonschema import DRAFT4
 
 from tests.chart import crds
 from tests.chart.helm import load_yaml
+from tests.lab import flux
 from tests.lab.crds import crd_files
+from tests.lab.paths import lab
 
 _FILES = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
 # From the oldest that the chart admits to the newest that there are schemas for.
@@ -64,7 +66,7 @@ def _builtin(api_version: str, kind: str, version: str) -> Validator:
 def _custom() -> dict[tuple[str, str], Validator]:
     """Validators of the CRDs, by apiVersion and kind."""
     found: dict[tuple[str, str], Validator] = {}
-    for path in crd_files() + crds.files():
+    for path in [*crd_files(), *crds.files(), *flux.crd_files(lab())]:
         for crd in load_yaml(path.read_text()):
             if crd["kind"] != "CustomResourceDefinition" or crd["spec"]["group"] in crds.UNUSED:
                 continue

@@ -11,6 +11,7 @@ LUSTRE = (
     "storage.storageClass.create=true,storage.storageClass.name=l,"
     "storage.storageClass.provisioner=lustre.csi.storage.gke.io"
 )
+THROUGHPUT = "storage.storageClass.parameters.perUnitStorageThroughput"
 ROUTER = "inferencepool.picker=llm-d-router,inferencepool.epp.image.repository=epp"
 STATIC = (
     "storage.persistentVolume.create=true,storage.persistentVolume.nfs.server=s,storage.persistentVolume.nfs.path=/p"
@@ -20,7 +21,7 @@ ENV = "modelserver.extraEnv[0].name"
 # (values, what the sentence must name, what it must tell to set)
 TABLE: dict[str, tuple[str, str, str]] = {
     "existing claim and a class": (
-        f"global.existingClaim=mine,{LUSTRE}",
+        f"global.existingClaim=mine,evictor.enabled=false,{LUSTRE}",
         "global.existingClaim is",
         "set only one of them",
     ),
@@ -30,7 +31,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "set storage.storageClass.name",
     ),
     "existing claim and a static volume": (
-        f"global.existingClaim=mine,{STATIC}",
+        f"global.existingClaim=mine,evictor.enabled=false,{STATIC}",
         "global.existingClaim is",
         "set only one of them",
     ),
@@ -96,7 +97,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "lustre step by its backend": (
         "storage.backend=gcp-lustre,storage.storageClassName=lustre-rwx,storage.size=20000Gi",
         "storage.size is",
-        "18000Gi, 27000Gi, 36000Gi",
+        "18000Gi or 27000Gi",
     ),
     "two classes": (
         f"{LUSTRE},storage.storageClassName=other",
@@ -105,11 +106,21 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "lustre step": (
         f"{LUSTRE},storage.size=20000Gi",
-        "storage.size is",
-        "18000Gi, 27000Gi, 36000Gi",
+        "with perUnitStorageThroughput 1000 are sold from 9000Gi to 10008000Gi in steps of 9000Gi",
+        "18000Gi or 27000Gi",
     ),
-    "lustre too small": (f"{LUSTRE},storage.size=9000Gi", "storage.size is", "18000Gi"),
-    "lustre too large": (f"{LUSTRE},storage.size=963000Gi", "storage.size is", "18000Gi"),
+    "lustre step of a slower tier": (
+        f"{LUSTRE},{THROUGHPUT}=500,storage.size=27000Gi",
+        "with perUnitStorageThroughput 500 are sold from 18000Gi",
+        "18000Gi or 36000Gi",
+    ),
+    "lustre too small": (f"{LUSTRE},storage.size=8000Gi", "storage.size is", "set storage.size to 9000Gi."),
+    "lustre too small for its tier": (
+        f"{LUSTRE},{THROUGHPUT}=125,storage.size=18000Gi",
+        "storage.size is",
+        "set storage.size to 72000Gi.",
+    ),
+    "lustre too large": (f"{LUSTRE},storage.size=10017000Gi", "storage.size is", "set storage.size to 10008000Gi."),
     "model claim without a name": (
         "modelserver.modelSource.type=claim,modelserver.model=/models/m",
         "claimName is empty",
@@ -282,13 +293,8 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "inferencepool.scorers are all 0",
         "set at least one weight",
     ),
-    "evictor of files it does not know": (
-        "evictor.enabled=true,modelserver.connector=lmcache",
-        "evictor.enabled is true but modelserver.connector is lmcache",
-        "set evictor.enabled to false",
-    ),
     "evictor without a budget": (
-        "evictor.enabled=true,global.existingClaim=mine",
+        "global.existingClaim=mine",
         "the size of mine is not known",
         "set evictor.config.budget_bytes",
     ),
@@ -316,12 +322,25 @@ def test_all_contradictions_are_shown_at_once() -> None:
     assert said.count("\n  - ") == 2
 
 
-@pytest.mark.parametrize("size", ["18000Gi", "27000Gi", "954000Gi"])
-def test_lustre_sizes_that_are_sold(size: str) -> None:
-    done = helm.helm("template", "kv", helm.CHART, "--set", f"{LUSTRE},storage.size={size}")
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(f"storage.size={size}" for size in ("9000Gi", "18000Gi", "27000Gi", "954000Gi")),
+        f"storage.size=36000Gi,{THROUGHPUT}=500",
+        f"storage.size=72000Gi,{THROUGHPUT}=125",
+    ],
+)
+def test_lustre_sizes_that_are_sold(values: str) -> None:
+    done = helm.helm("template", "kv", helm.CHART, "--set", f"{LUSTRE},{values}")
     assert done.returncode == 0, done.stderr
 
 
-def test_the_proof_can_be_left_out_for_one_replica() -> None:
-    done = helm.helm("template", "kv", helm.CHART, "--set", "modelserver.replicas=1,hooks.proof.enabled=false")
+@pytest.mark.parametrize("values", ["hooks.proof.enabled=false", "hooks.allowInconclusive=true"])
+def test_one_replica_is_possible(values: str) -> None:
+    done = helm.helm("template", "kv", helm.CHART, "--set", f"modelserver.replicas=1,{values}")
     assert done.returncode == 0, done.stderr
+
+
+def test_no_replica_can_be_proven() -> None:
+    said = helm.refusal("--set", "modelserver.replicas=0,hooks.allowInconclusive=true")
+    assert "modelserver.replicas is 0" in said

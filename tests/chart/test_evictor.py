@@ -6,14 +6,19 @@ import json
 from typing import Any
 
 import jsonschema
+import pytest
 
 from tests.chart import helm
 
 SCHEMA = json.loads((helm.CHART.parents[1] / "schemas" / "evictor-config.schema.json").read_text())
 
 
+def config_of(scenario: str, *extra: str) -> dict[str, Any]:
+    return json.loads(helm.one(helm.objects(scenario, *extra), "ConfigMap", "-evictor")["data"]["config.json"])
+
+
 def config(*extra: str) -> dict[str, Any]:
-    return json.loads(helm.one(helm.objects("evictor", *extra), "ConfigMap", "-evictor")["data"]["config.json"])
+    return config_of("evictor", *extra)
 
 
 def test_it_takes_its_configuration() -> None:
@@ -40,14 +45,18 @@ def test_it_looks_where_the_connector_writes() -> None:
 
 
 def test_its_lease_is_all_it_may_touch() -> None:
-    rules = helm.one(helm.objects("evictor"), "Role", "-evictor")["rules"]
-    assert rules == [
+    """And the ConfigMap that the Lease goes with is one of the release, or it would stay when that is uninstalled."""
+    objs = helm.objects("evictor")
+    names = [config()["lease_name"]]
+    assert helm.one(objs, "ConfigMap", "-evictor")["metadata"]["name"] == config()["lease_owner"]
+    assert helm.one(objs, "Role", "-evictor")["rules"] == [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"], "resourceNames": names},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
         {
             "apiGroups": ["coordination.k8s.io"],
             "resources": ["leases"],
             "verbs": ["get", "update"],
-            "resourceNames": [config()["lease_name"]],
+            "resourceNames": names,
         },
     ]
 
@@ -60,8 +69,24 @@ def test_a_new_configuration_restarts_it() -> None:
     assert checksum() != checksum("--set-json", "evictor.config.low_watermark=0.5")
 
 
-def test_it_is_not_there_unless_asked_for() -> None:
-    assert not [o for o in helm.objects("default") if o["metadata"]["name"].endswith("-evictor")]
+def of_the_evictor(scenario: str, *extra: str) -> list[str]:
+    return sorted(o["kind"] for o in helm.objects(scenario, *extra) if o["metadata"]["name"].endswith("-evictor"))
+
+
+def test_it_is_there_by_default_and_off_by_one_value() -> None:
+    assert config_of("default")["claim_bytes"] == "18000Gi"
+    assert of_the_evictor("default", "--set", "evictor.enabled=false") == []
+
+
+@pytest.mark.parametrize("scenario", ["lmcache", "vllm-fs", "llmd-fs-backend", "no-cache"])
+def test_it_leaves_the_files_of_other_connectors_alone(scenario: str) -> None:
+    assert of_the_evictor(scenario) == []
+
+
+def test_a_drain_takes_one_of_two_and_is_not_held_up_by_a_single_one() -> None:
+    budget = helm.one(helm.objects("default"), "PodDisruptionBudget", "-evictor")["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert "PodDisruptionBudget" not in of_the_evictor("default", "--set", "evictor.replicas=1")
 
 
 def test_its_settings_are_checked_before_it_starts() -> None:

@@ -17,10 +17,12 @@ CLASSES = {
     "gateway-kgateway-openshift": "agentgateway",
     "gateway-agentgateway": "agentgateway",
     "gateway-agentgateway-openshift": "agentgateway",
+    "gateway-openshift": "openshift-default",
     "gateway-custom": "nginx",
 }
 EXTRAS = {
     "default": {"DestinationRule"},
+    "gateway-openshift": {"DestinationRule"},
     "gateway-gke": {"HealthCheckPolicy", "GCPBackendPolicy"},
     "gateway-gke-internal": {"HealthCheckPolicy", "GCPBackendPolicy"},
     "gateway-kgateway-openshift": {"AgentgatewayParameters"},
@@ -81,6 +83,29 @@ def test_istio_reaches_the_picker() -> None:
     assert rule["trafficPolicy"]["tls"] == {"mode": "SIMPLE", "insecureSkipVerify": True}
     labels = helm.one(helm.objects("default"), "Gateway", "-gateway")["metadata"]["labels"]
     assert labels["istio.io/enable-inference-extproc"] == "true"
+
+
+def overlay(*extra: str) -> dict[str, Any]:
+    """What istiod merges into the Deployment and the Service that it makes."""
+    objs = helm.objects("default", *extra)
+    ref = helm.one(objs, "Gateway", "-gateway")["spec"]["infrastructure"]["parametersRef"]
+    made = helm.one(objs, "ConfigMap", "-gateway")
+    assert (ref["group"], ref["kind"], ref["name"]) == ("", made["kind"], made["metadata"]["name"])
+    return {part: helm.load_yaml(text)[0] for part, text in made["data"].items()}
+
+
+def test_istios_proxy_is_admitted_to_a_restricted_namespace() -> None:
+    """Its own template names no seccomp profile."""
+    pod = overlay()["deployment"]["spec"]["template"]["spec"]
+    assert pod == {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}
+
+
+def test_istios_proxy_has_the_service_and_resources_of_the_values() -> None:
+    assert overlay()["service"] == {"spec": {"type": "LoadBalancer"}}
+    made = overlay("--set", "gateway.istio.serviceType=ClusterIP", "--set", "gateway.istio.resources.requests.cpu=2")
+    assert made["service"] == {"spec": {"type": "ClusterIP"}}
+    (container,) = made["deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container == {"name": "istio-proxy", "resources": {"requests": {"cpu": "2"}}}
 
 
 def test_openshift_chooses_the_proxys_user() -> None:

@@ -57,6 +57,7 @@ def test_preflight_is_told_what_the_release_needs() -> None:
         "httproutes.gateway.networking.k8s.io",
         "podmonitors.monitoring.coreos.com",
         "servicemonitors.monitoring.coreos.com",
+        "prometheusrules.monitoring.coreos.com",
         "healthcheckpolicies.networking.gke.io",
         "gcpbackendpolicies.networking.gke.io",
     }
@@ -72,7 +73,10 @@ def test_preflight_is_told_what_the_release_needs() -> None:
     assert seen["accelerator"] == {"resource": "nvidia.com/gpu", "perPod": 2, "replicas": 2}
     lab = json.loads(text("lab", "preflight"))
     assert lab["gatewayClass"] == "" and lab["secrets"] == []
-    assert [c["name"] for c in lab["crds"]] == ["inferencepools.inference.networking.k8s.io"]
+    assert {c["name"] for c in lab["crds"]} == {
+        "inferencepools.inference.networking.k8s.io",
+        "prometheusrules.monitoring.coreos.com",
+    }
     assert (lab["storage"]["storageClassName"], lab["storage"]["size"]) == ("cephfs", "8Gi")
     assert json.loads(text("service", "preflight"))["crds"] == []
 
@@ -85,11 +89,9 @@ def test_preflight_knows_a_class_that_this_release_makes() -> None:
     assert json.loads(text("existing-claim", "preflight"))["storage"]["existingClaim"] == "team-kv-cache"
 
 
-def test_preflight_writes_a_report_only_when_there_is_an_object_for_it() -> None:
-    """Before a first install the ConfigMap does not exist."""
-    assert json.loads(text("lab", "preflight"))["reportConfigMap"] == ""
-    assert json.loads(text("lab", "preflight", "--is-upgrade"))["reportConfigMap"] == "kv-storage-report"
-    for hook in ("probe", "proof"):
+def test_every_hook_knows_where_its_report_goes() -> None:
+    """The preflight too, at an install: whoever renders with `helm template` never upgrades."""
+    for hook in KINDS:
         assert json.loads(text("lab", hook))["reportConfigMap"] == "kv-storage-report"
 
 
@@ -130,7 +132,7 @@ def test_claim_hook_mounts_nothing_and_comes_first() -> None:
 def test_probe_tries_what_the_connector_does() -> None:
     seen = json.loads(text("everything", "probe"))
     assert seen["path"] == "/mnt/kv-cache"
-    assert seen["publish"] == "rename_fsync"
+    assert (seen["publish"], seen["directIo"]) == ("rename_fsync", "off")
     assert seen["floors"] == {"readMiBps": 200, "writeMiBps": 100}
     assert seen["allowInconclusive"] is True
     assert seen["checks"] == {"probe.throughput": "warn"}
@@ -148,6 +150,28 @@ def test_proof_asks_the_pods_that_serve_and_the_router() -> None:
     assert json.loads(text("external", "proof"))["routerUrl"] == "http://proxy.example.com"
 
 
+def gateway_rules(scenario: str, *extra: str) -> list[str]:
+    """Names of the Gateways that the proof may read."""
+    rules = helm.one(helm.objects(scenario, *extra), "Role", "-proof")["rules"]
+    return [name for r in rules if "gateways" in r["resources"] for name in r["resourceNames"]]
+
+
+def test_proof_asks_through_the_gateway_at_the_address_in_its_status() -> None:
+    assert json.loads(text("default", "proof"))["gateway"] == {"name": "kv-gateway", "section": "", "host": ""}
+    assert json.loads(text("gateway-gke", "proof"))["gateway"]["host"] == "llm.example.com"
+    assert gateway_rules("default") == gateway_rules("gateway-gke") == ["kv-gateway"]
+    here = ("--set", "gateway.existing.namespace=inference")
+    assert json.loads(text("gateway-existing", "proof", *here))["gateway"]["section"] == "https"
+    assert gateway_rules("gateway-existing", *here) == ["shared"]
+
+
+def test_proof_reads_no_gateway_that_it_does_not_need() -> None:
+    elsewhere = ("default", "--set", "hooks.proof.routerUrl=http://x")
+    for scenario, *extra in [("gateway-existing",), ("lab",), ("external",), elsewhere]:
+        assert "gateway" not in json.loads(text(scenario, "proof", *extra))
+        assert gateway_rules(scenario, *extra) == []
+
+
 def test_router_and_model_services_are_what_the_proof_asks() -> None:
     service = helm.one(helm.objects("lab"), "Service", "-router")
     assert service["spec"]["ports"][0]["port"] == 80
@@ -162,4 +186,23 @@ def test_hooks_can_be_switched_off() -> None:
     )
     objs = helm.objects("lab", *off)
     assert not [o for o in objs if o["kind"] == "Job" or o["metadata"]["name"].endswith("-report")]
-    assert {o["metadata"]["name"] for o in objs if o["kind"] == "ServiceAccount"} == {"kv-epp"}
+    assert {o["metadata"]["name"] for o in objs if o["kind"] == "ServiceAccount"} == {"kv-epp", "kv-evictor"}
+
+
+def test_the_proof_has_the_servers_key_from_a_secret_that_the_preflight_looks_for() -> None:
+    key = ("--set", "hooks.proof.apiKey.secretName=vllm-key")
+    assert json.loads(text("lab", "proof", *key))["apiKeyEnv"] == "API_KEY"
+    (variable,) = container("lab", "proof", *key)["env"]
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "vllm-key", "key": "api-key"}
+    assert {"vllm-key"} <= {one["name"] for one in json.loads(text("lab", "preflight", *key))["secrets"]}
+    role = helm.one(helm.objects("lab", *key), "Role", "-preflight")
+    assert ["vllm-key"] in [rule.get("resourceNames") for rule in role["rules"]]
+    assert "env" not in container("lab", "proof")
+
+
+def test_the_proof_sees_the_manifests_and_cannot_write_beside_them() -> None:
+    pod = helm.one(helm.objects("lab"), "Job", "-proof")["spec"]["template"]["spec"]
+    (mount,) = pod["containers"][0]["volumeMounts"]
+    assert mount["readOnly"] is True
+    assert json.loads(text("lab", "proof"))["claimPath"].startswith(mount["mountPath"])
+    assert "volumes" not in helm.one(helm.objects("vllm-fs"), "Job", "-proof")["spec"]["template"]["spec"]

@@ -105,6 +105,7 @@ def test_every_tuning_key_reaches_the_connector() -> None:
             "cpu_bytes_to_use": 200 * 2**30,
             "block_size": 512,
             "publish": "rename_fsync",
+            "direct_io": "off",
             "offload_prompt_only": False,
             "fail_fast": True,
             "io_threads": 32,

@@ -70,7 +70,7 @@ def test_what_is_needed_is_open(source: str, target: str, port: int) -> None:
 
 def test_nothing_else_is_open_between_the_charts_pods() -> None:
     components = policies().keys()
-    assert components == {"modelserver", "epp", "router", "preflight", "claim", "probe", "proof"}
+    assert components == {"modelserver", "epp", "router", "preflight", "claim", "probe", "proof", "evictor"}
     for source in components:
         for target in components - {source}:
             for port in (8000, 8080, 9002, 9090):
@@ -114,6 +114,13 @@ def test_the_proof_reaches_a_router_elsewhere() -> None:
     assert [{"port": 443, "protocol": "TCP"}] in [r["ports"] for r in policies()["proof"]["egress"]]
     with_port = policies("--set", "hooks.proof.routerUrl=http://proxy:9000/v1")["proof"]["egress"]
     assert [{"port": 9000, "protocol": "TCP"}] in [r["ports"] for r in with_port]
+
+
+def test_the_proof_reaches_the_gateway() -> None:
+    rules = policies("--set", "hooks.proof.routerUrl=", "--set", "global.router.mode=gateway")["proof"]["egress"]
+    label = {"gateway.networking.k8s.io/gateway-name": "kv-gateway"}
+    assert {"to": [{"podSelector": {"matchLabels": label}}]} in rules
+    assert [80, 443] in [[p["port"] for p in r["ports"]] for r in rules if "to" not in r]
 
 
 def test_no_policies_unless_asked_for() -> None:

@@ -41,3 +41,28 @@ def test_a_package_installs_what_the_checkout_does(tmp_path: Path) -> None:
     args = ("-n", helm.NAMESPACE, "-f", helm.scenario_file("lab"))
     done = helm.helm("template", helm.RELEASE, archive, *args)
     assert done.stdout == helm.rendered("lab")
+
+
+def test_what_a_registry_gives_back_is_what_was_packed(tmp_path: Path, registry: str) -> None:
+    """`helm install oci://…` installs the package, to the byte, and what the checkout renders."""
+    archive = packed(tmp_path / "a", "1700000000")
+    pushed = helm.helm("push", archive, f"oci://{registry}/charts", "--plain-http")
+    assert pushed.returncode == 0, pushed.stderr
+    where = (f"oci://{registry}/charts/llm-d-storage", "--version", "0.1.0", "--plain-http")
+    pulled = helm.helm("pull", *where, "-d", tmp_path)
+    assert pulled.returncode == 0, pulled.stderr
+    assert (tmp_path / archive.name).read_bytes() == archive.read_bytes()
+    args = ("-n", helm.NAMESPACE, "-f", helm.scenario_file("lab"))
+    assert helm.helm("template", helm.RELEASE, *where, *args).stdout == helm.rendered("lab")
+    assert helm.helm("pull", where[0], "--version", "9.9.9", "--plain-http", "-d", tmp_path).returncode != 0
+
+
+def test_what_a_catalogue_shows_is_true() -> None:
+    """Artifact Hub reads these notes; the images are those that the chart's defaults run."""
+    notes = helm.load_yaml((helm.CHART / "Chart.yaml").read_text())[0]["annotations"]
+    assert {"artifacthub.io/license", "artifacthub.io/category", "artifacthub.io/prerelease"} <= notes.keys()
+    (shown,) = helm.load_yaml(notes["artifacthub.io/images"])
+    used = {c["image"] for _, pod in helm.pod_specs(helm.objects("service")) for c in pod["containers"]}
+    used |= {c["image"] for _, pod in helm.pod_specs(helm.objects("tiered-router")) for c in pod["containers"]}
+    foreign = {image for image in used if not image.startswith("llm-d-storage:")}
+    assert {one["image"].removeprefix("docker.io/") for one in shown} == foreign

@@ -31,6 +31,11 @@ VALUES = maybe(
             nameOverride=names,
             router=maybe(mode=st.sampled_from(["gateway", "standalone", "service", "external"])),
             networkPolicy=maybe(enabled=st.booleans(), hubEgress=st.booleans()),
+            monitoring=maybe(
+                scrape=st.sampled_from(["none", "operator", "annotations"]),
+                interval=st.sampled_from(["15s", "1m"]),
+                labels=st.dictionaries(names, names, max_size=2),
+            ),
             podSecurity=maybe(runAsUser=st.integers(0, 65535), fsGroup=st.integers(0, 65535)),
         ),
         "storage": maybe(
@@ -38,6 +43,7 @@ VALUES = maybe(
             storageClassName=names,
             size=sizes,
             keepOnUninstall=st.booleans(),
+            storageClass=maybe(create=st.booleans(), name=names, provisioner=names, zones=st.lists(names, max_size=1)),
             persistentVolume=maybe(
                 create=st.booleans(),
                 csi=maybe(driver=names, volumeHandle=texts, volumeAttributes=st.dictionaries(names, texts, max_size=2)),
@@ -57,6 +63,13 @@ VALUES = maybe(
             probes=maybe(startupSeconds=st.integers(10, 86400)),
             termination=maybe(preStopSeconds=st.integers(0, 3600), drainSeconds=st.integers(0, 86400)),
             spread=st.sampled_from(["preferred", "required", "none"]),
+            autoscaling=maybe(
+                kind=st.sampled_from(["none", "hpa", "keda"]),
+                minReplicas=st.integers(2, 4),
+                maxReplicas=st.integers(3, 9),
+                triggers=st.just([{"type": "cron", "metadata": {"timezone": "UTC", "desiredReplicas": "3"}}]),
+            ),
+            podDisruptionBudget=maybe(enabled=st.booleans(), maxUnavailable=st.sampled_from([1, "50%"])),
         ),
         "inferencepool": maybe(
             failureMode=st.sampled_from(["FailOpen", "FailClose"]),
@@ -68,6 +81,11 @@ VALUES = maybe(
             hostnames=st.lists(names, max_size=2),
             tls=maybe(secretName=names, keepHttp=st.booleans()),
         ),
+        "evictor": maybe(enabled=st.booleans(), replicas=st.integers(1, 3)),
+        "alerts": maybe(
+            kind=st.sampled_from(["none", "operator", "file"]), labels=st.dictionaries(names, names, max_size=1)
+        ),
+        "dashboards": maybe(enabled=st.booleans()),
     }
 )
 

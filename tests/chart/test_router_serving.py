@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import subprocess
 import threading
 import time
@@ -42,7 +43,29 @@ def server(name: str) -> Iterator[int]:
 
 
 @contextmanager
-def router(envoy: Path, scenario: str, model_port: int, folder: Path) -> Iterator[int]:
+def picker(port: int) -> Iterator[threading.Event]:
+    """Takes connections as a picker does that has just begun. The event: something was sent, so it is being asked."""
+    asked = threading.Event()
+
+    def take(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(5)
+                if connection.recv(1):  # a health check connects, and hangs up
+                    asked.set()
+
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        threading.Thread(target=take, args=(listener,), daemon=True).start()
+        yield asked
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def router(envoy: Path, scenario: str, model_port: int, folder: Path, picker_port: int = 0) -> Iterator[int]:
     """Envoy with that scenario's configuration, its addresses moved to loopback; the picker's port is closed."""
     config = envoy_config(scenario)
     port = int(free_port())
@@ -52,7 +75,7 @@ def router(envoy: Path, scenario: str, model_port: int, folder: Path) -> Iterato
     for cluster in config["static_resources"]["clusters"]:
         if "load_assignment" in cluster:
             endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-            there = model_port if cluster["name"] == "any" else int(free_port())
+            there = model_port if cluster["name"] == "any" else picker_port or int(free_port())
             endpoint["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": there}
             cluster["type"] = "STATIC"
     path = folder / "envoy.yaml"
@@ -107,3 +130,19 @@ def test_fail_open_serves_all_and_never_what_the_client_names(
         assert ask(port, "GET", named) == (200, "model")
         # Known to be gone before the body is on the way: without that, a POST fails in spite of FailOpen.
         assert ask(port, "POST", named) == (200, "model")
+
+
+@pytest.mark.parametrize("scenario", ["lab", "standalone"])
+def test_a_picker_that_comes_after_envoy_is_asked_seconds_later(
+    envoy: Path, servers: tuple[int, int], tmp_path: Path, scenario: str
+) -> None:
+    """A cluster that has had no traffic yet is looked at once a minute only, if one says nothing about that."""
+    port_of_picker = int(free_port())
+    with router(envoy, scenario, servers[0], tmp_path, port_of_picker) as port:
+        ask(port, "GET")
+        with picker(port_of_picker) as asked:
+            deadline = time.monotonic() + 20
+            while not asked.is_set():
+                assert time.monotonic() < deadline, "Envoy does not know yet that the picker is there"
+                ask(port, "GET")
+                time.sleep(0.2)

@@ -263,8 +263,14 @@ def test_hooks_know_every_driver_and_its_sizes() -> None:
         answer = rwx.answer(table, backend["provisioner"], backend.get("parameters", {}), {})
         assert answer.rwx is rwx.Rwx.YES, backend["provisioner"]
         assert answer.entry
-        size, sold = answer.entry.size_rule(backend.get("parameters", {})), backend.get("sizeGi")
-        assert (size is None) == (sold is None), backend["provisioner"]
-        if size and sold:
-            assert size.min_gi <= sold["min"] < sold["max"] <= size.max_gi
-            assert sold["min"] % size.step_gi == sold["step"] % size.step_gi == 0
+        sold = backend.get("sizes")
+        assert (answer.entry.sizes is None) == (sold is None), backend["provisioner"]
+        if sold:
+            assert answer.entry.sizes
+            known = {tier: (r.min_gi, r.max_gi, r.step_gi) for tier, r in answer.entry.sizes.rules.items()}
+            rules = {tier: (r["min"], r["max"], r["step"]) for tier, r in sold["rules"].items()}
+            # Of a class that is not the release's, the chart refuses only what no tier has.
+            any_tier = rules.pop("any")
+            assert rules == known
+            assert all(any_tier[0] <= low and high <= any_tier[1] for low, high, _ in rules.values())
+            assert all(step % any_tier[2] == 0 for _, _, step in rules.values())

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "llm-d-storage"
 LAB_VALUES = CHART / "ci" / "lab.yaml"
 SERVING = "app.kubernetes.io/component=modelserver"
+# To connect, for 15 s: a port-forward may just be started again.
+TRIES = 6
+# Asks over a new connection each time.
+HTTP = httpx.Client(transport=httpx.HTTPTransport(retries=TRIES, limits=httpx.Limits(max_keepalive_connections=0)))
 # What the upgrade of these tests sets: the model servers are rolled once.
 CHANGED = ("modelserver.maxNumSeqs=4", "modelserver.podAnnotations.reason=test")
 
@@ -98,24 +103,36 @@ class Cluster:
 
     @contextlib.contextmanager
     def forward(self, namespace: str, target: str, port: int) -> Iterator[str]:
-        """A base URL on this machine for a pod's or service's port."""
+        """A base URL on this machine for a pod's or service's port.
+
+        kubectl ends a port-forward when the pod resets one connection: it is started again, on the same port, and
+        ``ask`` and ``metrics`` wait for it.
+        """
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             local = s.getsockname()[1]
-        p = subprocess.Popen(
-            [
-                *(str(self.kubectl_binary), "--kubeconfig", str(self.kubeconfig), "-n", namespace),
-                *("port-forward", "--address=127.0.0.1", target, f"{local}:{port}"),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        argv = [str(self.kubectl_binary), "--kubeconfig", str(self.kubeconfig), "-n", namespace]
+        argv += ["port-forward", "--address=127.0.0.1", target, f"{local}:{port}"]
+        running: list[subprocess.Popen[bytes]] = []
+        over = threading.Event()
+
+        def keep() -> None:
+            while not over.is_set():
+                running[:] = [subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
+                running[0].wait()
+                over.wait(0.5)
+
+        keeper = threading.Thread(target=keep, daemon=True)
+        keeper.start()
         try:
             eventually(lambda: _connects(local), 30, f"the port-forward to {target}")
             yield f"http://127.0.0.1:{local}"
         finally:
-            p.terminate()
-            p.wait(10)
+            over.set()
+            while keeper.is_alive():
+                for one in running:
+                    one.terminate()
+                keeper.join(1)
 
 
 def _connects(port: int) -> bool:
@@ -126,12 +143,18 @@ def _connects(port: int) -> bool:
     return True
 
 
+# Waits that took more than half of what they may: the first to fail on a slower machine.
+long_waits: list[str] = []
+
+
 def eventually(check: Callable[[], Any], timeout_s: float, what: str, every_s: float = 0.5) -> Any:
     """The first true value of ``check()``. Fails, naming ``what``, after ``timeout_s``."""
-    end = time.monotonic() + timeout_s
+    began = time.monotonic()
     while not (value := check()):
-        assert time.monotonic() < end, f"waited {timeout_s:.0f} s in vain for {what}"
+        assert time.monotonic() < began + timeout_s, f"waited {timeout_s:.0f} s in vain for {what}"
         time.sleep(every_s)
+    if (took_s := time.monotonic() - began) > timeout_s / 2:
+        long_waits.append(f"{took_s:.0f} of {timeout_s:.0f} s for {what}")
     return value
 
 
@@ -143,7 +166,15 @@ class Answer:
     total_s: float
 
 
-def ask(url: str, prompt: str, *, model: str = "smollm2", max_tokens: int = 8, timeout_s: float = 120) -> Answer:
+def ask(
+    url: str,
+    prompt: str,
+    *,
+    model: str = "smollm2",
+    max_tokens: int = 8,
+    timeout_s: float = 120,
+    client: httpx.Client | None = None,
+) -> Answer:
     """One greedy, streamed completion."""
     body = {
         "model": model,
@@ -156,7 +187,7 @@ def ask(url: str, prompt: str, *, model: str = "smollm2", max_tokens: int = 8, t
         "return_token_ids": True,
     }
     start, ttft, tokens, used = time.monotonic(), 0.0, [], 0
-    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=timeout_s) as r:
+    with (client or HTTP).stream("POST", f"{url}/v1/completions", json=body, timeout=timeout_s) as r:
         assert r.status_code == 200, r.read()[:500]
         for line in r.iter_lines():
             if not line.startswith("data: ") or line == "data: [DONE]":
@@ -173,7 +204,7 @@ def ask(url: str, prompt: str, *, model: str = "smollm2", max_tokens: int = 8, t
 def metrics(url: str) -> dict[str, float]:
     """vLLM's samples without the labels that are the same for all: ``name{other labels}`` -> value."""
     out: dict[str, float] = {}
-    for line in httpx.get(f"{url}/metrics", timeout=30).text.splitlines():
+    for line in HTTP.get(f"{url}/metrics", timeout=30).text.splitlines():
         if line.startswith("vllm:"):
             name, value = line.rsplit(" ", 1)
             name = re.sub(r'(engine|model_name)="[^"]*",?', "", name).replace(",}", "}").replace("{}", "")
@@ -195,13 +226,18 @@ class Release:
     namespace: str
     install: Done | None = None
 
-    def upgrade(self, *settings: str, timeout: str = "10m") -> Done:
+    def upgrade(self, *settings: str, timeout: str = "10m", hooks: bool = True) -> Done:
         """`helm upgrade --install`, with the given `--set` settings on top of the lab's values."""
         flags = [word for s in settings for word in ("--set", s)]
+        flags += [] if hooks else ["--no-hooks"]
         return self.cluster.helm(
             *("upgrade", "--install", self.name, str(CHART), "-n", self.namespace, "-f", str(LAB_VALUES)),
             *("--timeout", timeout, *flags),
         )
+
+    def test(self) -> None:
+        """`helm test`: probe and proof once more."""
+        self.cluster.helm("test", self.name, "-n", self.namespace, "--timeout", "5m").ok()
 
     def pods(self) -> list[dict[str, Any]]:
         """The model servers' pods, without those that are going."""
@@ -217,7 +253,7 @@ class Release:
     def wait_deployed(self, timeout_s: int = 300) -> None:
         """Until every Deployment of the release runs as it was last asked to."""
         client = pykube.HTTPClient(pykube.KubeConfig.from_file(str(self.cluster.kubeconfig)))
-        names = [f"{self.name}-{part}" for part in ("modelserver", "epp", "router")]
+        names = [f"{self.name}-{part}" for part in ("modelserver", "epp", "router", "evictor")]
         wait_for_deployments_to_run(client, names, self.namespace, timeout_s, missing_ok=False)
 
     def wait_ready(self, count: int = 2, timeout_s: float = 300) -> list[str]:

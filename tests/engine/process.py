@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +66,12 @@ class Engine:
         llm: dict[str, Any] | None = None,
     ) -> None:
         self.log = log
+        self._scratch = tempfile.TemporaryDirectory(prefix="kv-")  # vLLM's sockets and files outlive it when killed
         variables = os.environ | {
+            "VLLM_RPC_BASE_PATH": self._scratch.name,
+            "TMPDIR": self._scratch.name,
+            # What one engine compiled serves the next.
+            "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")),
             "PYTHONPATH": str(CONNECTOR),
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0" if core_in_process else "1",
             "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -128,6 +135,10 @@ class Engine:
                     os.kill(victim, signal.SIGKILL)
             self.process.wait(30)
             time.sleep(0.01)
+        for group in Path(self._scratch.name).glob("vllm_dist_*"):
+            for shared in Path("/dev/shm").glob(f"{group.name}*"):
+                shared.unlink(missing_ok=True)
+        self._scratch.cleanup()
 
     def receive(self, timeout_s: float) -> dict[str, Any]:
         """The answer to the oldest command. Raises: RuntimeError with the end of the log when none comes."""

@@ -15,7 +15,8 @@ import pytest
 
 from llmd_storage_connector import layout
 from llmd_storage_connector.format import BlockSpec, checksum
-from llmd_storage_connector.store import BlockBuffer, BlockStore
+from llmd_storage_connector.reading import BlockBuffer
+from llmd_storage_connector.store import BlockStore
 from llmd_storage_connector.sweep import sweep_folder
 
 pytestmark = pytest.mark.engine

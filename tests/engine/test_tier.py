@@ -53,6 +53,7 @@ class StandIn:
         self.phase = Phase.READY
         self.breaker = SimpleNamespace(is_open=False)
         self.writes_paused = False
+        self.allowance = SimpleNamespace(is_short=False)
         self.queued_bytes = 0
         self.publish_way = ""
         self.fault = None
@@ -128,7 +129,13 @@ def values(stats: OffloadingConnectorStats) -> dict[str, Any]:
 
 def test_each_gauge_is_sent_when_it_changes_and_only_then(tier: SharedStorageTier) -> None:
     engine = engine_of(tier)
-    assert values(tier.get_stats()) == {"usable": 1, "breaker_open": 0, "writes_paused": 0, "queued_bytes": 0}
+    assert values(tier.get_stats()) == {
+        "usable": 1,
+        "breaker_open": 0,
+        "writes_paused": 0,
+        "room_short": 0,
+        "queued_bytes": 0,
+    }
     assert values(tier.get_stats()) == {}
     engine.publish_way = "link"
     engine.queued_bytes = 8192

@@ -60,3 +60,15 @@ def test_what_was_measured_is_written_with_the_machine_and_every_figure(tmp_path
     assert [row["met"] for row in result["rows"]] == [True, False, True, None]
     assert {"name", "ours", "stock", "limit", "ratio", "target", "met", "spread", "command"} <= set(result["rows"][0])
     assert json.loads((tmp_path / "build" / "bench-raw.json").read_text()) == [{"case": "load", "value": 1}]
+
+
+def test_of_several_runs_a_row_is_the_last_ones_that_has_it() -> None:
+    def run(*rows: tuple[str, int]) -> dict[str, Any]:
+        return {"machine": ABOUT, "failures": {}, "rows": [{"name": name, "ours": ours} for name, ours in rows]}
+
+    both = report.merged([run(("load", 1), ("lookups", 2)), run(("lookups", 3), ("tokens", 4))])
+    assert [(row["name"], row["ours"]) for row in both["rows"]] == [("load", 1), ("lookups", 3), ("tokens", 4)]
+    assert "from 2 runs" in report.page({**both, "rows": shown()}, {})
+    assert report.merged([both, run(("tokens", 5))])["machine"]["runs"] == 3
+    raw = [[{"case": "a", "value": 1}, {"case": "a", "value": 2}], [{"case": "a", "value": 3}, {"case": "b"}]]
+    assert report.latest(raw, "case") == [{"case": "a", "value": 3}, {"case": "b"}]

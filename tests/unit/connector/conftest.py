@@ -11,7 +11,9 @@ import pytest
 from llmd_storage_connector.config import Config, parse
 from llmd_storage_connector.format import BlockSpec, checksum
 from llmd_storage_connector.identity import Identity
-from llmd_storage_connector.store import BlockBuffer, BlockStore, Outcome
+from llmd_storage_connector.outcomes import Outcome
+from llmd_storage_connector.reading import BlockBuffer
+from llmd_storage_connector.store import BlockStore
 
 PAYLOAD_BYTES = 8192
 STRIPE_BYTES = 4096

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import threading
 import time
@@ -21,7 +22,11 @@ from llmd_storage_connector.format import BlockSpec
 from llmd_storage_connector.jobs import Result
 from llmd_storage_connector.ledger import Phase
 from llmd_storage_connector.lookups import Answer
-from llmd_storage_connector.store import BlockBuffer, BlockStore, Outcome, Reading, Source
+from llmd_storage_connector.notices import STATE
+from llmd_storage_connector.outcomes import Outcome
+from llmd_storage_connector.reading import BlockBuffer, Reading
+from llmd_storage_connector.room import ROOM, WRITERS
+from llmd_storage_connector.store import BlockStore, Source
 from llmd_storage_connector.verdicts import VerdictCache
 from tests.unit.connector.conftest import PAYLOAD_BYTES, content, get, key, make_config, make_facts, make_spec
 
@@ -563,3 +568,44 @@ def test_storage_that_comes_later_is_used(tmp_path: Path, monkeypatch: pytest.Mo
     assert play.store_rows([0], job=2).success
     assert play.ask(0, "later") is Answer.HIT
     assert play.engine.close(5) == 0
+
+
+def test_the_evictors_limit_holds_from_the_first_block_on(
+    bench: Callable[..., Bench], sick: SickStore, tmp_path: Path
+) -> None:
+    state = tmp_path / "root" / STATE
+    (state / WRITERS).mkdir(parents=True)
+    room = {"version": 1, "room": {"newcomer": 2 * sick.spec.file_bytes, "limits": {}}}
+    (state / ROOM).write_text(json.dumps(room))
+    play = bench(store_deadline_s=1.0)
+    assert len(play.store_rows([0, 1, 2, 3]).succeeded) == 2
+
+
+def test_where_room_is_short_one_prefix_is_stored_whole(bench: Callable[..., Bench], sick: SickStore) -> None:
+    """Two halves would be of no use to anyone."""
+    play = bench(store_deadline_s=1.0)
+    assert play.store_rows([8]).success
+    play.engine.allowance.reported(time.monotonic())
+    play.engine.allowance.learn(sick.spec.file_bytes)
+    for job, numbers in ((1, range(4)), (2, range(4, 8))):
+        play.engine.submit_store(job, "r", [key(number) for number in numbers], list(numbers))
+    play.engine.allowance.learn(5 * sick.spec.file_bytes)
+    play.engine._ledger.wake()
+    assert {one.job_id: len(one.succeeded) for one in play.results(2)} == {1: 4, 2: 0}
+
+
+def test_stores_without_room_wait_and_then_end_while_loads_go_on(bench: Callable[..., Bench], sick: SickStore) -> None:
+    """A cache at its budget is no sick storage: nothing is given up but the blocks that found no room."""
+    play = bench(store_deadline_s=1.0)
+    assert play.store_rows([0]).success
+    play.engine.allowance.reported(time.monotonic())
+    play.engine.allowance.learn(sick.spec.file_bytes)
+    assert not play.store_rows([1, 2], job=1).succeeded
+    play.engine.submit_load(2, "r", [key(0)], [8])
+    assert play.results()[0].success
+    play.engine.submit_store(3, "r", [key(3)], [3])
+    play.engine.allowance.learn(4 * sick.spec.file_bytes)
+    play.engine._ledger.wake()
+    assert play.results()[0].success
+    assert play.counted("store_failures", "no_room") == 2
+    assert play.counted("deadline_misses", "store") == 0 and not play.engine.breaker.is_open

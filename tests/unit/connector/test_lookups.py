@@ -10,7 +10,7 @@ import pytest
 
 from llmd_storage_connector.counters import Counters
 from llmd_storage_connector.lookups import Answer, Lookups
-from llmd_storage_connector.store import Outcome
+from llmd_storage_connector.outcomes import Outcome
 from llmd_storage_connector.verdicts import ABSENT_S, PRESENT_S, Verdict, VerdictCache
 from tests.unit.connector.conftest import key
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from llmd_storage_connector import files, layout
 from llmd_storage_connector import format as block_format
-from llmd_storage_connector import layout
 from llmd_storage_connector import store as store_module
 from llmd_storage_connector.errors import GivenUp, Unusable
 from llmd_storage_connector.publish import AUTO, STRATEGIES
@@ -287,10 +287,10 @@ def test_a_local_disk_is_quick_and_a_far_one_is_not(tmp_path: Path, monkeypatch:
     """More threads than a mount can use take the interpreter from the engine."""
     facts = make_facts()
     for seconds, quick in ((0.0001, True), (0.02, False)):
-        monkeypatch.setattr(store_module, "_seconds_to_come_and_go", lambda folder, took=seconds: took)
+        monkeypatch.setattr(store_module, "seconds_to_come_and_go", lambda folder, took=seconds: took)
         store = BlockStore(tmp_path, facts, make_spec(facts), AUTO)
         store.open()
         assert store.is_quick is quick
     monkeypatch.undo()
-    assert 0 < store_module._seconds_to_come_and_go(str(tmp_path)) < 60
+    assert 0 < files.seconds_to_come_and_go(str(tmp_path)) < 60
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []

@@ -16,8 +16,9 @@ from llmd_storage_connector import layout
 from llmd_storage_connector.format import BlockSpec, encode_header
 from llmd_storage_connector.identity import digest_of, manifest
 from llmd_storage_evictor import names
+from llmd_storage_evictor.carrying import Parts
 from llmd_storage_evictor.config import Config, parse
-from llmd_storage_evictor.controller import Controller, Parts
+from llmd_storage_evictor.controller import Controller
 from llmd_storage_evictor.metrics import Metrics
 from llmd_storage_evictor.progress import Progress
 from llmd_storage_evictor.tree import Tree

@@ -96,6 +96,16 @@ def test_verify_goes_on_where_it_was_broken_off(cache: Namespace, tmp_path: Path
     assert again["checked"] == 1 and again["skipped_folders"] == 255
 
 
+def test_what_is_damaged_is_said_again_until_it_is_set_aside(cache: Namespace, tmp_path: Path) -> None:
+    """Else a run that goes on would say that all is well."""
+    state = tmp_path / "state"
+    spoil(cache.file(3))
+    for _ in range(2):
+        assert len(json_of("verify", cache.root, "--state", state, code=1)["damaged"]) == 1
+    json_of("verify", cache.root, "--state", state, "--repair", code=1)
+    assert json_of("verify", cache.root, "--state", state)["skipped_folders"] == 256
+
+
 def test_verify_does_not_believe_a_header_about_sizes(cache: Namespace) -> None:
     """A damaged header must cost a line, not the machine's memory."""
     data = bytearray(cache.file(1).read_bytes())
@@ -165,6 +175,7 @@ def test_bench_moves_real_blocks_and_leaves_nothing(cache: Namespace) -> None:
 
 def test_migrate_says_that_there_is_nothing_to_do(cache: Namespace) -> None:
     assert "version 1: 1 namespaces" in call("migrate", cache.root).stdout
+    assert json_of("migrate", cache.root) == {"newest": 1, "namespaces": {"1": 1}, "migrated": 0}
 
 
 def test_what_is_wrong_is_a_sentence_and_a_code(

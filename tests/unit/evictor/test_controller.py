@@ -112,6 +112,9 @@ def test_what_is_not_the_caches_own_survives_everything(cache: Namespace, tmp_pa
     own.symlink_to(outside / "precious.kvb")
     os.mkfifo(first / layout.block_name(key(512)))
     (first / layout.block_name(key(768))).mkdir()
+    deep = cache.path / "00" / "down" / "/".join(["00"] * 200)
+    deep.mkdir(parents=True)
+    (deep / layout.block_name(key(0))).write_bytes(b"x" * BLOCK)
     linked = cache.root / ("c" * 32)
     linked.symlink_to(outside, target_is_directory=True)
     (outside / "00").mkdir()
@@ -126,6 +129,7 @@ def test_what_is_not_the_caches_own_survives_everything(cache: Namespace, tmp_pa
     assert not any(cache.file(number).exists() for number in range(12)), "the budget was held all the same"
     assert all(path.read_bytes() == b"x" * BLOCK for path in foreign)
     assert (outside / "precious.kvb").exists() and (outside / "00" / layout.block_name(key(0))).exists()
+    assert (deep / layout.block_name(key(0))).read_bytes() == b"x" * BLOCK
     assert own.is_symlink() and linked.is_symlink() and (cache.path / "fe").is_symlink()
 
 

@@ -59,6 +59,25 @@ def test_a_killed_leader_is_followed_within_seconds(stand: Stand) -> None:
     assert STALE_S <= waited <= 9 and second.generation == 2
 
 
+def test_a_pod_that_was_started_again_follows_itself_at_once_and_nobody_else(tmp_path: Path) -> None:
+    time, tree = Time(), Tree(tmp_path)
+    tree.open()
+
+    def pod(name: str) -> Fence:
+        return Fence(tree, name, time.clock, time.wall_ns, alone=True)
+
+    assert pod("a_1").step(True), "killed after this"
+    assert not pod("b_1").step(True)
+    again = pod("a_1")
+    assert again.step(True) and again.generation == 2
+    # Whoever is killed between taking over and saying so leaves the name of the one before.
+    os.rename(tmp_path / ".evictor/leader-2", tmp_path / ".evictor/leader-3")
+    assert not pod("a_1").step(True)
+    for content in ("", "{", "[]", '{"holder": "a_1"}'):
+        (tmp_path / ".evictor/leader-3").write_text(content)
+        assert not pod("a_1").step(True)
+
+
 def test_a_leader_that_hung_may_not_remove_before_anyone_else_may_and_stands_again(stand: Stand) -> None:
     """Storage hung for the leader, and came back after another had taken over."""
     time, other = Time(), Time()

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import kubernetes
 import pytest
 
 from llmd_storage_evictor import lease
@@ -70,6 +72,37 @@ def test_every_call_has_a_time_limit() -> None:
             return named
 
     assert lease._TimedApi(Api()).read_namespaced_lease("a", "b") == {"_request_timeout": lease._CALL_TIMEOUT_S}
+
+
+def test_a_lease_goes_with_its_owner_and_is_not_made_without() -> None:
+    """Else it would stay after the release, or come back while the last evictor ends."""
+    made: list[Any] = []
+
+    class Api:
+        def create_namespaced_lease(self, namespace: str, body: Any) -> Any:
+            made.append(body)
+
+    class Core:
+        uid = "u-1"
+
+        def read_namespaced_config_map(self, name: str, namespace: str) -> Any:
+            if not self.uid:
+                raise LookupError
+            return SimpleNamespace(metadata=SimpleNamespace(uid=self.uid))
+
+    core = Core()
+    api = lease._OwnedApi(Api(), core, "kv-evictor", "kv-lease")
+    # As the client's own lock makes it, and as it goes to the API server.
+    body = kubernetes.client.V1Lease(metadata={"name": "kv-lease"}, spec=kubernetes.client.V1LeaseSpec())
+    api.create_namespaced_lease("here", body)
+    sent = kubernetes.client.ApiClient().sanitize_for_serialization(made[0])["metadata"]
+    (owner,) = sent["ownerReferences"]
+    assert sent["name"] == "kv-lease"
+    assert owner == {"apiVersion": "v1", "kind": "ConfigMap", "name": "kv-evictor", "uid": "u-1"}
+    core.uid = ""
+    with pytest.raises(LookupError):
+        api.create_namespaced_lease("here", body)
+    assert len(made) == 1
 
 
 def test_the_others_may_lead_only_after_this_one_may_not_any_more() -> None:

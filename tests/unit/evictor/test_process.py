@@ -114,7 +114,7 @@ def test_health_and_metrics_answer(tmp_path: Path) -> None:
             return 0, ""
 
     with running(cache.root, log, http_port=port):
-        files = f'llmd_storage_evictor_cache_files{{namespace="{cache.name}"}} 5.0'
+        files = f'llmd_storage_evictor_cache_files{{cache_namespace="{cache.name}"}} 5.0'
         wait_for(lambda: files in get("/metrics")[1], log)
         assert get("/healthz") == (200, "ok\n")
         assert "leader 1.0" in get("/metrics")[1]

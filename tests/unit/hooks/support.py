@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,18 @@ from llmd_storage_hooks.catalogue import find
 from llmd_storage_hooks.report import Report, to_json
 from llmd_storage_hooks.verdicts import Finding, Verdict
 
-SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "hook-report.schema.json").read_text(encoding="utf-8"))
+ROOT = Path(__file__).parents[3]
+SCHEMA = json.loads((ROOT / "schemas" / "hook-report.schema.json").read_text(encoding="utf-8"))
+SENTENCES = (ROOT / "docs" / "sentences.md").read_text(encoding="utf-8")
+
+
+def findable(sentence: str) -> bool:
+    """Whether docs/sentences.md, which is made from the checks' source, has what was said in a run."""
+    spec = spec_from_file_location("sentences", ROOT / "docs" / "site" / "sentences.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return bool(module.findable(sentence, SENTENCES))
 
 
 class FakeClock:
@@ -44,12 +56,14 @@ def report(*findings: Finding, hook: str = "probe", **more: Any) -> Report:
 
 
 def by_id(findings: list[Finding]) -> dict[str, Finding]:
-    """The findings by id; each must fit the report's schema, be in the catalogue and say what to do if it is bad."""
+    """The findings by id; each must fit the report's schema, be in the catalogue and say what to do if it is bad,
+    in a sentence that the docs have."""
     for one in findings:
         entry = find(one.id)
         assert entry is not None, f"{one.id} is in no table of checks"
         assert one.verdict in (Verdict.PASS, Verdict.SKIPPED) or one.verdict.value in entry.ends, one
         assert one.verdict in (Verdict.PASS, Verdict.SKIPPED) or one.remedy, one
+        assert one.verdict in (Verdict.PASS, Verdict.SKIPPED) or findable(one.sentence), f"docs/sentences.md: {one}"
         assert_valid(to_json(report(one, hook=one.id.split(".")[0])))
     return {one.id: one for one in findings}
 

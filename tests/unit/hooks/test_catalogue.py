@@ -10,8 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from llmd_storage_hooks import catalogue, output
+from llmd_storage_hooks.catalogue import with_links
+from llmd_storage_hooks.config import ProbeConfig, from_json
 from llmd_storage_hooks.report import to_junit
-from llmd_storage_hooks.verdicts import Finding, Verdict
+from llmd_storage_hooks.verdicts import Finding, Verdict, override
 from tests.unit.hooks.support import report
 
 ROOT = Path(__file__).parents[3]
@@ -36,6 +38,19 @@ def test_every_entry_belongs_to_a_check_in_the_code(check):
     assert f"{stem}" in SOURCES.replace(f'"{check.id}"', "", 1)
     assert set(check.ends.split(", ")) <= {"fail", "warn", "inconclusive"}
     assert check.link.startswith("https://") or (ROOT / check.link).exists()
+
+
+@pytest.mark.parametrize("check", catalogue.CHECKS, ids=lambda one: one.id)
+def test_every_check_can_be_set_by_values_and_has_somewhere_to_read_on(check):
+    """As a user writes it in hooks.checks: the config takes the id, and the report obeys it."""
+    check_id = re.sub(r"<[^>]+>", "a", check.id) if not check.id.startswith("<hook>") else f"probe.{check.id[7:]}"
+    base = {"release": "r", "namespace": "n", "path": "/x"}
+    for wanted, verdict in (("warn", "warn"), ("skip", "skipped"), ("fail", "fail")):
+        config = from_json(ProbeConfig, {**base, "checks": {check_id: wanted}})
+        for bad in check.ends.split(", "):
+            found = with_links(override([Finding(check_id, Verdict(bad), "Said.", "Do.")], config.checks))
+            assert (found[0].verdict, bool(found[0].remedy), bool(found[0].link)) == (verdict, True, True)
+    assert check.asks.endswith(("?", "."))
 
 
 @pytest.mark.parametrize(

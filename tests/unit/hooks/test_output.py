@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from llmd_storage_hooks import cli, output
+from llmd_storage_hooks import output, process
 from llmd_storage_hooks.errors import CollectError, NotFound, Unreachable
 from llmd_storage_hooks.report import TERMINATION_CHARS, headline, termination_message, to_json
 from llmd_storage_hooks.verdicts import Finding, Verdict
@@ -138,7 +138,7 @@ def test_a_bug_of_ours_is_a_finding_not_a_traceback():
     def broken(config):
         raise KeyError("oops")
 
-    (finding,) = cli._guarded("probe", broken, None).findings
+    (finding,) = process._guarded("probe", broken, None).findings
     assert finding.verdict is Verdict.INCONCLUSIVE
     assert "KeyError" in finding.sentence
     assert "test_output.py" in finding.sentence

@@ -116,6 +116,15 @@ def test_storage_class(wanted, classes, expected, chosen):
     assert (got.name if got else None) == chosen
 
 
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_claim_may_grow_as_the_class_of_this_release_lets_it(grows):
+    """The class was made by the install before: what it says is what the API server goes by."""
+    wanted = Storage(storage_class_name="new", creates_storage_class=True, provisioner="p")
+    made, _ = storage.storage_class(wanted, (f.StorageClass("new", "p", allows_expansion=grows),))
+    finding = claims.kept_claim(claim(storage_class="new"), made, wanted, 20 * GI)
+    assert verdict(finding) == ("pass" if grows else "fail")
+
+
 def test_a_missing_class_names_those_there_are():
     _, finding = storage.storage_class(Storage(storage_class_name="nope"), (CEPH, LOCAL))
     assert finding.sentence == 'StorageClass "nope" does not exist; the cluster has: "cephfs", "local-path".'
@@ -221,6 +230,7 @@ def test_existing_claim(seen, size, expected, said):
         (claim(), "", CEPH, 10 * GI, "pass", "is kept"),
         (claim(), "other", None, 10 * GI, "fail", "class cannot be changed"),
         (claim(), "cephfs", CEPH, 5 * GI, "fail", "cannot shrink"),
+        (claim(storage_class=""), "", CEPH, 20 * GI, "fail", "static volume cannot grow"),
         (claim(), "cephfs", CEPH, 20 * GI, "fail", "does not let claims grow"),
         (claim(), "cephfs", f.StorageClass("cephfs", "x", allows_expansion=True), 20 * GI, "pass", "is kept"),
         (claim(access_modes=("ReadWriteOnce",)), "cephfs", CEPH, 10 * GI, "fail", "not ReadWriteMany"),

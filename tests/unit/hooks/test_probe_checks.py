@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from llmd_storage_hooks import closed
-from llmd_storage_hooks.checks import moving, posix, sharing
+from llmd_storage_hooks.checks import moving, posix, sharing, upkeep
 from llmd_storage_hooks.checks import probe as checks
 from llmd_storage_hooks.config import ProbeConfig
 from llmd_storage_hooks.probing import seen
@@ -45,6 +45,7 @@ MINE = seen.Observations(
     free_bytes=10**9,
     total_bytes=10**10,
     clock_offset_seconds=0.25,
+    small=seen.Small(0.001, 0.004),
 )
 THEIRS = seen.Observations(
     pod=pod(1, "n2"),
@@ -57,6 +58,8 @@ THEIRS = seen.Observations(
     exclusive=seen.Exclusive(4, (1, 3)),
     recreate=seen.Recreate(0.01, "ok", 0.02),
     negative=seen.Negative("missing", 0.02),
+    overwrite=seen.Overwrite(4, 0, 0.001),
+    upkeep=seen.Upkeep(0.01, 0.02, "ok"),
     throughput=(seen.Throughput("read", 2**25, 0.25), seen.Throughput("read", 2**25, 0.125, 8)),
     direct=seen.Direct("ok"),
 )
@@ -76,6 +79,10 @@ def test_good_storage_passes_every_check():
         "probe.exclusive",
         "probe.recreate",
         "probe.negative",
+        "probe.closetoopen",
+        "probe.mtime",
+        "probe.listing",
+        "probe.unlinked",
         "probe.space",
         "probe.directio",
         "probe.throughput",
@@ -297,3 +304,49 @@ def test_reading_past_the_page_cache(one, setting, expected, said):
 )
 def test_a_volume_that_is_nearly_full_warns(free, total, expected):
     assert moving.space(replace(MINE, free_bytes=free, total_bytes=total)).verdict.value == expected
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "verdict", "words"),
+    [
+        (seen.Overwrite(4, 0, 0.002), "pass", "4 of 4 rewritten files"),
+        (seen.Overwrite(4, 3, 1.02), "fail", "with its old content, 3 of 4 times, for up to 1.0 s"),
+        (seen.Overwrite(4, 4, None), "fail", "and never saw the new content"),
+        (None, "skipped", "Not reached"),
+    ],
+)
+def test_stale_content_on_open_is_refused_by_the_propertys_name(overwrite, verdict, words):
+    found = by_id([sharing.close_to_open(replace(THEIRS, overwrite=overwrite))])["probe.closetoopen"]
+    assert (found.verdict, words in found.sentence) == (verdict, True), found
+    if verdict == "fail":
+        assert found.sentence.startswith("No close-to-open consistency")
+        assert "GlusterFS" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "check_id", "verdict", "words"),
+    [
+        ({"mtime_seconds": None}, "probe.mtime", "warn", "did not see it"),
+        ({"mtime_seconds": 9.0}, "probe.mtime", "warn", "saw it after 9.0 s"),
+        ({"listed_seconds": None}, "probe.listing", "warn", "not at all"),
+        ({"listed_seconds": 6.0}, "probe.listing", "warn", "after 6.0 s"),
+        ({"unlinked": "Stale file handle"}, "probe.unlinked", "pass", "(Stale file handle): a miss"),
+        ({"unlinked": "wrong"}, "probe.unlinked", "fail", "other bytes"),
+    ],
+)
+def test_what_the_evictor_relies_on(changes, check_id, verdict, words):
+    theirs = replace(THEIRS, upkeep=replace(THEIRS.upkeep, **changes))
+    found = by_id([upkeep.mtime(theirs), upkeep.listing(theirs), upkeep.unlinked(theirs)])
+    assert (found[check_id].verdict, words in found[check_id].sentence) == (verdict, True), found[check_id]
+    assert sum(one.verdict != "pass" for one in found.values()) == (verdict != "pass")
+
+
+@pytest.mark.parametrize("check", [upkeep.mtime, upkeep.listing, upkeep.unlinked, sharing.close_to_open])
+def test_what_pod_1_did_not_come_to_is_not_reached(check):
+    assert check(None).verdict == "skipped"
+    assert check(replace(THEIRS, upkeep=None, overwrite=None)).verdict == "skipped"
+
+
+def test_small_files_and_staleness_are_in_the_numbers():
+    found = checks.numbers(MINE, THEIRS)
+    assert (found["createSeconds"], found["fsyncSeconds"], found["staleSeconds"]) == (0.001, 0.004, 0.001)

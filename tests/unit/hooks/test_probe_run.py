@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,11 +23,12 @@ from llmd_storage_hooks.clock import Deadline, SystemClock
 from llmd_storage_hooks.collect import mounts
 from llmd_storage_hooks.collect.files import Files
 from llmd_storage_hooks.config import ProbeConfig
-from llmd_storage_hooks.errors import DeadlinePassed
+from llmd_storage_hooks.errors import DeadlinePassed, Stopped
 from llmd_storage_hooks.probing import pair as pairing
 from llmd_storage_hooks.probing.mail import ABORT, Mail, PartnerAborted
 from llmd_storage_hooks.probing.pair import Pair, Seat
 from llmd_storage_hooks.probing.supervise import Hung, bounded
+from llmd_storage_hooks.run import probe
 from tests.unit.hooks.support import assert_valid
 
 
@@ -152,7 +155,7 @@ def test_a_hung_filesystem_ends_by_the_deadline_with_the_steps_name(tmp_path):
     os.mkfifo(mail / "1.hello")
     began = time.monotonic()
     code, report, _ = finish(start(tmp_path, 0, deadlineSeconds=1, timeoutSeconds=3))
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60  # the deadlines are seconds; a busy machine starts Python late
     assert code == 1
     (finding,) = [one for one in report["findings"] if one["id"] == "probe.finished"]
     assert 'did not answer in step "meet"' in finding["sentence"]
@@ -168,6 +171,21 @@ def test_a_pod_that_is_told_to_end_cleans_up(tmp_path):
     assert code == 3
     assert verdicts(report)["probe.finished"] == "inconclusive"
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.1])
+def test_two_pods_that_are_told_to_end_at_once_leave_nothing(tmp_path, seconds):
+    """In whatever they are at, and though each removes what the other is removing too."""
+    pods = [start(tmp_path, index) for index in (0, 1)]
+    while not (tmp_path / ".probe" / "r1" / "mail" / "0.strategy").exists():
+        time.sleep(0.005)
+    time.sleep(seconds)
+    for pod in pods:
+        pod.send_signal(signal.SIGTERM)
+    told = time.monotonic()
+    said = [finish(pod) for pod in pods]
+    assert time.monotonic() - told < 25, "Kubernetes gives half a minute"
+    assert left(tmp_path) == [], said
 
 
 @pytest.mark.parametrize(("index", "run"), [("2", "r1"), ("", "r1"), ("0", ""), ("0", "../x"), ("0", ".x")])
@@ -288,7 +306,117 @@ def test_a_way_that_is_set_but_refused_is_an_error_of_the_step(tmp_path, monkeyp
     assert observed.steps[-1].errno == 1
 
 
+def test_a_pod_that_is_told_to_end_while_it_cleans_up_goes_on(tmp_path, monkeypatch):
+    told = []
+
+    def interrupted(work, deadline):
+        if not told:
+            told.append(work)
+            raise Stopped
+        bounded(work, deadline)
+
+    config = ProbeConfig(release="d", namespace="n", path=str(tmp_path))
+    said = []
+    pod = Pair(config, Seat(0, "r", "n0"), Files(tmp_path), SystemClock(), said.append)
+    (tmp_path / ".probe" / "r" / "mail").mkdir(parents=True)
+    monkeypatch.setattr(pairing, "bounded", interrupted)
+    pod.clean_up()
+    assert told and left(tmp_path) == []
+    assert said == ["probe[0] scratch directory removed"]
+
+
+@pytest.mark.parametrize(
+    ("side", "moment"),
+    [
+        (probe.report_side, "take_all"),
+        (probe.report_side, "take_over"),
+        (probe.hand_over_side, "take_all"),
+        (probe.hand_over_side, "hand_over"),
+    ],
+)
+def test_a_pod_that_is_told_to_end_between_two_steps_cleans_up(tmp_path, monkeypatch, side, moment):
+    def stop(_):
+        raise Stopped
+
+    config = ProbeConfig(release="d", namespace="n", path=str(tmp_path))
+    pod = Pair(config, Seat(0, "r", "n0"), Files(tmp_path), SystemClock(), lambda _: None)
+    (tmp_path / ".probe" / "r" / "mail").mkdir(parents=True)
+    monkeypatch.setattr(Pair, "take_all", lambda self: self.observations())
+    monkeypatch.setattr(Pair, "met", lambda _: True)
+    monkeypatch.setattr(Pair, moment, stop)
+    with pytest.raises(Stopped):
+        side(config, pod)
+    assert left(tmp_path) == []
+
+
 # --- pieces -------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_removed_by_two_at_once_while_a_third_writes_there(tmp_path):
+    files, over = Files(tmp_path), threading.Event()
+    for number in range(400):
+        (tmp_path / "run" / str(number % 8)).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / str(number % 8) / str(number)).touch()
+
+    def write():
+        for number in range(400):
+            with contextlib.suppress(OSError):
+                (tmp_path / "run" / f"late-{number}").touch()
+        over.set()
+
+    removers = [threading.Thread(target=files.remove_tree, args=("run",)) for _ in range(2)]
+    for one in (writer := threading.Thread(target=write), *removers):
+        one.start()
+    for one in (writer, *removers):
+        one.join(30)
+    assert over.is_set()
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("what", [errno.ENOENT, errno.ENOTEMPTY])
+def test_a_neighbour_that_is_quicker_or_not_done_is_no_reason_to_leave_the_rest(tmp_path, monkeypatch, what):
+    """On CephFS: a file was gone between the listing and its removal, and the whole folder stayed."""
+    remove, failed = shutil.rmtree, []
+
+    def once(path):
+        if not failed:
+            failed.append(path)
+            raise OSError(what, os.strerror(what), f"{path}/block")
+        remove(path)
+
+    monkeypatch.setattr(shutil, "rmtree", once)
+    (tmp_path / "run" / "mail").mkdir(parents=True)
+    Files(tmp_path).remove_tree("run")
+    assert failed and left(tmp_path) == []
+
+
+def test_what_cannot_be_looked_at_is_not_called_removed(tmp_path, monkeypatch):
+    def fail(path, *_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    said = []
+    config = ProbeConfig(release="d", namespace="n", path=str(tmp_path))
+    pod = Pair(config, Seat(0, "r", "n0"), Files(tmp_path), SystemClock(), said.append)
+    (tmp_path / ".probe" / "r").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", fail)
+        pod.clean_up()
+    assert len(said) == 1 and "could not remove the scratch directory" in said[0] and "Input/output error" in said[0]
+
+
+def test_after_the_end_nothing_is_made_any_more(tmp_path):
+    files = Files(tmp_path)
+    files.mkdir("run")
+    files.end()
+    for late in (
+        lambda: files.mkdir("run/more"),
+        lambda: files.publish("run/block", b"x", "rename_fsync"),
+        lambda: files.create_exclusive("run/block"),
+    ):
+        with pytest.raises(OSError, match="canceled"):
+            late()
+    files.remove_tree("run")
+    assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize("strategy", strategies.STRATEGIES)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from llmd_storage_hooks import metrics
@@ -104,11 +106,11 @@ def test_a_pause_that_is_over_is_not_blamed():
 
 def test_left_out_storage_is_told_from_the_servers_own_metrics(monkeypatch):
     b = FakeVllm({}, "other namespace")
-    original = b.complete
+    original, left_out = b.complete, itertools.count(6, 6)
 
     def complete(request):
         if request["max_tokens"] == 6:
-            b.more = f'{OWN}lookup_misses_total{{{TIER},reason="slower"}} 6'
+            b.more = f'{OWN}lookup_misses_total{{{TIER},reason="slower"}} {next(left_out)}'
         return original(request)
 
     monkeypatch.setattr(b, "complete", complete)
@@ -116,3 +118,22 @@ def test_left_out_storage_is_told_from_the_servers_own_metrics(monkeypatch):
     assert "slower than computing (skip_slow_loads)" in findings["proof.reuse"].sentence
     assert findings["proof.reuse"].verdict.value == "inconclusive"  # nothing is known to be broken
     assert findings["proof.source"].verdict.value == "inconclusive"
+
+
+@pytest.mark.parametrize("reason", ["slower", "slow", "deadline"])
+def test_storage_that_was_slow_lately_is_given_another_try(monkeypatch, capsys, reason):
+    """An upgrade right after sick storage, that rolls no pod: the servers still compute what they could load."""
+    b = FakeVllm({})
+    original = b.complete
+
+    def complete(request):
+        if request["max_tokens"] == 6:
+            b.fault = "" if b.more else "other namespace"
+            b.more = f'{OWN}lookup_misses_total{{{TIER},reason="{reason}"}} 6'
+        return original(request)
+
+    monkeypatch.setattr(b, "complete", complete)
+    findings, block, _ = run(monkeypatch, b=b)
+    assert findings["proof.reuse"].verdict.value == findings["proof.source"].verdict.value == "pass"
+    assert block["reusedFraction"] == 1.0
+    assert "once more with a new prompt in 31 s" in capsys.readouterr().out

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from llmd_storage_hooks import metrics, prompts
 from llmd_storage_hooks.checks import answers
+from llmd_storage_hooks.checks import pods as pod_checks
 from llmd_storage_hooks.checks import proof as checks
-from llmd_storage_hooks.collect.server import Server, events
+from llmd_storage_hooks.collect.server import Credentials, Server, events
 from llmd_storage_hooks.config import ProofConfig
 from llmd_storage_hooks.errors import CollectError, NotFound, Unreachable
 from llmd_storage_hooks.facts import PodState
@@ -127,7 +128,7 @@ def test_the_api_key_is_sent():
         return 200, b""
 
     with http_server(answer) as url:
-        server = Server(url, "m", 5, api_key="secret")
+        server = Server(url, "m", 5, credentials=Credentials("secret"))
         assert server._http.headers["authorization"] == "Bearer secret"
         server.metrics()
     assert seen == ["/metrics"]
@@ -208,3 +209,19 @@ def test_a_prompt_shorter_than_a_block_is_named():
 def test_a_cache_that_does_not_help_warns():
     slow = answers.speed(Answer(200, ttft_seconds=0.1), Answer(200, ttft_seconds=0.4))
     assert slow.verdict.value == "warn"
+
+
+@pytest.mark.parametrize(
+    ("message", "log", "shm"),
+    [
+        ("exit code 135", "", True),
+        ("back-off; last ended with Error, exit code 135", "", True),
+        ("exit code 1", "Fatal Python error: Bus error", True),
+        ("exit code 1", "OSError: [Errno 28] No space left on device: '/dev/shm/vllm_offload'", True),
+        ("exit code 1", "OSError: [Errno 28] No space left on device: '/tmp/x'", False),
+    ],
+)
+def test_shared_memory_that_is_too_small_is_named(message, log, shm):
+    dead = state("a", ready=False, reason="CrashLoopBackOff", message=message, restarts=3)
+    found = pod_checks.died(state("a"), dead, log)
+    assert ("/dev/shm is too small" in found.remedy) == shm

@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab.errors import Cancelled, LabError
 from tests.lab.paths import Lab
-from tests.lab.proc import Component, Console, component, components, output, start, start_time
+from tests.lab.proc import Component, Console, component, components, output, start, start_time, stop
 
 
 def test_a_program_that_runs_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
@@ -76,3 +76,14 @@ def test_a_pid_that_another_program_got_is_not_taken_for_the_component() -> None
 def test_an_unknown_component_names_the_known_ones(lab_here: Lab) -> None:
     with pytest.raises(LabError, match="the lab is not up"):
         component(lab_here, "etcd")
+
+
+def test_a_program_that_is_stopped_is_forgotten_also_when_it_does_not_listen(lab_here: Lab) -> None:
+    """A leftover of an add-on would be taken for a lab that is not well."""
+    lab_here.run.mkdir(parents=True)
+    for name, script in (("addon/polite", "sleep 60"), ("addon/deaf", "trap '' TERM; while :; do sleep 0.1; done")):
+        one = start(lab_here, name, ["sh", "-c", script], env={"X": "1"})
+        assert one.addon and components(lab_here) == [one]
+        time.sleep(0.3)
+        stop(lab_here, one, timeout_s=0.5)
+        assert not one.alive and components(lab_here) == []

@@ -14,7 +14,7 @@ from rich.console import Console as Terminal
 
 from tests.lab.errors import LabError
 from tests.lab.paths import Lab
-from tests.lab.plan import BUILD_GROUPS, build_group, build_steps, closure, run_steps
+from tests.lab.plan import BUILD_GROUPS, addon_steps, build_group, build_steps, closure, run_steps
 from tests.lab.proc import Console
 from tests.lab.progress import PlainLines, table
 from tests.lab.steps import Record, Runner, State, Step, StepFailed, ordered
@@ -140,7 +140,15 @@ def test_a_build_group_brings_what_it_needs_and_no_more(lab_here: Lab) -> None:
     assert {s.name for s in build_group(lab_here, "engine")} == {"packages", "engine", "model"}
     assert "packages" not in {s.name for s in build_group(lab_here, "tools")}
     assert len(build_group(lab_here, "all")) == len(build_steps(lab_here))
-    assert set(BUILD_GROUPS) == {"all", "tools", "engine"}
+    assert set(BUILD_GROUPS) == {"all", "tools", "engine", "prometheus", "argocd", "istiod", "tests"}
+
+
+def test_an_addon_is_no_part_of_the_lab_but_of_what_tests_need(lab_here: Lab) -> None:
+    addons = {s.name for s in addon_steps(lab_here)}
+    assert addons == {"argocd-packages", "argocd-build", "prometheus", "state-metrics", "flux-crds", "pilot-discovery"}
+    assert not addons & {s.name for s in build_group(lab_here, "all")}
+    assert {s.name for s in build_group(lab_here, "tests")} == addons | {s.name for s in build_steps(lab_here)}
+    assert "argocd-build" in {s.name for s in build_group(lab_here, "argocd")}
 
 
 def test_closure_keeps_the_order() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import deps, digest, engine, images, oci, rootfs, versions
+from tests.lab import argocd, deps, digest, engine, images, oci, rootfs, versions
 from tests.lab.golden import containerd_config, first_lower
 from tests.lab.paths import REPO, Lab
 from tests.lab.proc import Console
@@ -52,6 +52,13 @@ def test_an_image_is_made_once_and_again_when_its_recipe_changes(lab_here: Lab, 
 def test_only_missing_packages_are_asked_for() -> None:
     lines = [f"{p} installed" for p in versions.DEBIAN_PACKAGES if p not in ("ceph-mon", "runc")]
     assert deps.missing_packages("\n".join([*lines, "runc config-files"])) == ["ceph-mon", "runc"]
+
+
+def test_argo_cd_is_one_version_in_both_places() -> None:
+    go_mod = (argocd.TOOL / "go.mod").read_text()
+    assert f"require {argocd.MODULE} v{versions.ARGOCD}\n" in go_mod
+    asked = re.search(r"^go (\d+\.\d+)", go_mod, re.MULTILINE)
+    assert asked and versions.ARGOCD_GO.startswith(f"go{asked[1]}.")
 
 
 def test_kubernetes_is_one_version_in_both_places() -> None:

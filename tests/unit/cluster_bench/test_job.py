@@ -1,0 +1,138 @@
+"""What the benchmark Job runs: counters of servers, the generator's command line, what is kept of its result."""
+
+from __future__ import annotations
+
+import http.server
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "charts" / "llm-d-storage" / "files" / "benchmark.py"
+METRICS = """# HELP vllm:prompt_tokens_total x
+vllm:prompt_tokens_total{engine="0",model_name="m"} 400.0
+vllm:prompt_tokens_by_source_total{engine="0",source="local_cache_hit"} 40.0
+vllm:prompt_tokens_by_source_total{engine="0",source="local_compute"} 200.0
+vllm:external_prefix_cache_hits_total{engine="0"} 150.0
+vllm:prompt_tokens_cached_by_source_total{source="disk"} 1e2
+vllm:request_success_total{finished_reason="stop"} 3.0
+vllm:request_success_total{finished_reason="length"} 4.0
+"""
+# Stands for vLLM's generator: writes what it writes, at the place it is told.
+GENERATOR = """
+import json, sys
+at = lambda flag: sys.argv[sys.argv.index(flag) + 1]
+n = int(at("--num-prompts"))
+json.dump({"errors": [""] * (n - 1) + ["refused"], "itls": [[0.01, 0.03]] * (n - 1) + [[]], "ttfts": [0.5] * n,
+  "start_times": [5.0 + i for i in range(n)], "duration": 2.0, "total_input_tokens": 10, "total_output_tokens": 20,
+  "request_throughput": 1.5, "output_throughput": 10.0}, open(at("--result-dir") + "/result.json", "w"))
+"""
+
+
+@pytest.fixture(scope="module")
+def job() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(METRICS.encode() if self.path == "/metrics" else b"{}")
+
+        def log_message(self, *args: Any) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_address[1]}"
+        served.shutdown()
+
+
+def config(tmp_path: Path, url: str, generator: list[str]) -> dict[str, Any]:
+    return {
+        "label": "cache",
+        "url": url,
+        "metricsHost": "127.0.0.1",
+        "metricsPort": int(url.rpartition(":")[2]),
+        "model": "m",
+        "tokenizer": "/models/m",
+        "generator": generator,
+        "prefixes": 2,
+        "promptsPerPrefix": 3,
+        "prefixTokens": 100,
+        "suffixTokens": 10,
+        "outputTokens": 3,
+        "rates": [2, 4.5],
+        "maxConcurrency": 0,
+        "seed": 0,
+        "sampleSeconds": 0.5,
+        "readySeconds": 5,
+        "resultDir": str(tmp_path / "benchmarks"),
+    }
+
+
+def run(tmp_path: Path, given: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "config.json").write_text(json.dumps(given))
+    argv = [sys.executable, str(SCRIPT), str(tmp_path / "config.json")]
+    env = {"TMPDIR": str(tmp_path)}
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, env=env, check=False)
+
+
+def test_counters_are_summed_and_labels_held(job: ModuleType) -> None:
+    assert job.counted(METRICS) == {
+        "answered": 7,
+        "promptTokens": 400,
+        "ownMemoryTokens": 40,
+        "reusedTokens": 150,
+        "storageTokens": 100,
+    }
+
+
+def test_a_whole_run_says_how_far_it_is_and_ends_with_its_result(tmp_path: Path, server: str) -> None:
+    (tmp_path / "generator.py").write_text(GENERATOR)
+    done = run(tmp_path, config(tmp_path, server, [sys.executable, str(tmp_path / "generator.py")]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert [s["stage"] for s in result["stages"]] == ["cold", "2/s", "4.5/s"]
+    assert result["config"]["seed"] > 0, "0 asks for new prompts"
+    for one in result["stages"]:
+        assert (one["answered"], one["failed"], one["firstError"]) == (5, 1, "refused")
+        assert one["requests"][0] == [0.0, 500.0, 20.0]
+        assert (one["gapQuantilesMs"][0], one["gapQuantilesMs"][-1]) == (10.0, 30.0)
+        assert len(one["samples"]) >= 1 and one["samples"][0]["servers"] == 1
+    assert "cold: 0 of 6 answered" in done.stdout
+    assert json.loads((tmp_path / "benchmarks" / "cache.json").read_text()) == result
+
+
+def test_a_generator_that_fails_is_quoted(tmp_path: Path, server: str) -> None:
+    program = [sys.executable, "-c", "import sys; sys.exit('no tokenizer here')"]
+    done = run(tmp_path, config(tmp_path, server, program))
+    assert done.returncode != 0
+    assert "no tokenizer here" in done.stderr and "vLLM's generator ended with 1" in done.stderr
+
+
+def test_a_way_in_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    done = run(tmp_path, config(tmp_path, "http://127.0.0.1:9", ["true"]) | {"readySeconds": 0})
+    assert done.returncode != 0 and "set benchmark.url" in done.stderr
+
+
+def test_storage_that_takes_no_file_costs_the_file_only(tmp_path: Path, server: str) -> None:
+    (tmp_path / "generator.py").write_text(GENERATOR)
+    (tmp_path / "benchmarks").write_text("not a folder")
+    done = run(tmp_path, config(tmp_path, server, [sys.executable, str(tmp_path / "generator.py")]))
+    assert done.returncode == 0 and "could not be written" in done.stdout
+    assert json.loads(done.stdout.splitlines()[-1])["label"] == "cache"

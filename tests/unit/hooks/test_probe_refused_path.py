@@ -1,0 +1,19 @@
+"""A refusal names whose the path is that was refused, not only whose the volume is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmd_storage_hooks.collect.files import Files
+
+
+def test_the_refused_path_its_folder_or_the_root_is_described(tmp_path: Path) -> None:
+    mail = tmp_path / "probe" / "mail"
+    mail.mkdir(parents=True)
+    mail.chmod(0o750)
+    files = Files(tmp_path)
+    files.doing = "write probe/mail/1.hello"
+    assert files.describe(".1.hello.tmp").startswith(f"{mail} belongs to ")
+    assert "mode 0750" in files.describe(".1.hello.tmp")
+    assert files.describe(str(mail.parent)).startswith(f"{mail.parent} belongs to ")
+    assert files.describe().startswith(f"{tmp_path} belongs to ")
