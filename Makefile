@@ -51,6 +51,10 @@ soak: .venv/ready ## ten minutes of faults under two real vLLMs, every answer co
 	@$(PY) -m tests.lab build engine
 	@PYTHONPATH=connector/src:. $(ENGINE_PY) -m tests.soak $(ARGS)
 
+.PHONY: gpu-bundle
+gpu-bundle: .venv/ready ## real vLLM and the connector for a GPU machine without network: build/gpu (docs/benchmarks/gpu.md)
+	@mkdir -p build/gpu && .tools/bin/python tests/gpu/bundle.py build/gpu --connector connector/src
+
 .PHONY: format
 format: .venv/ready ## formats the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check -q --fix .

@@ -7,7 +7,7 @@ A fenced block with the language ``sh`` is a promise that it works. Each of its 
 - RELEASE: run as it stands by the cluster layer, on an installed release,
 - BY_TEST: what the named test does, in other words or with other values;
 
-or its block is opened with "```sh needs: cloud", since no test can have what it needs, or with "```sh needs: minutes":
+or its block is opened with "```sh needs: cloud" (or gpu), since no test can have what it needs, or with "```sh needs: minutes":
 more than the tests can be given, so it is run by hand, and what it gave is kept in docs/benchmarks.
 """
 
@@ -28,7 +28,7 @@ PAGES = (
 )
 # The language, then what the block needs that no test has.
 _BLOCK = re.compile(r"^```(?:sh|bash|shell|console)(?P<needs>[^\n]*)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
-NEEDS = ("cloud", "minutes")
+NEEDS = ("cloud", "gpu", "minutes")
 
 # The directory of the docs' examples; the tests put one of their own in its place.
 MOUNT = "/mnt/kv-cache/blocks"
