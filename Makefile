@@ -6,6 +6,8 @@ UV := .tools/bin/uv
 UV_VERSION := 0.13.9
 EXPORT := $(UV) export -q --frozen --format requirements.txt --no-emit-workspace --no-header --no-annotate
 export PYTHONUNBUFFERED := 1
+# Without byte code each of the thousand processes of the tests compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## this list
@@ -30,11 +32,15 @@ demo-down: .venv/ready ## takes all of it away again
 	@$(PY) -m tests.lab down
 
 .PHONY: test
-test: .venv/ready ## all tests, from a bare checkout: lint, unit, chart, engine (real vLLM), cluster (the lab)
+test: .venv/ready ## the gate, from a bare checkout: lint, unit, process, chart, engine (real vLLM), cluster (the lab)
 	@$(PY) -m tests.run
 
-.PHONY: lint unit chart engine cluster
-lint unit chart engine cluster: .venv/ready ## one layer of the tests
+.PHONY: acceptance
+acceptance: .venv/ready ## what is too long or too heavy for the gate; keeps a record in docs/acceptance.md (ARGS="--list")
+	@$(PY) -m tests.acceptance $(ARGS)
+
+.PHONY: lint unit process chart engine cluster
+lint unit process chart engine cluster: .venv/ready ## one layer of the tests
 	@$(PY) -m tests.run $@
 
 # The Python of a real vLLM, which `tests.lab build engine` makes.
@@ -67,6 +73,7 @@ generate: .venv/ready ## makes what is made from sources: schemas, dashboards, m
 	@$(PY) -m llmd_storage_connector.config > schemas/connector-config.schema.json
 	@$(PY) -m llmd_storage_evictor.config > schemas/evictor-config.schema.json
 	@$(PY) docs/site/sentences.py > docs/sentences.md
+	@$(PY) -m tests.acceptance --page
 	@if command -v dot > /dev/null; then $(PY) docs/site/draw.py; else echo "no Graphviz: docs/pictures are left as they are"; fi
 
 .PHONY: docs

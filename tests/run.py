@@ -1,10 +1,11 @@
-"""Runs the layers of the tests, fastest first, and ends with one line of counts.
+"""The gate: the layers of the tests, fastest first; its last lines say what failed and why.
 
     python -m tests.run                 all layers
     python -m tests.run unit chart      only these
     python -m tests.run cluster -- -k upgrade      what follows `--` goes to pytest
 
-A layer that fails does not stop the next one: one run says everything that is wrong.
+A layer that fails does not stop the next one: one run says everything that is wrong. A run of all layers is written to
+build/test/summary.json, for programs.
 """
 
 from __future__ import annotations
@@ -13,30 +14,22 @@ import os
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from tests import results
+from tests.acceptance import record
+from tests.faultfs import mounts
 from tests.lab.cluster import target
 from tests.lab.paths import engine_python
+from tests.results import Counts, Failure, Outcome
+from tests.with_lab import lab_up
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "test"
 VENV = ROOT / ".venv" / "bin"
-
-
-@dataclass(frozen=True)
-class Counts:
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
-
-    def __str__(self) -> str:
-        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+# Where other processes are waited for, more workers than cores.
+UNIT_WORKERS, PROCESS_WORKERS, CHART_WORKERS = 3, 4, 2
 
 
 def call(argv: list[str], env: dict[str, str] | None = None) -> bool:
@@ -44,99 +37,119 @@ def call(argv: list[str], env: dict[str, str] | None = None) -> bool:
     return subprocess.run(argv, cwd=ROOT, env={**os.environ, **(env or {})}, check=False).returncode == 0
 
 
-def lint(_: list[str]) -> Counts:
-    sources = ["hooks", "connector", "evictor", "tests", "charts/tools", "docs/site", "charts/llm-d-storage/files"]
-    typed = [
-        "hooks/src",
-        "connector/src",
-        "evictor/src",
-        "tests/lab",
-        "tests/demo",
-        "tests/cluster_bench",
-        "tests/run.py",
-        "charts/tools",
-        "docs/site",
-    ]
-    results = [
-        call([str(VENV / "ruff"), "format", "--check", "-q", *sources]),
-        call([str(VENV / "ruff"), "check", "-q", *sources]),
-        call([str(VENV / "mypy"), *typed]),
-        call([str(VENV / "lint-imports"), "--no-cache"]),
-    ]
-    return Counts(passed=results.count(True), failed=results.count(False))
+def lab(*words: str) -> bool:
+    return call([str(VENV / "python"), "-m", "tests.lab", *words])
+
+
+class Step:
+    """What a layer came to so far."""
+
+    def __init__(self) -> None:
+        self.counts, self.failures = Counts(), list[Failure]()
+
+    def did(self, what: str, well: bool) -> bool:
+        self.counts += Counts(passed=int(well), failed=int(not well))
+        if not well:
+            self.failures.append(Failure(f"{what} failed; see above"))
+        return well
+
+    def needs(self, part: str) -> bool:
+        """What only fails is counted: a build that went well is no test."""
+        return lab("build", part) or self.did(f"the build of {part}", False)
+
+    def pytest(
+        self, layer: str, *words: str, python: Path = VENV / "python", env: dict[str, str] | None = None
+    ) -> None:
+        report = report_of(layer)
+        where = (f"--junitxml={report}", f"tests/{layer}")
+        ended_well = call([str(python), "-m", "pytest", "-q", "--tb=short", *where, *words], env)
+        counts, failures, _ = results.read(report, ended_well)
+        self.counts += counts
+        self.failures += failures
 
 
 def report_of(layer: str) -> Path:
     return OUT / f"{layer}.xml"
 
 
-def pytest(layer: str, python: Path, extra: list[str], env: dict[str, str] | None = None) -> Counts:
-    report = report_of(layer)
-    ok = call([str(python), "-m", "pytest", "-q", "--tb=short", f"--junitxml={report}", f"tests/{layer}", *extra], env)
-    if not report.exists():
-        return Counts(failed=1)
-    suites = list(ET.parse(report).getroot().iter("testsuite"))
-    total, failures, errors, skipped = (
-        sum(int(s.get(k, "0")) for s in suites) for k in ("tests", "failures", "errors", "skipped")
-    )
-    failed = failures + errors
-    # pytest can fail without a failed test (a collection error, an interrupted run): that counts too.
-    return Counts(total - failed - skipped, failed if ok or failed else 1, skipped)
-
-
-def failed_tests(names: list[str]) -> list[str]:
-    """A line for each test of these layers that failed: its name, and what it says."""
-    reports = [one for one in map(report_of, names) if one.exists()]
-    cases = [case for one in reports for case in ET.parse(one).getroot().iter("testcase")]
-    said = [(case, bad) for case in cases for bad in (*case.iter("failure"), *case.iter("error"))]
-    return [
-        f"FAILED {case.get('classname')}::{case.get('name')}: {' '.join(bad.get('message', '').split())[:400]}"
-        for case, bad in said
+def lint(step: Step, _: list[str]) -> None:
+    sources = ["hooks", "connector", "evictor", "tests", "charts/tools", "docs/site", "charts/llm-d-storage/files"]
+    typed = [
+        "hooks/src",
+        "connector/src",
+        "evictor/src",
+        "tests/acceptance/__main__.py",
+        "tests/acceptance/parts.py",
+        "tests/acceptance/record.py",
+        "tests/lab",
+        "tests/demo",
+        "tests/cluster_bench",
+        "tests/patience.py",
+        "tests/results.py",
+        "tests/run.py",
+        "tests/with_lab.py",
+        "charts/tools",
+        "docs/site",
     ]
+    step.did("ruff format", call([str(VENV / "ruff"), "format", "--check", "-q", *sources]))
+    step.did("ruff check", call([str(VENV / "ruff"), "check", "-q", *sources]))
+    step.did("mypy", call([str(VENV / "mypy"), *typed]))
+    step.did("lint-imports", call([str(VENV / "lint-imports"), "--no-cache"]))
 
 
-def lab_builds(part: str) -> bool:
-    return call([str(VENV / "python"), "-m", "tests.lab", "build", part])
+def spread(workers: int) -> list[str]:
+    """What has pytest use both cores."""
+    return ["-n", str(workers), "--dist", "worksteal"]
 
 
-def unit(extra: list[str]) -> Counts:
-    # What is measured, and how much of it must be covered: pyproject.toml. A part of the tests covers a part of it.
-    return pytest("unit", VENV / "python", extra or ["--cov", "--cov-report=term:skip-covered"])
+def unit(step: Step, extra: list[str]) -> None:
+    step.pytest("unit", *(extra or spread(UNIT_WORKERS)))
 
 
-def chart(extra: list[str]) -> Counts:
+def process(step: Step, extra: list[str]) -> None:
+    step.pytest("process", *(extra or spread(PROCESS_WORKERS)))
+
+
+def chart(step: Step, extra: list[str]) -> None:
     # The chart tests need helm, and the CRDs out of their Go modules: both come with the lab's tools.
-    if not lab_builds("tools"):
-        return Counts(failed=1)
-    return pytest("chart", VENV / "python", extra)
+    if step.needs("tools"):
+        step.pytest("chart", *(extra or spread(CHART_WORKERS)))
 
 
-def engine(extra: list[str]) -> Counts:
-    if not lab_builds("engine"):
-        return Counts(failed=1)
-    return pytest("engine", engine_python(), extra, {"PYTHONPATH": f"{ROOT}/connector/src:{ROOT}"})
+def engine(step: Step, extra: list[str]) -> None:
+    if step.needs("engine"):
+        # Its logs, where they can be found after a failure.
+        kept = f"--basetemp={OUT / 'tmp' / 'engine'}"
+        step.pytest("engine", kept, *extra, python=engine_python(), env={"PYTHONPATH": f"{ROOT}/connector/src:{ROOT}"})
 
 
-def cluster(extra: list[str]) -> Counts:
+def cluster(step: Step, extra: list[str]) -> None:
     if not target(start=False).is_lab:
-        return pytest("cluster", VENV / "python", extra)
-    was_up = call([str(VENV / "python"), "-m", "tests.lab", "status", "--quiet"])
-    try:
-        if not call([str(VENV / "python"), "-m", "tests.lab", "up"]):
-            return Counts(failed=1)
-        return pytest("cluster", VENV / "python", extra)
-    finally:
-        if not was_up:  # leave the machine as it was found
-            call([str(VENV / "python"), "-m", "tests.lab", "down"])
+        return step.pytest("cluster", *extra)
+    with lab_up(lab) as well:
+        if well or step.did("the lab's start", False):
+            step.pytest("cluster", *extra)
 
 
-LAYERS: dict[str, Callable[[list[str]], Counts]] = {
+LAYERS: dict[str, Callable[[Step, list[str]], None]] = {
     "lint": lint,
     "unit": unit,
+    "process": process,
     "chart": chart,
     "engine": engine,
     "cluster": cluster,
 }
+
+
+def build(step: Step, _: list[str]) -> None:
+    """First, so that all downloads and builds overlap, and the chart tests find the real picker and Envoy."""
+    step.needs("gate")
+
+
+def outcome(name: str, run: Callable[[Step, list[str]], None], extra: list[str]) -> Outcome:
+    began, step = time.monotonic(), Step()
+    run(step, extra)
+    return Outcome(name, step.counts, time.monotonic() - began, tuple(step.failures))
 
 
 def main(argv: list[str]) -> int:
@@ -145,23 +158,22 @@ def main(argv: list[str]) -> int:
     if unknown := [n for n in names if n not in LAYERS]:
         print(f"unknown layer {unknown[0]!r}; the layers are: {' '.join(LAYERS)}", file=sys.stderr)
         return 2
-    OUT.mkdir(parents=True, exist_ok=True)
+    state = results.state_of(ROOT)
+    (OUT / "tmp").mkdir(parents=True, exist_ok=True)
+    mounts.leftovers()  # of a run that was killed: pytest empties its folders, and would hang in a mount that does
     for name in names:  # a layer that cannot even begin must not show an earlier run's
         report_of(name).unlink(missing_ok=True)
-    total, lines = Counts(), []
+    outcomes = []
     if "cluster" in names and target(start=False).is_lab:
-        # First, so that all downloads and builds overlap, and the chart tests find the real picker and Envoy.
-        start = time.monotonic()
-        total += Counts(failed=0 if lab_builds("tests") else 1)
-        lines.append(f"{'build':8} {time.monotonic() - start:.0f} s")
+        outcomes.append(outcome("build", build, []))
     for name in names:
-        start = time.monotonic()
-        counts = LAYERS[name](extra)
-        total += counts
-        lines.append(f"{name:8} {counts}, {time.monotonic() - start:.0f} s")
-    print("\n" + "\n".join([*failed_tests(names), *lines]))
-    print(total)
-    return 1 if total.failed else 0
+        outcomes.append(outcome(name, LAYERS[name], extra))
+    stale = record.stale(record.read())
+    remarks = [f"no green acceptance of the code as it is: {' '.join(stale)}"] if stale else []
+    print("\n" + results.told(outcomes, remarks if names == list(LAYERS) else ()))
+    if names == list(LAYERS):
+        results.write_summary(OUT / "summary.json", state, outcomes, remarks)
+    return 1 if any(one.counts.failed for one in outcomes) else 0
 
 
 if __name__ == "__main__":

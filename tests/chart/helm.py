@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from tests.lab.paths import lab
+from tests.patience import CEILING_S
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "llm-d-storage"
 SCENARIOS = tuple(sorted(path.stem for path in (CHART / "ci").glob("*.yaml")))
@@ -27,7 +28,7 @@ def load_yaml(text: str) -> list[Any]:
 
 def helm(*args: str | Path) -> subprocess.CompletedProcess[str]:
     argv = [str(lab().bin / "helm"), *map(str, args)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=CEILING_S, check=False)
 
 
 def scenario_file(scenario: str) -> Path:

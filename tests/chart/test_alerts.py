@@ -14,6 +14,7 @@ import yaml
 from tests.chart import helm
 from tests.chart.alert_worlds import END, FAULT_AT, FAULTS, HEALTHY, Series
 from tests.lab.paths import lab
+from tests.patience import CEILING_S
 
 RUNBOOKS = helm.CHART.parents[1] / "docs" / "runbooks"
 WATCHED = (
@@ -32,7 +33,7 @@ def alerts(*extra: str) -> dict[str, dict[str, Any]]:
 
 def promtool(*args: str | Path) -> None:
     argv = [str(lab().bin / "promtool"), *map(str, args)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=CEILING_S, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.chart import helm
+from tests.patience import CEILING_S
 
 
 def picker_config(scenario: str, *extra: str) -> str:
@@ -48,7 +49,7 @@ def refused_by_picker(picker: Path, args: list[str], config: Path, tmp_path: Pat
         text=True,
         env={"KUBECONFIG": str(kubeconfig), "PATH": os.environ["PATH"]},
     )
-    timer = threading.Timer(30, process.kill)
+    timer = threading.Timer(CEILING_S, process.kill)
     timer.start()
     said = []
     try:
@@ -64,6 +65,14 @@ def refused_by_picker(picker: Path, args: list[str], config: Path, tmp_path: Pat
         process.wait()
         timer.cancel()
     return "".join(said)
+
+
+def test_a_picker_that_came_after_envoy_is_looked_for_at_once() -> None:
+    """Until its first request Envoy would look once a minute only, and refuse or pass the picker by so long."""
+    for scenario in ("lab", "standalone"):
+        clusters = envoy_config(scenario)["static_resources"]["clusters"]
+        (check,) = next(one for one in clusters if one.get("health_checks"))["health_checks"]
+        assert check["no_traffic_interval"] == check["interval"] == "2s"
 
 
 # One for each configuration that differs; the llm-d router's picker is not to be had here.
@@ -210,5 +219,5 @@ def test_the_real_envoy_takes_its_configuration(envoy: Path, scenario: str, tmp_
     path = tmp_path / "envoy.yaml"
     path.write_text(helm.one(helm.objects(scenario), "ConfigMap", "-router")["data"]["envoy.yaml"])
     argv = [envoy, "--mode", "validate", "--disable-hot-restart", "--config-path", path]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=CEILING_S, check=False)
     assert done.returncode == 0, done.stderr

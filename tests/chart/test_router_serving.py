@@ -6,7 +6,6 @@ import http.client
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,7 @@ import pytest
 import yaml
 
 from tests.chart.test_router import envoy_config, free_port
+from tests.patience import CEILING_S, eventually
 
 
 @contextmanager
@@ -83,22 +83,21 @@ def router(envoy: Path, scenario: str, model_port: int, folder: Path, picker_por
     argv = [envoy, "--config-path", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                http.client.HTTPConnection("127.0.0.1", port, timeout=1).connect()
-                break
-            except OSError:
-                assert time.monotonic() < deadline and process.poll() is None, "Envoy does not listen"
-                time.sleep(0.1)
+
+        def listens() -> bool:
+            assert process.poll() is None, "Envoy ended"
+            with socket.socket() as one:
+                return one.connect_ex(("127.0.0.1", port)) == 0
+
+        eventually(listens, "Envoy to listen", every_s=0.1)
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(CEILING_S)
 
 
 def ask(port: int, method: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CEILING_S)
     body = b'{"prompt": "x"}' if method == "POST" else None
     connection.request(method, "/v1/models", body, headers or {})
     answer = connection.getresponse()
@@ -141,8 +140,4 @@ def test_a_picker_that_comes_after_envoy_is_asked_seconds_later(
     with router(envoy, scenario, servers[0], tmp_path, port_of_picker) as port:
         ask(port, "GET")
         with picker(port_of_picker) as asked:
-            deadline = time.monotonic() + 20
-            while not asked.is_set():
-                assert time.monotonic() < deadline, "Envoy does not know yet that the picker is there"
-                ask(port, "GET")
-                time.sleep(0.2)
+            eventually(lambda: ask(port, "GET") and asked.is_set(), "Envoy to ask the picker", every_s=0.2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-
 import pytest
 
 from tests.chart import helm, schemas
@@ -44,20 +42,6 @@ def test_the_schemas_find_a_wrong_field() -> None:
 def test_rendering_twice_gives_the_same_bytes(scenario: str) -> None:
     args = ("template", helm.RELEASE, helm.CHART, "-n", helm.NAMESPACE, "-f", helm.scenario_file(scenario))
     assert helm.helm(*args).stdout == helm.rendered(scenario)
-
-
-def test_rendering_takes_less_than_a_second_of_work() -> None:
-    """Of processor time, which another program beside this one does not change."""
-
-    def seconds(scenario: str) -> float:
-        begin = resource.getrusage(resource.RUSAGE_CHILDREN)
-        helm.helm("template", helm.RELEASE, helm.CHART, "-f", helm.scenario_file(scenario))
-        end = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
-
-    took = {scenario: min(seconds(scenario) for _ in range(2)) for scenario in helm.SCENARIOS}
-    print("seconds of processor time:", {name: round(value, 2) for name, value in took.items()})
-    assert max(took.values()) < 1.0, took
 
 
 @each_scenario

@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from tests.chart import crds, helm
-from tests.cluster.harness import Cluster, eventually
+from tests.cluster.harness import Cluster
 from tests.lab.crds import crd_files
+from tests.patience import CEILING_S, eventually
 
 RELEASE = "policed"  # what the policies select objects by
 NAMESPACE = "llmd-policed"
@@ -85,7 +86,7 @@ def kinds_served(cluster: Cluster, wanted: Iterable[tuple[str, str]]) -> Iterato
     try:
         if missing:
             cluster.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(missing)).ok()
-            cluster.kubectl("wait", "crd", *found, "--for=condition=Established", "--timeout=60s").ok()
+            cluster.kubectl("wait", "crd", *found, "--for=condition=Established", f"--timeout={CEILING_S:.0f}s").ok()
         yield
     finally:
         if missing:
@@ -107,7 +108,9 @@ def policed(cluster: Cluster) -> Iterator[None]:
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         cluster.kubectl("apply", "--server-side", *files).ok()
         # A policy is in force some seconds after it was made.
-        eventually(lambda: len(dry_run(cluster, OFFENDER).violations) >= _count(), 60, "the policies to be in force", 1)
+        eventually(
+            lambda: len(dry_run(cluster, OFFENDER).violations) >= _count(), "the policies to be in force", every_s=1
+        )
         yield
     finally:
         cluster.kubectl("delete", *files, "--ignore-not-found").ok()

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ import httpx
 import pykube
 from pytest_helm_charts.k8s.deployment import wait_for_deployments_to_run
 
+from tests.patience import CEILING_S, eventually
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "llm-d-storage"
 LAB_VALUES = CHART / "ci" / "lab.yaml"
 SERVING = "app.kubernetes.io/component=modelserver"
+# What helm gives hooks and waits; hooks have deadlines of their own, by the lab's values.
+HELM_S = 3 * CEILING_S
 # To connect, for 15 s: a port-forward may just be started again.
 TRIES = 6
 # Asks over a new connection each time.
@@ -54,7 +58,7 @@ class Cluster:
     helm_binary: Path
     kubectl_binary: Path
 
-    def _run(self, argv: list[str], stdin: str | None, timeout_s: float) -> Done:
+    def _run(self, argv: list[str], stdin: str | None, timeout_s: float = CEILING_S) -> Done:
         start = time.monotonic()
         p = subprocess.run(
             argv,
@@ -67,11 +71,11 @@ class Cluster:
         )
         return Done(p.returncode, p.stdout, time.monotonic() - start)
 
-    def helm(self, *args: str, timeout_s: float = 900) -> Done:
-        return self._run([str(self.helm_binary), "--kubeconfig", str(self.kubeconfig), *args], None, timeout_s)
+    def helm(self, *args: str) -> Done:
+        return self._run([str(self.helm_binary), "--kubeconfig", str(self.kubeconfig), *args], None, 2 * HELM_S)
 
-    def kubectl(self, *args: str, stdin: str | None = None, timeout_s: float = 120) -> Done:
-        return self._run([str(self.kubectl_binary), "--kubeconfig", str(self.kubeconfig), *args], stdin, timeout_s)
+    def kubectl(self, *args: str, stdin: str | None = None) -> Done:
+        return self._run([str(self.kubectl_binary), "--kubeconfig", str(self.kubeconfig), *args], stdin)
 
     def get(self, *args: str) -> Any:
         return json.loads(self.kubectl("get", *args, "-o", "json").ok().out)
@@ -125,7 +129,7 @@ class Cluster:
         keeper = threading.Thread(target=keep, daemon=True)
         keeper.start()
         try:
-            eventually(lambda: _connects(local), 30, f"the port-forward to {target}")
+            eventually(lambda: _connects(local), f"the port-forward to {target}")
             yield f"http://127.0.0.1:{local}"
         finally:
             over.set()
@@ -143,21 +147,6 @@ def _connects(port: int) -> bool:
     return True
 
 
-# Waits that took more than half of what they may: the first to fail on a slower machine.
-long_waits: list[str] = []
-
-
-def eventually(check: Callable[[], Any], timeout_s: float, what: str, every_s: float = 0.5) -> Any:
-    """The first true value of ``check()``. Fails, naming ``what``, after ``timeout_s``."""
-    began = time.monotonic()
-    while not (value := check()):
-        assert time.monotonic() < began + timeout_s, f"waited {timeout_s:.0f} s in vain for {what}"
-        time.sleep(every_s)
-    if (took_s := time.monotonic() - began) > timeout_s / 2:
-        long_waits.append(f"{took_s:.0f} of {timeout_s:.0f} s for {what}")
-    return value
-
-
 @dataclass(frozen=True)
 class Answer:
     tokens: list[int]
@@ -172,7 +161,6 @@ def ask(
     *,
     model: str = "smollm2",
     max_tokens: int = 8,
-    timeout_s: float = 120,
     client: httpx.Client | None = None,
 ) -> Answer:
     """One greedy, streamed completion."""
@@ -187,7 +175,7 @@ def ask(
         "return_token_ids": True,
     }
     start, ttft, tokens, used = time.monotonic(), 0.0, [], 0
-    with (client or HTTP).stream("POST", f"{url}/v1/completions", json=body, timeout=timeout_s) as r:
+    with (client or HTTP).stream("POST", f"{url}/v1/completions", json=body, timeout=CEILING_S) as r:
         assert r.status_code == 200, r.read()[:500]
         for line in r.iter_lines():
             if not line.startswith("data: ") or line == "data: [DONE]":
@@ -204,7 +192,7 @@ def ask(
 def metrics(url: str) -> dict[str, float]:
     """vLLM's samples without the labels that are the same for all: ``name{other labels}`` -> value."""
     out: dict[str, float] = {}
-    for line in HTTP.get(f"{url}/metrics", timeout=30).text.splitlines():
+    for line in HTTP.get(f"{url}/metrics", timeout=CEILING_S).text.splitlines():
         if line.startswith("vllm:"):
             name, value = line.rsplit(" ", 1)
             name = re.sub(r'(engine|model_name)="[^"]*",?', "", name).replace(",}", "}").replace("{}", "")
@@ -226,18 +214,18 @@ class Release:
     namespace: str
     install: Done | None = None
 
-    def upgrade(self, *settings: str, timeout: str = "10m", hooks: bool = True) -> Done:
+    def upgrade(self, *settings: str, hooks: bool = True) -> Done:
         """`helm upgrade --install`, with the given `--set` settings on top of the lab's values."""
         flags = [word for s in settings for word in ("--set", s)]
         flags += [] if hooks else ["--no-hooks"]
         return self.cluster.helm(
             *("upgrade", "--install", self.name, str(CHART), "-n", self.namespace, "-f", str(LAB_VALUES)),
-            *("--timeout", timeout, *flags),
+            *("--timeout", f"{HELM_S:.0f}s", *flags),
         )
 
     def test(self) -> None:
         """`helm test`: probe and proof once more."""
-        self.cluster.helm("test", self.name, "-n", self.namespace, "--timeout", "5m").ok()
+        self.cluster.helm("test", self.name, "-n", self.namespace, "--timeout", f"{HELM_S:.0f}s").ok()
 
     def pods(self) -> list[dict[str, Any]]:
         """The model servers' pods, without those that are going."""
@@ -250,14 +238,14 @@ class Release:
 
         return [p for p in self.pods() if ready(p)]
 
-    def wait_deployed(self, timeout_s: int = 300) -> None:
+    def wait_deployed(self) -> None:
         """Until every Deployment of the release runs as it was last asked to."""
         client = pykube.HTTPClient(pykube.KubeConfig.from_file(str(self.cluster.kubeconfig)))
         names = [f"{self.name}-{part}" for part in ("modelserver", "epp", "router", "evictor")]
-        wait_for_deployments_to_run(client, names, self.namespace, timeout_s, missing_ok=False)
+        wait_for_deployments_to_run(client, names, self.namespace, int(CEILING_S), missing_ok=False)
 
-    def wait_ready(self, count: int = 2, timeout_s: float = 300) -> list[str]:
-        eventually(lambda: len(self.ready_pods()) == count == len(self.pods()), timeout_s, f"{count} ready pods", 1)
+    def wait_ready(self, count: int = 2) -> list[str]:
+        eventually(lambda: len(self.ready_pods()) == count == len(self.pods()), f"{count} ready pods", every_s=1)
         return sorted(p["metadata"]["name"] for p in self.ready_pods())
 
     def vllm(self, pod: str) -> contextlib.AbstractContextManager[str]:

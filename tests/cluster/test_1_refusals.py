@@ -22,7 +22,7 @@ def rwo_class(name: str) -> dict[str, object]:
 
 def refused(release: Release, *settings: str) -> str:
     """The output of an install that the preflight stopped. Nothing but hook objects may be left."""
-    done = release.upgrade(*settings, timeout="2m")
+    done = release.upgrade(*settings)
     assert done.code != 0, done.out
     made = release.cluster.objects(release.namespace)
     kinds = {o.split("/")[0] for o in made}
@@ -66,7 +66,7 @@ def test_a_claim_of_one_node_is_refused(unproven: Release, cluster: Cluster) -> 
     }
     cluster.apply(claim)
     try:
-        done = unproven.upgrade("global.existingClaim=single", "evictor.enabled=false", timeout="2m")
+        done = unproven.upgrade("global.existingClaim=single", "evictor.enabled=false")
     finally:
         cluster.kubectl("delete", "pvc", "single", "-n", unproven.namespace).ok()
     assert done.code != 0

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from tests.cluster.harness import HTTP, LAB_VALUES, ROOT, Cluster, Release, ask, metrics
+from tests.patience import CEILING_S
 
 pytestmark = pytest.mark.cluster
 
@@ -38,24 +39,6 @@ def test_pod_b_answered_from_storage_with_the_tokens_of_pod_a(release: Release) 
     assert proof["bytesRead"] > 0
 
 
-def test_pod_b_answers_within_five_seconds_and_in_a_fifth_of_the_time(release: Release) -> None:
-    """Not a timing of ours: the figures that the proof measured, against what the project promises for CephFS.
-
-    Five seconds hold each time. The fifth is asked of the best of a few proofs: on a quick processor B's answer takes
-    a third of a second, most of it CephFS's own time, and whatever else runs on the machine only adds to it.
-    """
-    ratios: list[float] = []
-    for _ in range(5):
-        proof = release.report("proof")["proof"]
-        assert proof["ttftWarmSeconds"] < 5
-        ratios.append(round(proof["ttftColdSeconds"] / proof["ttftWarmSeconds"], 2))
-        if ratios[-1] >= 5:
-            break
-        release.test()
-    print("times as fast:", ratios)
-    assert max(ratios) >= 5, ratios
-
-
 def test_helm_test_proves_it_again(release: Release) -> None:
     before = release.report("proof")["startedAt"]
     release.test()
@@ -66,7 +49,7 @@ def test_requests_through_the_router_reach_the_model_servers(release: Release) -
     with release.cluster.forward(release.namespace, f"deploy/{release.name}-router", 8080) as url:
         answers = [ask(url, f"Request {i}: the shared cache", max_tokens=2) for i in range(6)]
         assert all(len(a.tokens) == 2 for a in answers)
-        assert HTTP.get(f"{url}/v1/models", timeout=30).json()["data"][0]["id"] == "smollm2"
+        assert HTTP.get(f"{url}/v1/models", timeout=CEILING_S).json()["data"][0]["id"] == "smollm2"
 
 
 def test_the_picker_sends_one_prefix_to_one_pod(release: Release) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster.harness import REUSED_TOKENS, STORAGE_HITS, STORED_BYTES, Release, ask, eventually, metrics
+from tests.cluster.harness import REUSED_TOKENS, STORAGE_HITS, STORED_BYTES, Release, ask, metrics
+from tests.patience import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -16,7 +17,7 @@ def test_after_both_servers_are_killed_the_new_ones_are_warm_from_storage(releas
     with release.vllm(pods[0]) as url:
         stored = metrics(url).get(STORED_BYTES, 0.0)
         first = ask(url, PROMPT)
-        eventually(lambda: metrics(url).get(STORED_BYTES, 0.0) > stored, 30, "the blocks to be stored")
+        eventually(lambda: metrics(url).get(STORED_BYTES, 0.0) > stored, "the blocks to be stored")
     release.cluster.kubectl(*("delete", "pod", "-n", release.namespace, "--grace-period=0", "--force", *pods)).ok()
     fresh = release.wait_ready()
     assert not set(fresh) & set(pods)

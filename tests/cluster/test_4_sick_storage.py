@@ -6,10 +6,11 @@ import signal
 
 import pytest
 
-from tests.cluster.harness import STORAGE_HITS, Release, ask, eventually, metrics
+from tests.cluster.harness import STORAGE_HITS, Release, ask, metrics
 from tests.lab import faults
 from tests.lab.cluster import target
 from tests.lab.paths import lab
+from tests.patience import eventually
 
 OURS = "vllm:kv_offload_shared_storage_"
 BREAKER_OPEN = OURS + 'breaker_open{tier="1:shared_storage"}'
@@ -35,7 +36,7 @@ def test_a_hung_filesystem_costs_few_deadlines_then_nothing_and_is_used_again(re
         try:
             for number in range(1, 4):
                 ask(url, prompt(number), max_tokens=1)
-            eventually(lambda: metrics(url)[BREAKER_OPEN] == 1, 10, "the breaker to open")
+            eventually(lambda: metrics(url)[BREAKER_OPEN] == 1, "the breaker to open")
             waited = metrics(url)[LATE_LOOKUPS]
             for number in range(4, 10):
                 ask(url, prompt(number), max_tokens=1)
@@ -48,7 +49,7 @@ def test_a_hung_filesystem_costs_few_deadlines_then_nothing_and_is_used_again(re
             ask(url, "Are you well again?", max_tokens=1)  # gauges travel with the engine's steps
             return metrics(url)[BREAKER_OPEN] == 0
 
-        eventually(used_again, 30, "the breaker to close")
+        eventually(used_again, "the breaker to close")
     later = range(20, 25)
     other = release.ready_pods()[1]["metadata"]["name"]
     with release.vllm(other) as url:

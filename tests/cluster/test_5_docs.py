@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.harness import ROOT, Release
+from tests.patience import CEILING_S
 from tests.unit.docs import commands as docs
 
 pytestmark = pytest.mark.cluster
@@ -32,7 +33,7 @@ def test_it_works_as_it_stands(text: str, release: Release, tmp_path: Path) -> N
     secret = ("delete", "secret", "llm-d-hf-token", "-n", release.namespace, "--ignore-not-found")
     cluster.kubectl(*secret).ok()
     done = subprocess.run(
-        ["bash", "-euc", text], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
+        ["bash", "-euc", text], cwd=ROOT, env=env, capture_output=True, text=True, timeout=CEILING_S, check=False
     )
     cluster.kubectl(*secret).ok()  # the tests of a refused upgrade rely on there being none
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,22 @@ from tests.engine.models import ROW_BYTES, write_llama
 from tests.engine.process import Engine, transfer_config
 from tests.engine.served import Served
 from tests.faultfs import FaultFS, mounted
+from tests.results import KEPT
 
-# Of the engine that goes through all faults: its deadlines, and the blocks its CPU tier holds.
-LOOKUP_S, LOAD_S, STORE_S = 2.0, 3.0, 4.0
+# Of the engine that goes through all faults: its deadlines, which storage that is well never comes near, also on a busy
+# machine; and the blocks its CPU tier holds.
+LOOKUP_S, LOAD_S, STORE_S = 3.0, 5.0, 8.0
 ROWS = 128
+LOGS = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure names the folder that has the engines' logs."""
+    report = yield
+    if report.failed and (logs := item.config.stash.get(LOGS, None)):
+        report.user_properties.append((KEPT, os.path.relpath(logs)))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -37,12 +50,14 @@ def model(make_model: Callable[[int], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
+def start_engine(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Callable[..., Engine]]:
     """start_engine(model, root, **setup) -> an engine that is still starting: call wait_ready().
 
     root None: without the connector and without any prefix cache.
     """
-    logs = tmp_path_factory.mktemp("logs")
+    logs = pytestconfig.stash[LOGS] = tmp_path_factory.mktemp("logs")
     engines: list[Engine] = []
 
     def start(model: Path, root: Path | None, *, extra: dict[str, Any] | None = None, **setup: Any) -> Engine:

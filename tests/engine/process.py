@@ -19,12 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.engine.models import BLOCK_TOKENS
+from tests.patience import CEILING_S, eventually
 
 HERE = Path(__file__).parent
 CONNECTOR = HERE.parents[1] / "connector" / "src"
-START_TIMEOUT_S = 300.0
-ANSWER_TIMEOUT_S = 120.0
-
 TIER = "tier=1:shared_storage"
 OURS = "vllm:kv_offload_shared_storage_"
 
@@ -94,10 +92,10 @@ class Engine:
         self._send({"model": str(model), "kv_transfer_config": kv_transfer_config, "llm": llm or {}})
 
     def wait_ready(self) -> Engine:
-        assert self.receive(START_TIMEOUT_S) == {"ready": True}
+        assert self.receive(3 * CEILING_S) == {"ready": True}
         return self
 
-    def ask(self, do: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **fields: Any) -> dict[str, Any]:
+    def ask(self, do: str, *, timeout_s: float = CEILING_S, **fields: Any) -> dict[str, Any]:
         self._send({"do": do, **fields})
         return self.receive(timeout_s)
 
@@ -111,18 +109,25 @@ class Engine:
         """Empty the caches of GPU and CPU: the next prompt has to ask storage. Returns when all transfers are over."""
         self.ask("reset")
 
-    def wait_until(self, holds: Callable[[Metrics], bool], what: str, timeout_s: float = 30.0) -> Metrics:
+    def wait_until(self, holds: Callable[[Metrics], bool], what: str) -> Metrics:
         """Poll the metrics; the engine steps meanwhile."""
-        limit = time.monotonic() + timeout_s
-        while not holds(seen := self.metrics()):
-            assert time.monotonic() < limit, f"not within {timeout_s:g} s: {what}\n{seen}"
-            time.sleep(0.1)
+        seen = self.metrics()
+
+        def holds_now() -> bool:
+            nonlocal seen
+            seen = self.metrics()
+            return holds(seen)
+
+        try:
+            eventually(holds_now, what, every_s=0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{seen}") from None
         return seen
 
-    def end(self, timeout_s: float) -> int:
+    def end(self) -> int:
         """An orderly end, as after the last command. Returns: the exit code. Raises: TimeoutExpired."""
         self.process.stdin.close()
-        return self.process.wait(timeout_s)
+        return self.process.wait(CEILING_S)
 
     def kill(self) -> None:
         """kill -9, children too: vLLM's own processes outlive a parent that is killed.
@@ -133,7 +138,7 @@ class Engine:
             for victim in victims:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
-            self.process.wait(30)
+            self.process.wait(CEILING_S)
             time.sleep(0.01)
         for group in Path(self._scratch.name).glob("vllm_dist_*"):
             for shared in Path("/dev/shm").glob(f"{group.name}*"):
@@ -177,13 +182,10 @@ def block_files(root: Path) -> list[Path]:
     return sorted(root.glob("*/??/*.kvb"))
 
 
-def wait_for_blocks(root: Path, count: int, timeout_s: float = 30.0) -> list[Path]:
+def wait_for_blocks(root: Path, count: int) -> list[Path]:
     """Stores end after the answer: wait for them."""
-    limit = time.monotonic() + timeout_s
-    while len(files := block_files(root)) < count:
-        assert time.monotonic() < limit, f"{len(files)} of {count} blocks were stored"
-        time.sleep(0.05)
-    return files
+    eventually(lambda: len(block_files(root)) >= count, f"{count} blocks to be stored", every_s=0.05)
+    return block_files(root)
 
 
 def _group(group: int) -> list[int]:

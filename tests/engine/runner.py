@@ -16,6 +16,13 @@ os.dup2(2, 1)
 
 
 def main() -> None:
+    import torch
+
+    # vLLM 0.32 uses a processor's AMX tiles without asking the kernel for them: where no long prompt came first, for
+    # which PyTorch asks, that ends with SIGILL.
+    if torch.cpu._is_amx_tile_supported():
+        torch.cpu._init_amx()
+
     from vllm import LLM
 
     setup = json.loads(sys.stdin.readline())

@@ -6,7 +6,8 @@ Salts, adapters and images are part of vLLM's block hash, which is our key; thes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ BLOCKS = 4
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"ipc://{tmp_path_factory.mktemp('events')}/socket"
+def endpoint() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path may have 107 characters
+        yield f"ipc://{folder}/socket"
 
 
 @pytest.fixture(scope="module")

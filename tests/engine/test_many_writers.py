@@ -24,7 +24,7 @@ pytestmark = pytest.mark.engine
 FACTS = {"weights": "of the stress"}
 # Two stripes and a rest: a block is cut short at any of several writes.
 SPEC = BlockSpec(hashlib.sha256(b"the stress").digest(), payload_bytes=2_500_000)
-KEYS, WRITERS, KILLS, SECONDS = 16, 4, 20, 6.0
+KEYS, WRITERS, KILLS = 16, 4, 12
 # Forked: a writer that is killed while Python starts has written nothing.
 FORK = multiprocessing.get_context("fork")
 
@@ -72,10 +72,10 @@ def test_writers_that_are_killed_leave_right_blocks_and_nothing_else(tmp_path: P
     for number in range(KEYS):
         payload_of(number)  # made once, before the forks
     reader, buffer = open_store(str(tmp_path), way), BlockBuffer(SPEC)
-    limit, killed = time.monotonic() + SECONDS, 0
+    killed = 0
     writers = [_start(tmp_path, way, seed) for seed in range(WRITERS)]
     try:
-        while killed < KILLS and time.monotonic() < limit:
+        while killed < KILLS:
             time.sleep(rng.uniform(0.05, 0.4))
             victim = rng.randrange(WRITERS)
             assert writers[victim].is_alive(), f"a writer ended by itself ({writers[victim].exitcode})"
@@ -88,7 +88,6 @@ def test_writers_that_are_killed_leave_right_blocks_and_nothing_else(tmp_path: P
         for writer in writers:
             writer.kill()
             writer.join()
-    assert killed >= 5, "too few kills to mean anything"
     found = _all_right(reader, buffer)
     assert found, "nothing was ever stored: this test could not fail"
     _only_scratch_beside_blocks(Path(reader.folder))

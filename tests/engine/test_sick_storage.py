@@ -5,31 +5,35 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.conftest import LOAD_S, LOOKUP_S, ROWS
-from tests.engine.served import BLOCKS, RECOVERY_S, Served
+from tests.engine.conftest import ROWS
+from tests.engine.served import BLOCKS, Served
 from tests.faultfs import CLASSES, FaultFS
 
 pytestmark = pytest.mark.engine
-
-# What answering costs beside waiting for storage, on a busy machine.
-COMPUTING_S = 5.0
 
 
 def test_a_hang_costs_two_deadlines_and_then_nothing(sick: Served, fs: FaultFS) -> None:
     before = sick.engine.metrics()
     fs.stop()
-    assert LOOKUP_S / 2 < sick.check() < LOOKUP_S + COMPUTING_S
-    assert sick.check() < LOOKUP_S + COMPUTING_S
-    assert sick.engine.metrics().ours("breaker_open") == 1
-    assert sick.check() < LOOKUP_S
+    sick.check()
+    sick.check()
+    seen = sick.engine.metrics()
+    assert seen.ours("breaker_open") == 1
+    assert seen.ours("deadline_misses", operation="lookup") > before.ours("deadline_misses", operation="lookup")
+    for _ in range(3):
+        sick.check()
     sick.rises(before, "breaker_trips")
     sick.rises(before, "lookup_misses", reason="breaker")
+    later = sick.engine.metrics()
+    for operation in ("lookup", "load"):
+        waited = later.ours("deadline_misses", operation=operation) - seen.ours("deadline_misses", operation=operation)
+        assert waited == 0, "a request waited for storage that is known to be sick"
 
 
 def test_a_hang_of_lookups_alone_is_answered_at_their_deadline(sick: Served, fs: FaultFS) -> None:
     before = sick.engine.metrics()
     fs.set(hang=("meta",))
-    assert sick.check() < LOOKUP_S + COMPUTING_S
+    sick.check()
     sick.rises(before, "deadline_misses", operation="lookup")
 
 
@@ -37,7 +41,7 @@ def test_a_load_that_hangs_is_given_up_and_computed(sick: Served, fs: FaultFS) -
     tokens, _ = sick.stored()
     before = sick.engine.metrics()
     fs.set(hang=("read",))
-    assert sick.check(tokens) < LOOKUP_S + LOAD_S + COMPUTING_S
+    sick.check(tokens)
     sick.rises(before, "deadline_misses", operation="load")
 
 
@@ -45,7 +49,7 @@ def test_a_store_that_hangs_holds_up_no_request_and_no_memory(sick: Served, fs: 
     before = sick.engine.metrics()
     fs.set(hang=("write",))
     for _ in range(3):
-        assert sick.check() < LOOKUP_S + COMPUTING_S
+        sick.check()
     sick.rises(before, "deadline_misses", operation="store")
     sick.rises(before, "store_failures", reason="deadline")
     # What was given up does not stay in the CPU tier, which holds fewer blocks than these.
@@ -70,7 +74,7 @@ def test_an_error_of_reading_is_a_miss_and_two_open_the_breaker(
     before = sick.engine.metrics()
     fs.set(errno=errno, on=on)
     for tokens in kept:
-        assert sick.check(tokens) < COMPUTING_S
+        sick.check(tokens)
     failed = ["load_failures", "lookup_misses"]
     sick.engine.wait_until(
         lambda seen: (
@@ -80,7 +84,7 @@ def test_an_error_of_reading_is_a_miss_and_two_open_the_breaker(
     )
     sick.rises(before, "breaker_trips")
     fs.set()
-    sick.engine.wait_until(lambda seen: seen.ours("breaker_open") == 0, "the breaker closes by itself", RECOVERY_S)
+    sick.engine.wait_until(lambda seen: seen.ours("breaker_open") == 0, "the breaker to close by itself")
     # An error of the way there says nothing about the file: it is still there, and is used.
     sick.comes_back(kept[0])
 
@@ -106,9 +110,9 @@ def test_a_killed_client_and_its_remount_cost_only_the_time_between(sick: Served
     before = sick.engine.metrics()
     fs.kill()
     for _ in range(3):
-        assert sick.check() < LOOKUP_S + COMPUTING_S
+        sick.check()
     sick.check(kept)
     sick.rises(before, "breaker_trips")
     fs.remount()
-    sick.engine.wait_until(lambda seen: seen.ours("breaker_open") == 0, "the breaker closes by itself", RECOVERY_S)
+    sick.engine.wait_until(lambda seen: seen.ours("breaker_open") == 0, "the breaker to close by itself")
     sick.comes_back(kept)

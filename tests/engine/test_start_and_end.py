@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.engine.process import Engine
-from tests.engine.served import RECOVERY_S, Served
+from tests.engine.served import Served
 from tests.faultfs import FaultFS, mounted
+from tests.patience import CEILING_S
 
 pytestmark = pytest.mark.engine
-
-SHUTDOWN_S = 12.0
 
 
 @pytest.fixture(scope="module")
@@ -56,34 +53,31 @@ def test_an_engine_starts_and_serves_while_storage_hangs(served: Served) -> None
 def test_storage_that_comes_later_is_used_without_a_restart(served: Served, hung: FaultFS) -> None:
     hung.cont()
     served.engine.wait_until(
-        lambda seen: seen.ours("usable") == 1 and seen.ours("breaker_open") == 0, "storage is used", RECOVERY_S
+        lambda seen: seen.ours("usable") == 1 and seen.ours("breaker_open") == 0, "storage to be used"
     )
     served.stored()
 
 
-def test_storage_at_a_megabyte_a_second_is_soon_left_alone(served: Served, hung: FaultFS) -> None:
-    """Loading ten blocks takes a third of a second then, computing them a twentieth."""
+def test_storage_that_is_slower_than_computing_is_left_alone(served: Served, hung: FaultFS) -> None:
+    """Each read takes a second, below the deadline of a load; ten blocks are computed in a twentieth of that."""
     kept = [served.stored()[0] for _ in range(3)]
-    well = statistics.median(served.check() for _ in range(5))
-    hung.set(bw_mib=1)
-    for tokens in kept * 4:
+    hung.set(delay_us=1_000_000, meta_us=0)
+    for tokens in kept * 2:
         served.engine.forget()
         served.check(tokens)
     seen = served.engine.metrics()
     assert seen.ours("lookup_misses", reason="slower") + seen.ours("load_failures", reason="slow") > 0
-    times = []
-    for tokens in kept * 3:
+    for tokens in kept:
         served.engine.forget()
-        times.append(served.check(tokens))
-    # Coarse, for a machine that others use, too: loading would be six times as long.
-    assert statistics.median(times) < 3 * well + 0.1
+        served.check(tokens)
+    served.rises(seen, "lookup_misses", reason="slower")
     hung.set()
 
 
 def test_fail_fast_stops_the_engine_with_one_sentence(refusing: Engine) -> None:
     with pytest.raises(RuntimeError, match="no answer"):
         refusing.wait_ready()
-    assert refusing.process.wait(30) != 0
+    assert refusing.process.wait(CEILING_S) != 0
     last = refusing.log.read_text().strip().splitlines()[-1]
     assert "root_dir" in last or "claim" in last, last
 
@@ -92,6 +86,5 @@ def test_an_engine_ends_while_storage_hangs(served: Served, hung: FaultFS) -> No
     """The last of this module. A pod that does not end keeps its GPU until the kubelet kills it."""
     hung.stop()
     served.check()
-    began = time.monotonic()
-    served.engine.ask("shutdown", timeout_s=SHUTDOWN_S)
-    served.engine.end(SHUTDOWN_S - (time.monotonic() - began))
+    served.engine.ask("shutdown")
+    served.engine.end()

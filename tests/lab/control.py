@@ -14,6 +14,7 @@ from tests.lab.errors import LabError
 from tests.lab.inside import in_control
 from tests.lab.paths import HERE, Lab
 from tests.lab.proc import Console, Word, component_log, output, start
+from tests.patience import CEILING_S, PATIENCE
 
 ETCD = "http://127.0.0.1:2379"
 SERVICE_CIDR = "10.96.0.0/16"
@@ -21,7 +22,7 @@ POD_CIDR = "10.244.0.0/16"
 PREFERRED_PORT = 16443  # the same kubeconfig then serves one run after another
 
 
-def kubectl(lab: Lab, *words: str, timeout_s: float = 60) -> str:
+def kubectl(lab: Lab, *words: str, timeout_s: float = CEILING_S) -> str:
     """kubectl's output. Raises: LabError with its message."""
     return output(kubectl_argv(lab, *words), timeout_s=timeout_s)
 
@@ -32,7 +33,7 @@ def kubectl_argv(lab: Lab, *words: str) -> list[str]:
 
 
 def get_json(lab: Lab, *words: str) -> Any:
-    return json.loads(kubectl(lab, "get", *words, "-o", "json"))
+    return json.loads(kubectl(lab, "get", *words, "-o", "json", timeout_s=60 * PATIENCE))
 
 
 def holds(check: Callable[[], bool]) -> Callable[[], bool]:
@@ -67,11 +68,11 @@ def start_api(c: Console, lab: Lab) -> None:
     start(lab, "etcd", [*ns, lab.bin / "etcd", *etcd])
     start(lab, "kube-apiserver", [*ns, lab.bin / "kube-apiserver", *_api_flags(lab)])
     _start_proxy(lab)
-    c.until("the API server", lambda: _ready(lab), timeout_s=90)
+    c.until("the API server", lambda: _ready(lab))
 
 
 def _ready(lab: Lab) -> bool:
-    return holds(lambda: kubectl(lab, "get", "--raw", "/readyz", timeout_s=10) == "ok")()
+    return holds(lambda: kubectl(lab, "get", "--raw", "/readyz", timeout_s=10 * PATIENCE) == "ok")()
 
 
 def _api_flags(lab: Lab) -> list[str]:

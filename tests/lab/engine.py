@@ -11,6 +11,7 @@ from tests.lab import deps, digest, versions
 from tests.lab.errors import LabError
 from tests.lab.paths import HERE, REPO, Lab
 from tests.lab.proc import Console, Word
+from tests.patience import CEILING_S
 
 REQUIREMENTS = REPO / "requirements" / "engine.txt"
 SCRIPTS = HERE / "scripts"
@@ -63,9 +64,9 @@ def make_engine(c: Console, lab: Lab) -> None:
         "--python",
         venv / "bin" / "python",
     ]
-    c.run([*uv, *sync, REQUIREMENTS], timeout_s=1500, cwd=lab.engine, env={"VIRTUAL_ENV": str(venv)})
+    c.run([*uv, *sync, REQUIREMENTS], timeout_s=5 * CEILING_S, cwd=lab.engine, env={"VIRTUAL_ENV": str(venv)})
     c.say("stand-ins for GPU libraries")
-    c.run([venv / "bin" / "python", SCRIPTS / "cuda_stubs.py"], timeout_s=300)
+    c.run([venv / "bin" / "python", SCRIPTS / "cuda_stubs.py"])
     name_vllm(venv)
     c.say("trying it")
     check = (
@@ -129,7 +130,7 @@ def make_model(c: Console, lab: Lab) -> None:
     gguf = next(package.rglob("*.gguf"))
     c.say("turning it into a model folder")
     env = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
-    c.run([python(lab), SCRIPTS / "smol_to_hf.py", new, gguf], timeout_s=600, env=env)
+    c.run([python(lab), SCRIPTS / "smol_to_hf.py", new, gguf], timeout_s=2 * CEILING_S, env=env)
     for f in new.iterdir():
         f.chmod(0o644)  # pods read it as another user
     target = model_folder(lab)
@@ -150,4 +151,4 @@ def make_tiny_model(c: Console, lab: Lab, target: Path, *, seed: int = 0, archit
         "--architecture",
         architecture,
     ]
-    c.run(argv, timeout_s=300, env={"HF_HUB_OFFLINE": "1"})
+    c.run(argv, env={"HF_HUB_OFFLINE": "1"})

@@ -13,6 +13,7 @@ from tests.lab import deps, digest
 from tests.lab.deps import GO_TOOLS
 from tests.lab.paths import Lab
 from tests.lab.proc import Console
+from tests.patience import CEILING_S
 
 TOOL = GO_TOOLS / "flux"
 PACKAGES = ("github.com/fluxcd/helm-controller/api/v2", "github.com/fluxcd/source-controller/api/v1")
@@ -33,7 +34,7 @@ def make(c: Console, lab: Lab) -> None:
         where = ["crd", f"paths={';'.join(PACKAGES)}", f"output:crd:artifacts:config={new}"]
         argv = ["go", "run", "sigs.k8s.io/controller-tools/cmd/controller-gen", *where]
         c.say("generating the CRDs of Flux")
-        c.run(argv, cwd=TOOL, env=deps.go_env(), timeout_s=1800)
+        c.run(argv, cwd=TOOL, env=deps.go_env(), timeout_s=6 * CEILING_S)
         (new / STAMP).write_text(_digest() + "\n")
         shutil.rmtree(lab.flux, ignore_errors=True)
         new.rename(lab.flux)

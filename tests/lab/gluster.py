@@ -7,21 +7,18 @@ down` finds and ends all of it, however the run ended that made it.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.lab import teardown
-from tests.lab.errors import LabError
+from tests.lab import deps, teardown, versions
 from tests.lab.inside import in_control, in_node
 from tests.lab.paths import Lab
-from tests.lab.proc import output, succeeds, system_env
+from tests.lab.proc import Console, output, succeeds, system_env
+from tests.patience import CEILING_S, eventually
 
-PACKAGES = ("glusterfs-server", "glusterfs-client")
 VOLUME = "kv"
 # What glusterd takes from fixed places is a tmpfs of its own.
 SERVER = """set -e
@@ -32,17 +29,16 @@ exec glusterd -N --log-level=WARNING
 """
 
 
-def install() -> None:
+def install(lab: Lab) -> None:
     """A minute at most, and only where it is not there yet."""
-    if shutil.which("glusterd", path="/usr/sbin:/sbin:/usr/bin") is None:
-        argv = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"]
-        output([*argv, *PACKAGES], timeout_s=300, env={"DEBIAN_FRONTEND": "noninteractive"})
+    if deps.packages_wanted(versions.GLUSTER_PACKAGES):
+        deps.install_packages(Console(lab.log / "gluster.log"), versions.GLUSTER_PACKAGES)
 
 
 @contextmanager
 def mounted(lab: Lab, at: Path) -> Iterator[None]:
     """The volume at `at` on every node, open to every user; gone at the end."""
-    install()
+    install(lab)
     brick = lab.run / "gluster"
     log = (lab.log / "component" / "gluster.log").open("w")
     argv = [*in_control(lab), "unshare", "--mount", "--propagation", "private", "sh", "-c", SERVER.format(brick=brick)]
@@ -51,22 +47,22 @@ def mounted(lab: Lab, at: Path) -> Iterator[None]:
     )
     try:
         gluster = ["nsenter", "-t", str(server.pid), "--net", "--mount", "gluster", "--mode=script"]
-        _until(lambda: succeeds([*gluster, "peer", "status"], timeout_s=5), 30, "glusterd")
+        eventually(lambda: succeeds([*gluster, "peer", "status"]), "glusterd")
         address = lab.control_address
-        output([*gluster, "volume", "create", VOLUME, f"{address}:{brick}/b", "force"], timeout_s=60)
-        output([*gluster, "volume", "start", VOLUME], timeout_s=60)
+        output([*gluster, "volume", "create", VOLUME, f"{address}:{brick}/b", "force"])
+        output([*gluster, "volume", "start", VOLUME])
         for node in lab.nodes:
             inside = in_node(lab, node)
             output([*inside, "mkdir", "-p", at])
             options = f"log-file={lab.log / 'component' / f'gluster-{node.name}.log'}"
-            output([*inside, "mount", "-t", "glusterfs", "-o", options, f"{address}:/{VOLUME}", at], timeout_s=60)
+            output([*inside, "mount", "-t", "glusterfs", "-o", options, f"{address}:/{VOLUME}", at])
         output([*in_node(lab, lab.nodes[0]), "chmod", "0777", at])
         yield
     finally:
         for node in lab.nodes:
             succeeds([*in_node(lab, node), "umount", "-l", at])
         _end(lab)
-        server.wait(10)
+        server.wait(CEILING_S)
         log.close()
 
 
@@ -77,11 +73,3 @@ def _end(lab: Lab) -> None:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-
-
-def _until(holds: Callable[[], bool], timeout_s: float, what: str) -> None:
-    end = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > end:
-            raise LabError(f"waited {timeout_s:.0f} s in vain for {what}")
-        time.sleep(0.5)

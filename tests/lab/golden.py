@@ -11,10 +11,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.lab import digest, images, oci, versions
+from tests.lab import digest, images, oci, teardown, versions
 from tests.lab.errors import LabError
 from tests.lab.paths import HERE, Lab
 from tests.lab.proc import Console, output, succeeds, system_env
+from tests.patience import CEILING_S
 
 TEMPLATE = HERE / "manifests" / "containerd.toml"
 
@@ -42,6 +43,8 @@ def ctr(socket: Path, *words: str | Path) -> list[str]:
 
 def make(c: Console, lab: Lab) -> None:
     g = lab.golden
+    for point in teardown.mounts_below(g):  # of a run that was killed while it unpacked
+        output(["umount", "-l", point])
     shutil.rmtree(g, ignore_errors=True)
     g.mkdir(parents=True)
     (g / "config.toml").write_text(containerd_config(g, g / "cni"))
@@ -55,10 +58,10 @@ def make(c: Console, lab: Lab) -> None:
             env=system_env(),
         )
     try:
-        c.until("the store's containerd", lambda: succeeds(ctr(socket, "version")), timeout_s=30)
+        c.until("the store's containerd", lambda: succeeds(ctr(socket, "version")))
         for spec in images.golden_specs(lab):
             c.say(f"unpacking {spec.name}")
-            c.run(ctr(socket, "images", "import", images.archive(lab, spec.key)), timeout_s=300)
+            c.run(ctr(socket, "images", "import", images.archive(lab, spec.key)))
         top = top_layer(socket, oci.read(images.archive(lab, "vllm-cpu")))
         for bake in images.vllm_bakes(lab):
             link_tree(c, bake.source, top / bake.target.lstrip("/"))
@@ -95,18 +98,18 @@ def link_tree(c: Console, source: Path, target: Path) -> None:
     c.say(f"linking {source}")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        c.run(["cp", "-al", source, target], timeout_s=300)
+        c.run(["cp", "-al", source, target])
     except LabError:
         c.say("another disk: copying instead")
         shutil.rmtree(target, ignore_errors=True)
-        c.run(["cp", "-a", "--reflink=auto", source, target], timeout_s=900)
+        c.run(["cp", "-a", "--reflink=auto", source, target], timeout_s=3 * CEILING_S)
 
 
 def node_store(c: Console, lab: Lab, folder: Path) -> None:
     """A node's own store below ``folder``: links, except for the databases, which each containerd writes."""
     folder.mkdir(parents=True, exist_ok=True)
     root = folder / "root"
-    c.run(["cp", "-al", lab.golden / "root", root], timeout_s=300)
+    c.run(["cp", "-al", lab.golden / "root", root])
     for db in (lab.golden / "root").rglob("*.db"):
         if "snapshots" in db.relative_to(lab.golden / "root").parts:
             continue  # a file of an image

@@ -12,6 +12,7 @@ from tests.lab import deps, digest
 from tests.lab.errors import LabError
 from tests.lab.paths import Lab
 from tests.lab.proc import Console, output
+from tests.patience import CEILING_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def build(c: Console, lab: Lab, tool: GoTool) -> None:
     lab.bin.mkdir(parents=True, exist_ok=True)
     env = deps.go_env()
     c.say("downloading Go modules")
-    c.run(["go", "mod", "download"], cwd=tool.module, env=env, timeout_s=900)
+    c.run(["go", "mod", "download"], cwd=tool.module, env=env, timeout_s=3 * CEILING_S)
     c.say(f"building {tool.program}")
     with tempfile.TemporaryDirectory(dir=lab.home) as tmp:
         made = Path(tmp) / tool.program
@@ -47,7 +48,7 @@ def build(c: Console, lab: Lab, tool: GoTool) -> None:
             ["go", "build", "-ldflags", tool.ldflags, "-o", made, tool.package],
             cwd=tool.module,
             env=env,
-            timeout_s=3600,
+            timeout_s=12 * CEILING_S,
         )
         deps.place(made, lab.bin / tool.program)
     _stamp(lab, tool).write_text(tool.digest() + "\n")
@@ -56,7 +57,7 @@ def build(c: Console, lab: Lab, tool: GoTool) -> None:
 def source(tool: GoTool, module: str) -> Path:
     """The folder of one of its modules in the module cache. Blocks while Go downloads what is not there yet."""
     env = {**deps.go_env(), "GOFLAGS": "-mod=readonly"}
-    text = output(["go", "-C", tool.module, "mod", "download", "-json", module], timeout_s=600, env=env)
+    text = output(["go", "-C", tool.module, "mod", "download", "-json", module], timeout_s=2 * CEILING_S, env=env)
     found = json.loads(text)
     if error := found.get("Error"):
         raise LabError(f"Go module {module}: {error}")

@@ -21,6 +21,7 @@ import yaml
 from tests.lab import deps, digest, engine, oci, rootfs, versions
 from tests.lab.paths import HERE, REPO, Lab, Node
 from tests.lab.proc import Console, output
+from tests.patience import CEILING_S
 
 Fill = Callable[[Path, Console], None]  # puts files into an empty root folder
 
@@ -183,7 +184,7 @@ def _install(part: str) -> Fill:
         # Byte code is made below, in the form that survives a layer without times.
         env = {"PATH": f"{python}:/usr/bin:/bin", "PIP_NO_COMPILE": "1"}
         target = root / PROJECT_ROOT
-        c.run(["sh", INSTALL, part, target], timeout_s=600, env=env)
+        c.run(["sh", INSTALL, part, target], timeout_s=2 * CEILING_S, env=env)
         rootfs.compile_python(c, target / "lib", root)
         rootfs.readable_path(root, target)
 

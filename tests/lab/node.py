@@ -36,10 +36,10 @@ def start_runtime(c: Console, lab: Lab, node: Node) -> None:
     script = HOLDER.format(name=node.name, folders=" ".join(OWN_FOLDERS))
     holder = f"{node.name}/holder"
     start(lab, holder, [*in_node_net(node), "unshare", "--mount", "--uts", "sh", "-c", script])
-    c.until(f"the namespaces of {node.name}", lambda: "ready" in component_log(lab, holder).read_text(), timeout_s=20)
+    c.until(f"the namespaces of {node.name}", lambda: "ready" in component_log(lab, holder).read_text())
     start(lab, f"{node.name}/containerd", [*in_node(lab, node), "containerd", "-c", ctd / "config.toml"])
     socket = lab.containerd_socket(node)
-    c.until(f"containerd of {node.name}", lambda: succeeds(["ctr", "-a", socket, "version"]), timeout_s=40)
+    c.until(f"containerd of {node.name}", lambda: succeeds(["ctr", "-a", socket, "version"]))
 
 
 def start_kubelet(lab: Lab, node: Node) -> None:

@@ -123,24 +123,28 @@ def closure(steps: list[Step], *names: str) -> list[Step]:
     return [s for s in steps if s.name in wanted]
 
 
-# Parts of the build that some tests want alone.
-BUILD_GROUPS = {
-    "all": (),
-    # What the chart tests need: no package of the system.
-    "tools": ("tools", "crd-modules", "flux-crds", "prometheus"),
-    "engine": ("engine", "model"),
-    "argocd": ("tools", "argocd-packages", "argocd-build"),
-    "prometheus": ("prometheus", "state-metrics"),
-    "istiod": (istio.TOOL.program,),
-    "tests": (),  # all, and what only tests use
-}
+# What the chart tests need: no package of the system.
+TOOLS = ("tools", "crd-modules", "flux-crds", "prometheus")
 
 
-def build_group(lab: Lab, group: str) -> list[Step]:
+def build_groups(lab: Lab) -> dict[str, list[Step]]:
+    """The parts of the build that can be had alone, each with all that it needs."""
     steps, addons = build_steps(lab), addon_steps(lab)
-    if group == "all":
-        return steps
-    return closure([*steps, *addons], *(BUILD_GROUPS[group] or (s.name for s in [*steps, *addons])))
+    whole = [s.name for s in steps]
+
+    def group(*names: str) -> list[Step]:
+        return closure([*steps, *addons], *names)
+
+    return {
+        "all": steps,
+        "tools": group(*TOOLS),
+        "engine": group("engine", "model"),
+        "argocd": group(*whole, "argocd-packages", "argocd-build"),
+        "prometheus": group(*whole, "prometheus", "state-metrics"),
+        "istiod": group(*whole, istio.TOOL.program),
+        "gate": group(*whole, *TOOLS),
+        "acceptance": [*steps, *addons],
+    }
 
 
 def run_steps(lab: Lab) -> list[Step]:
@@ -152,14 +156,14 @@ def run_steps(lab: Lab) -> list[Step]:
     def kubelets(c: Console) -> None:
         for n in lab.nodes:
             node.start_kubelet(lab, n)
-        c.until("every node to register", control.holds(lambda: _count(lab) == len(lab.nodes)), timeout_s=90)
+        c.until("every node to register", control.holds(lambda: _count(lab) == len(lab.nodes)))
 
     def dns(c: Console) -> None:
         # Applied once every node is known, so that its pods are spread over all of them.
         control.apply_manifest(c, lab, (HERE / "manifests" / "dns.yaml").read_text())
-        c.until("every node to be ready", control.holds(lambda: _all_ready(lab)), timeout_s=120)
-        words = ("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s")
-        c.run(control.kubectl_argv(lab, *words), timeout_s=130)
+        c.until("every node to be ready", control.holds(lambda: _all_ready(lab)))
+        words = ("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=300s")
+        c.run(control.kubectl_argv(lab, *words))
 
     runtimes = [runtime(n) for n in lab.nodes]
     runtime_names = tuple(s.name for s in runtimes)
@@ -217,4 +221,4 @@ def load_project_image(c: Console, lab: Lab) -> None:
         for spec in _to_load(lab, n):
             c.say(f"loading {spec.name} into {n.name}")
             words = golden.ctr(lab.containerd_socket(n), "images", "import", images.archive(lab, spec.key))
-            c.run(words, timeout_s=120)
+            c.run(words)

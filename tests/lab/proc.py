@@ -7,13 +7,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from tests.lab.errors import Cancelled, LabError
 from tests.lab.paths import Lab
+from tests.patience import CEILING_S
 
 Word = str | Path
 Argv = Sequence[Word]
@@ -32,6 +34,7 @@ class Console:
     path: Path
     cancel: threading.Event = field(default_factory=threading.Event)
     note: str = ""  # what the step is doing now, shown while it runs
+    running: Path | None = None  # a folder that knows the programs that run: end_orphans
 
     def say(self, text: str) -> None:
         self.note = text
@@ -42,7 +45,7 @@ class Console:
         self,
         argv: Argv,
         *,
-        timeout_s: float = 120,
+        timeout_s: float = CEILING_S,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         stdin: str | None = None,
@@ -65,8 +68,9 @@ class Console:
                 start_new_session=True,
                 text=True,
             )
-            self._feed(p, stdin)
-            code = self._wait(p, words, timeout_s)
+            with _known(self.running, p.pid):
+                self._feed(p, stdin)
+                code = self._wait(p, words, timeout_s)
         if code != 0:
             raise LabError(f"{_short(words)} ended with exit code {code}")
 
@@ -91,7 +95,9 @@ class Console:
                         raise LabError(f"{_short(words)} did not end within {timeout_s:.0f} s") from None
                     raise Cancelled(f"{_short(words)} was stopped") from None
 
-    def until(self, what: str, ready: Callable[[], bool], *, timeout_s: float, every_s: float = 0.2) -> None:
+    def until(
+        self, what: str, ready: Callable[[], bool], *, timeout_s: float = CEILING_S, every_s: float = 0.2
+    ) -> None:
         """Waits until ``ready()`` holds. Raises: LabError that names ``what`` after ``timeout_s``."""
         self.say(f"waiting for {what}")
         end = time.monotonic() + timeout_s
@@ -101,6 +107,38 @@ class Console:
             if time.monotonic() > end:
                 raise LabError(f"waited {timeout_s:.0f} s in vain for {what}")
             time.sleep(every_s)
+
+
+@contextmanager
+def _known(folder: Path | None, pid: int) -> Iterator[None]:
+    """A program runs in a session of its own, so that all of it can be ended: it outlives a lab that is killed."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / str(pid)
+    note.write_text(start_time(pid) or "gone")
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def end_orphans(folder: Path) -> list[int]:
+    """Ends what a killed lab command has left running. Requires: no other one runs. Returns: process groups ended."""
+    ended = []
+    for note in folder.glob("[0-9]*") if folder.is_dir() else ():
+        pid = int(note.name)
+        if start_time(pid) == note.read_text():
+            for sig in (signal.SIGTERM, signal.SIGKILL):
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, sig)
+                end = time.monotonic() + 5
+                while start_time(pid) is not None and time.monotonic() < end:
+                    time.sleep(0.1)
+            ended.append(pid)
+        note.unlink(missing_ok=True)
+    return ended
 
 
 def _short(words: list[str]) -> str:
@@ -120,7 +158,7 @@ def _end_group(p: subprocess.Popen[str]) -> None:
             continue
 
 
-def output(argv: Argv, *, timeout_s: float = 30, env: Mapping[str, str] | None = None) -> str:
+def output(argv: Argv, *, timeout_s: float = CEILING_S, env: Mapping[str, str] | None = None) -> str:
     """A program's standard output. Raises: LabError with its error output when it fails."""
     words = [str(a) for a in argv]
     try:

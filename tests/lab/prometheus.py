@@ -25,6 +25,7 @@ from tests.lab.errors import LabError
 from tests.lab.inside import in_control
 from tests.lab.paths import HERE, Lab
 from tests.lab.proc import ADDON, Console, Word, component_log, components, output, start, stop
+from tests.patience import CEILING_S
 
 Config = Mapping[str, Any]
 PROGRAMS = ("prometheus", "promtool")
@@ -54,14 +55,14 @@ def _download(c: Console, to: Path) -> None:
     """With the package lists that are there, else with lists of our own, so that no other apt is hindered."""
     argv = ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", "prometheus"]
     try:
-        c.run(argv, cwd=to, timeout_s=300)
+        c.run(argv, cwd=to)
     except LabError:
         c.say("the package lists are old or missing: getting them")
         own: list[Word] = ["-o", f"Dir::State::lists={to}/lists", "-o", f"Dir::Cache={to}/cache"]
         (to / "lists" / "partial").mkdir(parents=True)
         (to / "cache" / "archives" / "partial").mkdir(parents=True)
-        c.run(["apt-get", "update", "-qq", *own], timeout_s=300)
-        c.run([*argv, *own], cwd=to, timeout_s=300)
+        c.run(["apt-get", "update", "-qq", *own])
+        c.run([*argv, *own], cwd=to)
 
 
 def state_metrics_current(lab: Lab) -> bool:
@@ -76,7 +77,7 @@ def build_state_metrics(c: Console, lab: Lab) -> None:
     """kube-state-metrics, from its Go module, with a file of ours that fits it to the lab's Kubernetes libraries."""
     lab.bin.mkdir(parents=True, exist_ok=True)
     env = deps.go_env()
-    c.run(["go", "mod", "download"], cwd=_KSM, env=env, timeout_s=900)
+    c.run(["go", "mod", "download"], cwd=_KSM, env=env, timeout_s=3 * CEILING_S)
     module = output(["go", "-C", _KSM, "list", "-m", "-f", "{{.Dir}}", _KSM_MODULE], env=env).strip()
     with tempfile.TemporaryDirectory(dir=lab.home) as t:
         tmp = Path(t)
@@ -87,7 +88,7 @@ def build_state_metrics(c: Console, lab: Lab) -> None:
         shutil.copyfile(_KSM / "go.sum", tmp / "go.sum")
         c.say(f"building {STATE_METRICS}")
         argv: list[Word] = ["go", "build", "-modfile", tmp / "go.mod", "-ldflags", "-s -w"]
-        c.run([*argv, "-o", tmp / STATE_METRICS, _KSM_MODULE], cwd=_KSM, env=env, timeout_s=3600)
+        c.run([*argv, "-o", tmp / STATE_METRICS, _KSM_MODULE], cwd=_KSM, env=env, timeout_s=12 * CEILING_S)
         deps.place(tmp / STATE_METRICS, lab.bin / STATE_METRICS)
     (lab.bin / ".ksm").write_text(_ksm_digest() + "\n")
 

@@ -93,7 +93,7 @@ def add_libraries(root: Path, libraries: Iterable[Path], skip: Path | None = Non
 def compile_python(c: Console, folder: Path, root: Path) -> None:
     """Byte code that is taken without a look at the source's time: a layer's times are all zero."""
     how: list[Word] = ["--invalidation-mode", "unchecked-hash", "-s", root, "-p", "/"]
-    c.run([deps.base_python(), "-m", "compileall", "-q", "-f", "-j", "2", *how, folder], timeout_s=300)
+    c.run([deps.base_python(), "-m", "compileall", "-q", "-f", "-j", "2", *how, folder])
 
 
 def python(root: Path, c: Console) -> None:

@@ -11,6 +11,7 @@ from tests.lab import control, images, versions
 from tests.lab.errors import LabError
 from tests.lab.paths import HERE, Lab
 from tests.lab.proc import Console
+from tests.patience import CEILING_S
 
 NAMESPACE = "lab-smoke"
 
@@ -24,11 +25,11 @@ class Smoke:
     pods: list[dict[str, Any]] = field(default_factory=list)
     volume: str = ""
 
-    def kubectl(self, *words: str, timeout_s: float = 60) -> str:
+    def kubectl(self, *words: str, timeout_s: float = CEILING_S) -> str:
         return control.kubectl(self.lab, "-n", NAMESPACE, *words, timeout_s=timeout_s)
 
-    def until(self, what: str, ready: Callable[[], bool], timeout_s: float = 60) -> None:
-        self.console.until(what, control.holds(ready), timeout_s=timeout_s)
+    def until(self, what: str, ready: Callable[[], bool]) -> None:
+        self.console.until(what, control.holds(ready))
 
     def checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "pods of both nodes share an RWX volume", self.shared_volume
@@ -42,7 +43,7 @@ class Smoke:
 
     def shared_volume(self) -> str:
         control.apply_manifest(self.console, self.lab, (HERE / "manifests" / "smoke.yaml").read_text())
-        self.kubectl("rollout", "status", "deployment/web", "--timeout=90s", timeout_s=100)
+        self.kubectl("rollout", "status", "deployment/web", "--timeout=300s")
         self.pods = control.get_json(self.lab, "-n", NAMESPACE, "pods", "-l", "app=web")["items"]
         nodes = sorted(p["spec"]["nodeName"] for p in self.pods)
         assert nodes == sorted(n.name for n in self.lab.nodes), f"the pods are on {nodes}"
@@ -67,7 +68,7 @@ class Smoke:
 
     def names(self) -> str:
         control.apply_manifest(self.console, self.lab, (HERE / "manifests" / "smoke-job.yaml").read_text())
-        self.kubectl("wait", "--for=condition=Complete", "--timeout=60s", "job/client", timeout_s=70)
+        self.kubectl("wait", "--for=condition=Complete", "--timeout=300s", "job/client")
         return self.kubectl("logs", "job/client").strip()
 
     def quota(self) -> str:
@@ -106,14 +107,13 @@ class Smoke:
         self.console.until(
             "the volume's deletion",
             lambda: not control.kubectl(self.lab, "get", gone, "--ignore-not-found").strip(),
-            timeout_s=60,
         )
         folder = self.lab.ceph / "root" / "volumes" / self.volume
         assert not folder.exists(), f"{folder} is still there"
         return self.volume
 
     def cleanup(self) -> None:
-        control.kubectl(self.lab, "delete", "ns", NAMESPACE, "--ignore-not-found", "--timeout=120s", timeout_s=130)
+        control.kubectl(self.lab, "delete", "ns", NAMESPACE, "--ignore-not-found", "--timeout=300s")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from typing import Protocol
 from tests.lab.errors import Cancelled, LabError
 from tests.lab.proc import Console, open_log
 
+RUNNING = "running"  # below the logs: the programs that steps run just now (proc.end_orphans)
+
 
 class State(Enum):
     WAITING = "waiting"
@@ -108,7 +110,10 @@ class Runner:
 
     def __init__(self, steps: Iterable[Step], log_dir: Path, watcher: Watcher, report: Path | None = None) -> None:
         self.cancel = threading.Event()
-        self.records = {s.name: Record(s, Console(log_dir / f"{s.name}.log", self.cancel)) for s in ordered(steps)}
+        self.records = {
+            s.name: Record(s, Console(log_dir / f"{s.name}.log", self.cancel, running=log_dir / RUNNING))
+            for s in ordered(steps)
+        }
         self.watcher = watcher
         self.report = report
         self.futures: dict[Future[bool], Record] = {}

@@ -28,9 +28,9 @@ def create(c: Console, lab: Lab) -> None:
         for node in lab.nodes:
             _start_node(lab, node, driver)
     want = len(lab.nodes) * len(DRIVERS)
-    c.until("the drivers on every node", control.holds(lambda: registered(lab) == want), timeout_s=60)
+    c.until("the drivers on every node", control.holds(lambda: registered(lab) == want))
     for driver in DRIVERS:
-        c.until(f"{driver.name}'s provisioner", partial(_provisions, lab, driver), timeout_s=30)
+        c.until(f"{driver.name}'s provisioner", partial(_provisions, lab, driver))
 
 
 def _provisions(lab: Lab, driver: Driver) -> bool:
@@ -47,7 +47,7 @@ def _start_controller(c: Console, lab: Lab, driver: Driver) -> None:
     ns, socket = in_control(lab), lab.run / f"{driver.key}.sock"
     words: list[Word] = ["-driver", driver.name, *driver.flags, "-endpoint", socket, "-root", lab.ceph / "root"]
     start(lab, f"{driver.key}-controller", [*ns, lab.bin / "cephfs-csi", *words])
-    c.until(f"{driver.name}'s controller", socket.exists, timeout_s=20)
+    c.until(f"{driver.name}'s controller", socket.exists)
     flags = [
         f"--csi-address={socket}",
         f"--kubeconfig={pki.inner_kubeconfig(lab, 'csi')}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from rich.console import Console as Terminal
 from tests.lab import addons, health, plan, teardown
 from tests.lab.errors import LabError
 from tests.lab.paths import Lab
+from tests.lab.proc import end_orphans
 from tests.lab.progress import run_steps
-from tests.lab.steps import Record, Step
+from tests.lab.steps import RUNNING, Record, Step
 
 LOCK_WAIT_S = 3600.0  # another `up` may be building
 
@@ -52,7 +54,15 @@ def exclusive(lab: Lab, terminal: Terminal) -> Iterator[None]:
         f.truncate(0)
         f.write(str(os.getpid()))
         f.flush()
+        clear(lab)
         yield
+
+
+def clear(lab: Lab) -> None:
+    """Ends and removes what lab commands have left that were killed. Requires: the lab's lock."""
+    end_orphans(lab.log / RUNNING)
+    for folder in (*lab.home.glob("tmp*"), *lab.img.glob("tmp*")):  # tempfile's names
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(lab: Lab, steps: list[Step], terminal: Terminal) -> list[Record]:
@@ -62,7 +72,7 @@ def run(lab: Lab, steps: list[Step], terminal: Terminal) -> list[Record]:
 def build(lab: Lab, terminal: Terminal, group: str = "all") -> list[Record]:
     requirements()
     with exclusive(lab, terminal):
-        return run(lab, plan.build_group(lab, group), terminal)
+        return run(lab, plan.build_groups(lab)[group], terminal)
 
 
 def up(lab: Lab, terminal: Terminal) -> list[Record]:

@@ -34,6 +34,9 @@ EPP_IMAGE = "localhost/epp:1.5.0"
 ENVOY_IMAGE = "localhost/envoy:1.40.0"
 PROJECT_IMAGE_NAME = "localhost/llm-d-storage"  # its tag is the chart's appVersion
 
+# What the probe must refuse: tests/acceptance.
+GLUSTER_PACKAGES = ("glusterfs-client", "glusterfs-server")
+
 DEBIAN_PACKAGES = (
     "binutils",
     "busybox-static",
@@ -50,8 +53,6 @@ DEBIAN_PACKAGES = (
     "fio",
     "fuse3",
     "gcc",
-    "glusterfs-client",  # what the probe must refuse: tests/unit/hooks/test_probe_gluster.py
-    "glusterfs-server",
     "iproute2",
     "iptables",
     "kmod",

@@ -92,7 +92,7 @@ def begin(c: Console, lab: Lab) -> None:
         ADDON + NAME,
         [*in_control(lab), "env", "-C", folder, *settings, lab.bin / TOOL.program, "discovery", *flags],
     )
-    c.until("Istio's GatewayClass", control.holds(lambda: _accepted(lab)), timeout_s=60)
+    c.until("Istio's GatewayClass", control.holds(lambda: _accepted(lab)))
 
 
 def _namespace() -> dict[str, object]:
@@ -109,8 +109,8 @@ def end(lab: Lab) -> None:
     for one in components(lab):
         if one.name == ADDON + NAME:
             stop(lab, one)
-    gone = ("--ignore-not-found", "--wait", "--timeout=60s")
-    control.kubectl(lab, "delete", "gatewayclass", "istio", "istio-remote", *gone, timeout_s=90)
-    control.kubectl(lab, "delete", "namespace", NAMESPACE, *gone, timeout_s=90)
-    control.kubectl(lab, "delete", "-f", str(crds()), *gone, timeout_s=90)
+    gone = ("--ignore-not-found", "--wait", "--timeout=300s")
+    control.kubectl(lab, "delete", "gatewayclass", "istio", "istio-remote", *gone)
+    control.kubectl(lab, "delete", "namespace", NAMESPACE, *gone)
+    control.kubectl(lab, "delete", "-f", str(crds()), *gone)
     shutil.rmtree(lab.run / NAME, ignore_errors=True)

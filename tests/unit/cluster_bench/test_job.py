@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import CEILING_S
+
 SCRIPT = Path(__file__).resolve().parents[3] / "charts" / "llm-d-storage" / "files" / "benchmark.py"
 METRICS = """# HELP vllm:prompt_tokens_total x
 vllm:prompt_tokens_total{engine="0",model_name="m"} 400.0
@@ -89,7 +91,7 @@ def run(tmp_path: Path, given: dict[str, Any]) -> subprocess.CompletedProcess[st
     (tmp_path / "config.json").write_text(json.dumps(given))
     argv = [sys.executable, str(SCRIPT), str(tmp_path / "config.json")]
     env = {"TMPDIR": str(tmp_path)}
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, env=env, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=CEILING_S, env=env, check=False)
 
 
 def test_counters_are_summed_and_labels_held(job: ModuleType) -> None:

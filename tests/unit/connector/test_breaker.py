@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from llmd_storage_connector.breaker import TRIP_AFTER, Breaker
+from tests.patience import CEILING_S
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -45,7 +46,7 @@ def breaker(patient: Patient, opened: list[str]) -> Iterator[Breaker]:
     thread.start()
     yield made
     made.close()
-    thread.join(5)
+    thread.join(CEILING_S)
     assert not thread.is_alive()
 
 

@@ -11,6 +11,7 @@ import pytest
 from llmd_storage_connector.engine import writers_with_work
 from llmd_storage_connector.jobs import Job, Kind, Piece
 from llmd_storage_connector.ledger import Ledger, Phase
+from tests.patience import CEILING_S
 
 MIB = 1 << 20
 THREADS = 8
@@ -59,7 +60,7 @@ class Crowd:
     def end(self) -> None:
         self.ledger.enter(Phase.CLOSED)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(CEILING_S)
 
 
 @pytest.fixture

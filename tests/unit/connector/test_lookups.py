@@ -12,6 +12,7 @@ from llmd_storage_connector.counters import Counters
 from llmd_storage_connector.lookups import Answer, Lookups
 from llmd_storage_connector.outcomes import Outcome
 from llmd_storage_connector.verdicts import ABSENT_S, PRESENT_S, Verdict, VerdictCache
+from tests.patience import CEILING_S
 from tests.unit.connector.conftest import key
 
 
@@ -230,5 +231,5 @@ def test_threads_answer_and_survive_a_bug(running: Scene, monkeypatch: pytest.Mo
     running.lookups.flush()
     running.lookups.ask("a", key(2))
     running.lookups.flush()
-    assert answered.wait(10)
+    assert answered.wait(CEILING_S)
     assert running.lookups.ask("a", key(2)) is Answer.HIT

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from llmd_storage_connector import layout, publish, sweep
 from llmd_storage_connector.layout import is_scratch
 from llmd_storage_connector.sweep import Sweeper, Swept, sweep_folder
+from tests.patience import CEILING_S
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -186,7 +187,7 @@ def claim(tmp_path: Path) -> Iterator[Claim]:
     yield made
     made.sweeper.close()
     if made.thread.ident:
-        made.thread.join(10)
+        made.thread.join(CEILING_S)
         assert not made.thread.is_alive()
 
 
@@ -254,5 +255,5 @@ def test_it_ends_at_once_even_between_two_days(tmp_path: Path) -> None:
     thread = threading.Thread(target=sweeper.run, daemon=True)
     thread.start()
     sweeper.close()
-    thread.join(10)
+    thread.join(CEILING_S)
     assert not thread.is_alive()

@@ -7,8 +7,8 @@ A fenced block with the language ``sh`` is a promise that it works. Each of its 
 - RELEASE: run as it stands by the cluster layer, on an installed release,
 - BY_TEST: what the named test does, in other words or with other values;
 
-or its block is opened with "```sh needs: cloud" (or gpu), since no test can have what it needs, or with "```sh needs: minutes":
-more than the tests can be given, so it is run by hand, and what it gave is kept in docs/benchmarks.
+or its block is opened with "```sh needs: cloud" (or gpu), since no test can have what it needs, or with
+"```sh needs: minutes": more than the tests can be given, so it is run by hand, and what it gave is kept in docs.
 """
 
 from __future__ import annotations
@@ -84,13 +84,14 @@ BY_TEST = {
         "tests/unit/evictor/test_controller.py::test_a_dry_run_writes_nothing"
     ),
     r"kubectl apply -f examples/argocd/app-of-apps\.yaml": (
-        "tests/cluster/test_c_argocd.py::test_the_first_sync_runs_every_hook_in_its_phase_and_ends_healthy"
+        "tests/acceptance/cluster/test_argocd.py::test_the_first_sync_runs_every_hook_in_its_phase_and_ends_healthy"
     ),
     r"make demo": (
-        "tests/cluster/test_7_demo.py"
+        "tests/acceptance/cluster/test_demo.py"
         "::test_the_demo_shows_a_document_answered_from_storage_and_changes_nothing_when_run_again"
     ),
     r"make (test|unit chart|venv|lint unit)": "tests/run.py::main",
+    r"make acceptance": "tests/acceptance/__main__.py::main",
 }
 
 

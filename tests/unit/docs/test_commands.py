@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import CEILING_S
 from tests.unit.docs import commands as docs
 from tests.unit.docs.commands import ROOT
 
@@ -50,7 +51,7 @@ def shell(text: str, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedP
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     full = {**os.environ, "PATH": path, "COLUMNS": "200", **env}
     return subprocess.run(
-        ["bash", "-euc", text], cwd=cwd, env=full, capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-euc", text], cwd=cwd, env=full, capture_output=True, text=True, timeout=CEILING_S, check=False
     )
 
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.patience import CEILING_S
 from tests.unit.docs.commands import ROOT
 
 DOCS = ROOT / "docs"
@@ -28,7 +29,7 @@ def tool(name: str) -> ModuleType:
 
 def build(site: Path, *args: str) -> subprocess.CompletedProcess[str]:
     argv = [str(Path(sys.executable).parent / "mkdocs"), "build", "--strict", "--site-dir", str(site), *args]
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=CEILING_S, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from llmd_storage_hooks import output, process
 from llmd_storage_hooks.errors import CollectError, NotFound, Unreachable
 from llmd_storage_hooks.report import TERMINATION_CHARS, headline, termination_message, to_json
 from llmd_storage_hooks.verdicts import Finding, Verdict
+from tests.patience import CEILING_S
 from tests.unit.hooks.support import assert_valid, report
 
 GOOD = Finding("probe.a", Verdict.PASS, "All is well.", link="https://x", seen={"n": 1})
@@ -107,7 +108,9 @@ def test_a_config_map_that_cannot_be_written_changes_nothing(error, said, capsys
 
 def llmd(*args, **env):
     command = [sys.executable, "-m", "llmd_storage_hooks", *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **env}, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=CEILING_S, env={**os.environ, **env}, check=False
+    )
 
 
 def test_bad_config_is_exit_2_with_one_line(tmp_path):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.paths import HERE
+from tests.patience import CEILING_S
 
 
 def listener() -> socket.socket:
@@ -52,14 +53,14 @@ def test_bytes_go_both_ways_and_a_half_closed_end_stays_half_open(far: socket.so
 
     t = threading.Thread(target=answer, daemon=True)
     t.start()
-    with proxied(far.getsockname()[1]) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as s:
+    with proxied(far.getsockname()[1]) as port, socket.create_connection(("127.0.0.1", port), timeout=CEILING_S) as s:
         s.sendall(b"hello")
         s.shutdown(socket.SHUT_WR)
         got = b""
         while data := s.recv(65536):
             got += data
     assert got == b"HELLO" * 1000
-    t.join(timeout=10)
+    t.join(timeout=CEILING_S)
 
 
 def test_a_server_that_is_away_closes_the_connection_and_nothing_else() -> None:
@@ -67,5 +68,5 @@ def test_a_server_that_is_away_closes_the_connection_and_nothing_else() -> None:
         away = s.getsockname()[1]
     with proxied(away) as port:
         for _ in range(2):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
+            with socket.create_connection(("127.0.0.1", port), timeout=CEILING_S) as s:
                 assert s.recv(10) == b""

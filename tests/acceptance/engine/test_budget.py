@@ -23,7 +23,7 @@ from tests.faultfs.mounts import small
 
 pytestmark = pytest.mark.engine
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 FILE_BYTES = ROW_BYTES + 4096
 BLOCKS = 10
 BUDGET = 80 * FILE_BYTES
@@ -99,7 +99,11 @@ def stored(engines: tuple[Engine, Engine]) -> float:
 
 
 def test_five_budgets_by_two_engines_and_the_leader_killed_in_the_middle(
-    volume: Path, evictors: Evictors, engines: tuple[Engine, Engine], without_cache: Callable[[list[int]], list[int]]
+    volume: Path,
+    evictors: Evictors,
+    engines: tuple[Engine, Engine],
+    without_cache: Callable[[list[int]], list[int]],
+    figures: Callable[..., None],
 ) -> None:
     watch, answers, failed = Watch(volume / "blocks"), dict[int, list[int]](), list[BaseException]()
     enough, stored_by = threading.Event(), [0.0, 0.0]
@@ -134,7 +138,7 @@ def test_five_budgets_by_two_engines_and_the_leader_killed_in_the_middle(
         thread.join()
     watch.end()
     took_over = next(at for at, _ in evictors.led() if at > killed) - killed
-    print(f"\nmost {watch.most / BUDGET:.3f} of the budget in {watch.looks} looks; taken over in {took_over:.1f} s")
+    figures(most_held_of_budget=watch.most / BUDGET, looks=watch.looks, takeover_s=round(took_over, 1))
     assert not failed, failed
     assert killed and took_over <= 15
     assert watch.most <= 1.02 * BUDGET

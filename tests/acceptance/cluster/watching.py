@@ -1,4 +1,4 @@
-"""Prometheus beside the lab while the cluster tests run: configured by what the chart renders, asked by the tests."""
+"""Prometheus beside the lab while its tests run: configured by what the chart renders, asked by the tests."""
 
 from __future__ import annotations
 

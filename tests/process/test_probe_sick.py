@@ -6,8 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
-import time
 
 import pytest
 
@@ -18,7 +16,8 @@ from llmd_storage_hooks.config import ProbeConfig
 from llmd_storage_hooks.probing.pair import Pair, Seat
 from tests.faultfs import build, mounted
 from tests.faultfs.mounts import small
-from tests.unit.hooks.test_probe_run import finish, left, start, verdicts
+from tests.patience import CEILING_S, eventually
+from tests.process.test_probe import finish, left, start
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root"),
@@ -30,34 +29,16 @@ def finding(report, check_id="probe.finished"):
     return next(one for one in report["findings"] if one["id"] == check_id)
 
 
-def until_report(process, after):
-    """Its output up to the report: a process that hangs in a filesystem may not be able to end. `after`: then done."""
-    watchdog = threading.Timer(60, after)
-    watchdog.start()
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith("{"):
-            break
-    watchdog.cancel()
-    after()
-    process.communicate(timeout=30)
-    return "".join(lines)
-
-
 def wait_for(place, pattern):
-    limit = time.monotonic() + 60
-    while not list(place.glob(pattern)):
-        assert time.monotonic() < limit, f"no {pattern}"
-        time.sleep(0.01)
+    eventually(lambda: list(place.glob(pattern)), pattern, every_s=0.01)
 
 
 def test_slow_storage_passes(tmp_path):
     """Two milliseconds a round trip are what a network filesystem takes."""
     (tmp_path / "disk").mkdir()
     with mounted(tmp_path / "disk", tmp_path / "mnt", delay_us=2000) as fs:
-        pods = [start(fs.at, index, deadlineSeconds=30, timeoutSeconds=90) for index in (0, 1)]
-        (code, report, out), _ = [finish(one, 120) for one in pods]
+        pods = [start(fs.at, index, deadlineSeconds=60, timeoutSeconds=240) for index in (0, 1)]
+        (code, report, out), _ = [finish(one) for one in pods]
         assert code == 0, out
         assert report["numbers"]["filesystem"].startswith("fuse")
         assert set(report["numbers"]["trialSeconds"]) == {"rename_fsync", "exclusive"}
@@ -65,44 +46,17 @@ def test_slow_storage_passes(tmp_path):
         assert left(fs.at) == []
 
 
-def test_a_filesystem_that_hangs_in_the_middle_is_named_with_step_and_call(tmp_path):
-    (tmp_path / "disk").mkdir()
-    with mounted(tmp_path / "disk", tmp_path / "mnt") as fs:
-        pods = [start(fs.at, index, deadlineSeconds=6, timeoutSeconds=60) for index in (0, 1)]
-        wait_for(tmp_path / "disk", ".probe/r1/lookup-0-*/*/block")
-        fs.stop()
-        began = time.monotonic()
-        out = until_report(pods[0], fs.kill)
-        assert time.monotonic() - began < 60
-        pods[1].communicate(timeout=60)
-    assert 'did not answer in step "' in out
-    assert "is stuck in: " in out
-    assert "Traceback" not in out
-
-
 def test_an_io_error_is_named_with_its_step(tmp_path):
     (tmp_path / "disk").mkdir()
     with mounted(tmp_path / "disk", tmp_path / "mnt") as fs:
-        pods = [start(fs.at, index, deadlineSeconds=6, timeoutSeconds=60) for index in (0, 1)]
+        pods = [start(fs.at, index, deadlineSeconds=12, timeoutSeconds=240) for index in (0, 1)]
         wait_for(tmp_path / "disk", ".probe/r1/lookup-0-*/*/block")
         fs.set(errno="EIO", on=("read",))
         code, report, _ = finish(pods[0])
-        pods[1].communicate(timeout=60)
+        pods[1].communicate(timeout=CEILING_S)
     assert code == 1
     assert "Input/output error" in finding(report)["sentence"]
     assert "kernel logs" in finding(report)["remedy"]
-
-
-def test_a_full_volume_is_named(tmp_path):
-    with small(tmp_path / "mnt", 24 << 20) as at:
-        pods = [start(at, index, deadlineSeconds=10, timeoutSeconds=40) for index in (0, 1)]
-        (code, report, _), _ = [finish(one) for one in pods]
-        assert code == 1
-        assert "No space left on device" in finding(report)["sentence"]
-        assert 'Step "throughput"' in finding(report)["sentence"]
-        assert "storage.size" in finding(report)["remedy"]
-        assert verdicts(report)["probe.firstlookup"] == "pass"  # what was learnt before is not lost
-        assert left(at) == []
 
 
 def test_a_read_only_mount_is_named(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from tests.browser import Browser
 from tests.cluster_bench import report
 
-RESULTS = Path(__file__).resolve().parents[3] / "docs" / "benchmarks" / "cluster"
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "cluster"
 MODES = ("cache", "none", "stock")
 LOOK = """({
   figures: [...document.querySelectorAll('figure')].map(f => {

@@ -21,9 +21,9 @@ from tests.cluster.harness import (
     Cluster,
     Release,
     ask,
-    eventually,
     metrics,
 )
+from tests.patience import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -43,7 +43,7 @@ def namespaces(cluster: Cluster) -> Iterator[Cluster]:
     """Two namespaces of the restricted level, and one without for a pod of root. Static volumes go with them."""
 
     def gone() -> None:
-        cluster.kubectl("delete", "namespace", HERE, THERE, OPEN, "--ignore-not-found", timeout_s=300).ok()
+        cluster.kubectl("delete", "namespace", HERE, THERE, OPEN, "--ignore-not-found").ok()
         volumes = [v for v in cluster.get("pv")["items"] if v["spec"].get("claimRef", {}).get("namespace") == THERE]
         for volume in volumes:
             cluster.kubectl("delete", "pv", volume["metadata"]["name"], "--ignore-not-found").ok()
@@ -143,7 +143,7 @@ def look(cluster: Cluster, namespace: str, claim_name: str, command: str, *, use
         def phase() -> str:
             return str(cluster.get("pod", "look", "-n", namespace)["status"].get("phase"))
 
-        eventually(lambda: phase() in ("Succeeded", "Failed"), 120, "a look at the claim")
+        eventually(lambda: phase() in ("Succeeded", "Failed"), "a look at the claim")
         said = cluster.kubectl("logs", "look", "-n", namespace).ok().out.strip()
         assert phase() == "Succeeded", said
         return said
@@ -157,7 +157,7 @@ def test_a_dynamic_claim_is_probed_and_takes_blocks(one: Release) -> None:
     ask_it(one)
     (pod,) = one.wait_ready(1)
     with one.vllm(pod) as url:
-        eventually(lambda: metrics(url).get(STORED_BYTES, 0) > 0, 60, "blocks in storage")
+        eventually(lambda: metrics(url).get(STORED_BYTES, 0) > 0, "blocks in storage")
 
 
 def test_another_namespace_answers_from_the_blocks_of_the_first(one: Release, three: Release) -> None:
@@ -184,12 +184,12 @@ def test_a_static_volume_cannot_grow_and_can_go_with_its_release(one: Release, t
     three.upgrade(*BARE, *static(one), "storage.keepOnUninstall=false", "hooks.probe.enabled=false").ok()
     volume = claim(three)["spec"]["volumeName"]
     three.cluster.helm("uninstall", three.name, "-n", THERE).ok()
-    eventually(lambda: not three.cluster.objects(THERE), 60, "an empty namespace", 1)
+    eventually(lambda: not three.cluster.objects(THERE), "an empty namespace", every_s=1)
 
     def volumes() -> list[str]:
         return three.cluster.kubectl("get", "pv", "-o", "name").ok().out.split()
 
-    eventually(lambda: f"persistentvolume/{volume}" not in volumes(), 60, "the static volume to go", 1)
+    eventually(lambda: f"persistentvolume/{volume}" not in volumes(), "the static volume to go", every_s=1)
     one.upgrade(*BARE, "hooks.probe.enabled=false").ok()
     assert int(look(one.cluster, HERE, "one-kv-cache", BLOCKS)) > 0
 

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 
 from llmd_storage_hooks import job as jobs
-from tests.cluster.harness import CHART, LAB_VALUES, ROOT, Cluster, eventually
+from tests.cluster.harness import CHART, LAB_VALUES, ROOT, Cluster
 from tests.lab import faults, gluster
 from tests.lab.cluster import target
 from tests.lab.inside import in_node
 from tests.lab.paths import lab
 from tests.lab.proc import output
+from tests.patience import eventually
 
 pytestmark = [
     pytest.mark.cluster,
@@ -89,7 +90,7 @@ class Report:
 @pytest.fixture(scope="module")
 def tool(cluster: Cluster) -> Iterator[Tool]:
     def gone() -> None:
-        cluster.kubectl("delete", "namespace", PLACE, "--ignore-not-found", timeout_s=300).ok()
+        cluster.kubectl("delete", "namespace", PLACE, "--ignore-not-found").ok()
         cluster.kubectl("delete", "pv", "-l", f"made-by={PLACE}", "--ignore-not-found").ok()
 
     gone()
@@ -153,7 +154,7 @@ def behind(cluster: Cluster, name: str) -> Path:
     def bound() -> str:
         return str(cluster.get("pvc", name, "-n", PLACE)["spec"].get("volumeName", ""))
 
-    return lab().ceph / "root" / "volumes" / str(eventually(bound, 60, f"claim {name} to be bound"))
+    return lab().ceph / "root" / "volumes" / str(eventually(bound, f"claim {name} to be bound"))
 
 
 def left(cluster: Cluster) -> set[str]:
@@ -262,7 +263,7 @@ def test_a_mount_that_hangs_in_the_middle_is_named_with_step_and_call(tool: Tool
     assert report.code == 1, report.text[-4000:]
     words = "The filesystem at /mnt/kv-cache did not answer in step"
     report.says("probe.finished", "fail", words, "pod 0 is stuck in: ", "hooks.probe.deadlineSeconds")
-    eventually(lambda: not left(tool.cluster), 120, "the probe's pods to be gone")
+    eventually(lambda: not left(tool.cluster), "the probe's pods to be gone")
 
 
 def test_one_node_only_is_inconclusive(tool: Tool) -> None:
@@ -293,7 +294,7 @@ def test_pods_of_two_identities_are_refused_by_their_numbers(tool: Tool) -> None
         return all(p["status"]["phase"] in ("Succeeded", "Failed") for p in pods if p["metadata"]["name"][:4] == "ids-")
 
     try:
-        eventually(ended, 120, "both pods to end", 1)
+        eventually(ended, "both pods to end", every_s=1)
         logs = [tool.cluster.kubectl("logs", f"ids-{index}", "-n", PLACE).ok().out for index in (0, 1)]
     finally:
         tool.cluster.kubectl("delete", "pods", "ids-0", "ids-1", "-n", PLACE, "--ignore-not-found").ok()

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +16,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cluster.harness import HTTP, Release, ask, eventually, metrics
-from tests.cluster.watcher import Watcher
+from tests.acceptance.cluster.watcher import Watcher
+from tests.cluster.harness import HTTP, Release, ask, metrics
 from tests.lab import faults
 from tests.lab.cluster import target
 from tests.lab.paths import lab
+from tests.patience import CEILING_S, eventually
 
 MIB = 1 << 20
 # Our own count: vLLM's counts only requests all of whose blocks were stored.
@@ -34,7 +35,7 @@ SETTINGS = (
     f"evictor.config.budget_bytes={BUDGET}",
     f"evictor.config.free_floor_bytes={FLOOR}",
     f"evictor.config.stall_s={STALL_S}",
-    # What they prove has been proven by the modules before this one.
+    # What they prove is proven by other parts.
     *(f"hooks.{hook}.enabled=false" for hook in ("preflight", "claim", "probe", "proof")),
 )
 
@@ -74,7 +75,7 @@ def holder(kept: Release) -> str:
 
 def gauge(url: str, name: str) -> float:
     """The sum of a metric's samples."""
-    lines = HTTP.get(f"{url}/metrics", timeout=10).text.splitlines()
+    lines = HTTP.get(f"{url}/metrics", timeout=CEILING_S).text.splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"llmd_storage_evictor_{name}"))
 
 
@@ -114,7 +115,7 @@ class Load(threading.Thread):
 
     def end(self) -> None:
         self._ended.set()
-        self.join(120)
+        self.join(CEILING_S)
 
 
 def stored(urls: list[str]) -> float:
@@ -149,39 +150,45 @@ def led_since(kept: Release, at: float) -> float:
 def test_one_of_two_leads_and_the_lease_says_who(kept: Release, watcher: Watcher) -> None:
     names = evictors(kept)
     assert len(names) == 2
-    eventually(lambda: holder(kept) in names, 30, "a holder of the Lease")
+    eventually(lambda: holder(kept) in names, "a holder of the Lease")
     leading = []
     for name in names:
         with kept.cluster.forward(kept.namespace, f"pod/{name}", 9464) as url:
-            eventually(lambda: gauge(url, "leader") == (name == holder(kept)), 20, f"{name} to know its place")  # noqa: B023
+            eventually(lambda: gauge(url, "leader") == (name == holder(kept)), f"{name} to know its place")  # noqa: B023
             leading.append(gauge(url, "leader"))
-            assert HTTP.get(f"{url}/healthz", timeout=10).status_code == 200
+            assert HTTP.get(f"{url}/healthz", timeout=CEILING_S).status_code == 200
     assert sorted(leading) == [0, 1]
 
 
 def test_five_budgets_are_written_and_the_budget_holds_while_the_leader_is_killed(
-    kept: Release, watcher: Watcher
+    kept: Release, watcher: Watcher, figures: Callable[..., None]
 ) -> None:
     pods, answers = kept.wait_ready(), dict[int, list[int]]()
     with kept.vllm(pods[0]) as a, kept.vllm(pods[1]) as b:
-        eventually(lambda: watcher.last().size <= BUDGET, 60, "what earlier modules stored to go")
+        eventually(lambda: watcher.last().size <= BUDGET, "a cache within its budget")
         before, began = stored([a, b]), time.time()
         loads = [Load(a, 1000, answers), Load(b, 1001, answers)]
         for one in loads:
             one.start()
         try:
-            eventually(lambda: stored([a, b]) - before > 2 * BUDGET, 600, "two budgets of blocks", 2)
+            eventually(lambda: stored([a, b]) - before > 2 * BUDGET, "two budgets of blocks", within_s=3 * CEILING_S)
             killed = kill(kept, holder(kept))
-            leads = eventually(lambda: led_since(kept, killed), 60, "a leader", 3)
-            eventually(lambda: stored([a, b]) - before > 5 * BUDGET, 600, "five budgets of blocks", 2)
+            leads = eventually(lambda: led_since(kept, killed), "a leader", every_s=3)
+            eventually(lambda: stored([a, b]) - before > 5 * BUDGET, "five budgets of blocks", within_s=3 * CEILING_S)
             written = stored([a, b]) - before
         finally:
             for one in loads:
                 one.end()
     seen = watcher.since(began)
-    say("budget", seconds=round(time.time() - began), written=written / BUDGET, most=max(s.size for s in seen) / BUDGET,
-        samples=len(seen), takeover_s=round(leads - killed, 1), asked=sum(one.asked for one in loads),
-        compared=sum(one.compared for one in loads))  # fmt: skip
+    figures(
+        budgets_written=written / BUDGET,
+        written_s=round(time.time() - began),
+        most_held_of_budget=max(s.size for s in seen) / BUDGET,
+        looks=len(seen),
+        takeover_s=round(leads - killed, 1),
+        asked=sum(one.asked for one in loads),
+        answers_compared=sum(one.compared for one in loads),
+    )
     assert not [fault for one in loads for fault in one.failed], "a request failed"
     assert not [fault for one in loads for fault in one.wrong], "a wrong token"
     assert sum(one.compared for one in loads) >= 4
@@ -191,7 +198,9 @@ def test_five_budgets_are_written_and_the_budget_holds_while_the_leader_is_kille
     assert done["checked"] > 0 and done["damaged"] == [] and done["unread"] == []
 
 
-def test_llmd_kv_looks_into_the_cache_of_the_cluster(kept: Release, watcher: Watcher) -> None:
+def test_llmd_kv_looks_into_the_cache_of_the_cluster(
+    kept: Release, watcher: Watcher, figures: Callable[..., None]
+) -> None:
     seen = watcher.llmd_kv("stats")
     name = seen["namespaces"][0]["namespace"]  # the largest
     assert seen["bytes"] > BUDGET / 2 and holder(kept) in seen["evictor"]
@@ -202,11 +211,11 @@ def test_llmd_kv_looks_into_the_cache_of_the_cluster(kept: Release, watcher: Wat
     assert watcher.llmd_kv("explain", name, name) == []
     measured = watcher.llmd_kv("bench", "--size", "1Mi", "--count", "8", "--no-fio")
     assert watcher.llmd_kv("migrate")["namespaces"] == {"1": len(seen["namespaces"])}
-    say("bench", **{kind: measured[kind]["mib_s"] for kind in ("write", "read")})
+    figures(**{f"bench_{kind}_mib_s": measured[kind]["mib_s"] for kind in ("write", "read")})
 
 
 def test_a_volume_filled_by_something_else_shrinks_the_cache_and_writing_resumes(
-    kept: Release, watcher: Watcher
+    kept: Release, watcher: Watcher, figures: Callable[..., None]
 ) -> None:
     pods = kept.wait_ready()
     with kept.vllm(pods[0]) as url:
@@ -216,7 +225,6 @@ def test_a_volume_filled_by_something_else_shrinks_the_cache_and_writing_resumes
             filled = watcher.fill()
             shrunk = eventually(
                 lambda: next((s for s in watcher.since(began) if s.size < held - FLOOR / 2), None),
-                60,
                 f"a cache of less than {held - FLOOR / 2:.0f} bytes beside {filled}",
             )
 
@@ -226,14 +234,19 @@ def test_a_volume_filled_by_something_else_shrinks_the_cache_and_writing_resumes
                 assert len(ask(url, prompt(int(time.time() * 10)), max_tokens=1).tokens) == 1
                 return stored([url]) > before
 
-            eventually(resumed, 240, "writing to resume", 1)
-            say("full", **filled, shrunk_s=round(shrunk.at - began, 1), resumed_s=round(time.time() - began, 1),
-                held=held / BUDGET, least=min(s.size for s in watcher.since(began)) / BUDGET)  # fmt: skip
+            eventually(resumed, "writing to resume", every_s=1)
+            figures(
+                full_shrunk_s=round(shrunk.at - began, 1),
+                full_writing_again_s=round(time.time() - began, 1),
+                full_least_held_of_budget=min(s.size for s in watcher.since(began)) / BUDGET,
+            )
         finally:
             watcher.empty()
 
 
-def test_hung_storage_is_waited_for_and_said_and_causes_no_second_wave(kept: Release, watcher: Watcher) -> None:
+def test_hung_storage_is_waited_for_and_said_and_causes_no_second_wave(
+    kept: Release, watcher: Watcher, figures: Callable[..., None]
+) -> None:
     pods, names = kept.wait_ready(), evictors(kept)
     nodes = {p["spec"]["nodeName"] for p in kept.ready_pods()}
     with (
@@ -241,7 +254,7 @@ def test_hung_storage_is_waited_for_and_said_and_causes_no_second_wave(kept: Rel
         kept.cluster.forward(kept.namespace, f"pod/{names[0]}", 9464) as one,
         kept.cluster.forward(kept.namespace, f"pod/{names[1]}", 9464) as other,
     ):
-        eventually(lambda: gauge(one, "leader") + gauge(other, "leader") == 1, 60, "a leader")
+        eventually(lambda: gauge(one, "leader") + gauge(other, "leader") == 1, "a leader")
         held, removed = watcher.last().size, gauge(one, "removed_bytes_total") + gauge(other, "removed_bytes_total")
         began = time.time()
         try:
@@ -251,24 +264,28 @@ def test_hung_storage_is_waited_for_and_said_and_causes_no_second_wave(kept: Rel
                 assert len(ask(url, prompt(500_000 + number), max_tokens=1).tokens) == 1, "no request waits for it"
 
             def unhealthy() -> bool:
-                answers = [HTTP.get(f"{each}/healthz", timeout=10) for each in (one, other)]
+                answers = [HTTP.get(f"{each}/healthz", timeout=CEILING_S) for each in (one, other)]
                 return all(a.status_code == 503 and "storage does not answer" in a.text for a in answers)
 
-            eventually(unhealthy, STALL_S + 20, "both to say so")
+            eventually(unhealthy, "both to say so")
             time.sleep(2.5)  # each looks once a second whether there is something to log
             said = time.time()
         finally:
             for node in nodes:
                 faults.send(lab(), f"{node}/ceph-fuse", signal.SIGCONT)
         resumed = time.time()
-        eventually(lambda: gauge(one, "leader") + gauge(other, "leader") == 1, 60, "one leader")
+        eventually(lambda: gauge(one, "leader") + gauge(other, "leader") == 1, "one leader")
         again = time.time()
         with ThreadPoolExecutor(2) as pool:
             assert all(pool.map(lambda n: ask(url, prompt(600_000 + n), max_tokens=1).tokens, range(4)))
         time.sleep(5)
         gone = gauge(one, "removed_bytes_total") + gauge(other, "removed_bytes_total") - removed
-        say("hung", said_s=round(said - began, 1), leads_again_s=round(again - resumed, 1), held=held / BUDGET,
-            removed=gone / BUDGET, least=min(s.size for s in watcher.since(resumed)) / BUDGET)  # fmt: skip
+        figures(
+            hung_said_s=round(said - began, 1),
+            hung_leads_again_s=round(again - resumed, 1),
+            hung_removed_of_budget=gone / BUDGET,
+            hung_least_held_of_budget=min(s.size for s in watcher.since(resumed)) / BUDGET,
+        )
     assert max(s.size for s in watcher.since(resumed)) <= 1.02 * BUDGET
     # A second wave would go below what the first one may: a fifth of the budget for what waits, a twentieth beside what
     # is granted.
@@ -276,8 +293,3 @@ def test_hung_storage_is_waited_for_and_said_and_causes_no_second_wave(kept: Rel
     for name in names:
         log = kept.cluster.kubectl("logs", name, "-n", kept.namespace, "--since=3m").ok().out
         assert "storage does not answer" in log
-
-
-def say(what: str, **figures: float) -> None:
-    """Figures for a person, in the test's output."""
-    print(f"\n{what}: " + json.dumps({name: round(value, 3) for name, value in figures.items()}))

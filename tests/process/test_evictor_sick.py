@@ -12,8 +12,8 @@ import pytest
 
 from tests.faultfs import mounted
 from tests.faultfs.build import missing
+from tests.process.test_evictor import free_port, held, running, wait_for
 from tests.unit.evictor.support import BLOCK, Namespace, namespace
-from tests.unit.evictor.test_process import free_port, held, running, wait_for
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "faultfs is here")
 

@@ -8,7 +8,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from tests.cluster.harness import Cluster, eventually
+from tests.cluster.harness import Cluster
+from tests.patience import CEILING_S, eventually
 
 MOUNT = "/mnt/kv-cache"
 BLOCKS = f"{MOUNT}/blocks"
@@ -132,14 +133,14 @@ class Watcher:
                 },
             }
         )
-        ready = ("wait", "--for=condition=Ready", f"pod/{NAME}", "-n", self._namespace, "--timeout=60s")
+        ready = ("wait", "--for=condition=Ready", f"pod/{NAME}", "-n", self._namespace, f"--timeout={CEILING_S:.0f}s")
         self._cluster.kubectl(*ready).ok()
         argv = [str(self._cluster.kubectl_binary), "--kubeconfig", str(self._cluster.kubeconfig)]
         self._logs = subprocess.Popen(
             [*argv, "logs", "-f", NAME, "-n", self._namespace], stdout=subprocess.PIPE, text=True
         )
         threading.Thread(target=self._read, daemon=True).start()
-        eventually(lambda: self._samples, 30, "the first sample")
+        eventually(lambda: self._samples, "the first sample")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -173,4 +174,4 @@ class Watcher:
         return json.loads(next(line for line in reversed(said.splitlines()) if line.startswith(("{", "["))))
 
     def _exec(self, *argv: str) -> str:
-        return self._cluster.kubectl("exec", NAME, "-n", self._namespace, "--", *argv, timeout_s=180).ok().out
+        return self._cluster.kubectl("exec", NAME, "-n", self._namespace, "--", *argv).ok().out

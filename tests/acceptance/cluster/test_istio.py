@@ -13,8 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.harness import HTTP, TRIES, Cluster, Release, ask, eventually, metrics
+from tests.cluster.harness import HTTP, TRIES, Cluster, Release, ask, metrics
+from tests.lab import istio as istiod
 from tests.lab.cluster import target
+from tests.lab.paths import lab
+from tests.lab.proc import Console
+from tests.patience import CEILING_S, eventually
 
 HOST = "llm.example.test"
 SHARED = "llmd-test-gateways"
@@ -32,6 +36,18 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(not target(start=False).is_lab, reason="runs the lab's own Istio"),
 ]
+
+
+@pytest.fixture(scope="module")
+def istio(cluster: Cluster) -> Iterator[None]:
+    """Istio's control plane beside the lab's own."""
+    the_lab = lab()
+    istiod.end(the_lab)  # what a killed run left
+    try:
+        istiod.begin(Console(the_lab.log / "istio.log"), the_lab)
+        yield
+    finally:
+        istiod.end(the_lab)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +82,7 @@ def routed(istio: None, release: Release, certificate: Path) -> Iterator[Release
 def patient_client(verify: ssl.SSLContext | bool = True) -> httpx.Client:
     """Asks for the host name, through a port-forward that Envoy ends whenever it resets a connection."""
     transport = httpx.HTTPTransport(verify=verify, retries=TRIES)
-    return httpx.Client(transport=transport, headers={"Host": HOST}, timeout=60)
+    return httpx.Client(transport=transport, headers={"Host": HOST}, timeout=CEILING_S)
 
 
 @pytest.fixture
@@ -145,7 +161,7 @@ def test_a_prefix_goes_back_to_the_pod_that_the_pickers_index_names(
 
 def index_hits(picker: str) -> float:
     """Shares of the prompts that the picker's index knew, added up over all requests."""
-    text = HTTP.get(f"{picker}/metrics", timeout=30).text
+    text = HTTP.get(f"{picker}/metrics", timeout=CEILING_S).text
     lines = [x for x in text.splitlines() if x.startswith("inference_extension_prefix_indexer_hit_ratio_sum")]
     return sum(float(x.rsplit(" ", 1)[1]) for x in lines)
 
@@ -155,7 +171,7 @@ def test_a_long_answer_is_not_cut(way_in: tuple[str, httpx.Client]) -> None:
     url, client = way_in
     pace = ask(url, "How long is a long answer?", max_tokens=32, client=client)
     count = min(3500, int(40 * 32 / pace.total_s))
-    answer = ask(url, "A very long answer, please.", max_tokens=count, timeout_s=300, client=client)
+    answer = ask(url, "A very long answer, please.", max_tokens=count, client=client)
     assert len(answer.tokens) == count
     assert answer.total_s > 15, "too short to show anything"
 
@@ -199,19 +215,19 @@ def test_without_the_picker_the_failure_mode_of_the_values_holds(
         pool = ("inferencepool", f"{routed.name}-pool", "-n", routed.namespace)
         cluster.kubectl("patch", *pool, "--type=merge", "-p", patch).ok()
 
-    eventually(lambda: (models(), generation()) == (200, 200), 30, "answers")
+    eventually(lambda: (models(), generation()) == (200, 200), "answers")
     cluster.kubectl("scale", "deployment", epp, "--replicas=0", "-n", routed.namespace).ok()
     try:
-        eventually(lambda: models() >= 500, 60, "FailClose to refuse")
-        eventually(lambda: generation() >= 500, 10, "FailClose to refuse a request with a body")
+        eventually(lambda: models() >= 500, "FailClose to refuse")
+        eventually(lambda: generation() >= 500, "FailClose to refuse a request with a body")
         set_failure_mode("FailOpen")
-        eventually(lambda: models() == 200, 30, "FailOpen to ask any model server")
+        eventually(lambda: models() == 200, "FailOpen to ask any model server")
         # Envoy keeps FailOpen until a body's first piece is sent: with no picker's pod left it knows before that.
-        eventually(lambda: generation() == 200, 30, "FailOpen to hold for a request with a body")
+        eventually(lambda: generation() == 200, "FailOpen to hold for a request with a body")
     finally:
         set_failure_mode("FailClose")
         cluster.kubectl("scale", "deployment", epp, "--replicas=1", "-n", routed.namespace).ok()
-    eventually(lambda: generation() == 200, 90, "the picker to be asked again")
+    eventually(lambda: generation() == 200, "the picker to be asked again")
 
 
 def test_a_gateway_that_is_there_already_takes_the_route(routed: Release) -> None:
@@ -221,19 +237,19 @@ def test_a_gateway_that_is_there_already_takes_the_route(routed: Release) -> Non
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHARED}})
         cluster.apply(shared_gateway(routed.namespace))
         routed.upgrade(*THEIRS, hooks=False).ok()
-        eventually(lambda: accepted(cluster, routed, "shared"), 60, "the shared Gateway to accept the route")
-        proxy = ("rollout", "status", "deployment/shared-istio", "-n", SHARED, "--timeout=60s")
-        eventually(lambda: cluster.kubectl(*proxy).code == 0, 60, "the shared Gateway's proxy")
+        eventually(lambda: accepted(cluster, routed, "shared"), "the shared Gateway to accept the route")
+        proxy = ("rollout", "status", "deployment/shared-istio", "-n", SHARED, "--timeout=300s")
+        eventually(lambda: cluster.kubectl(*proxy).code == 0, "the shared Gateway's proxy")
         with (
             cluster.forward(SHARED, "deploy/shared-istio", 80) as url,
             patient_client() as client,
         ):
-            eventually(lambda: client.get(f"{url}/v1/models").status_code == 200, 30, "an answer")
+            eventually(lambda: client.get(f"{url}/v1/models").status_code == 200, "an answer")
             assert len(ask(url, "Through the shared Gateway", max_tokens=2, client=client).tokens) == 2
         own = f"deployment.apps/{routed.name}-gateway-istio"
-        eventually(lambda: own not in cluster.objects(routed.namespace), 60, "the release's own proxy to go")
+        eventually(lambda: own not in cluster.objects(routed.namespace), "the release's own proxy to go")
     finally:
-        cluster.kubectl("delete", "namespace", SHARED, "--ignore-not-found", timeout_s=120).ok()
+        cluster.kubectl("delete", "namespace", SHARED, "--ignore-not-found").ok()
 
 
 def shared_gateway(served: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import sys
 
 import pytest
 
+from tests.patience import CEILING_S
 from tests.unit.hooks.support import assert_valid
 
 SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
@@ -60,7 +61,7 @@ def test_its_default_caching_is_refused_by_the_propertys_name(tmp_path):
         env={**os.environ, "PATH": f"{SBIN}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3 * CEILING_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

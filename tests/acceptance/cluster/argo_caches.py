@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.gitops import Application, Repository
-from tests.cluster.harness import ROOT, Cluster, Release, eventually
+from tests.acceptance.cluster.gitops import Application, Repository
+from tests.cluster.harness import ROOT, Cluster, Release
+from tests.patience import eventually
 
 EXAMPLES = ROOT / "examples" / "argocd"
 SERVER = "https://git.example.com/"
@@ -84,7 +85,7 @@ def example(name: str, repositories: Path) -> str:
 def sweep(cluster: Cluster) -> None:
     """Takes away what the Applications made, when no Argo CD is there to make it anew."""
     gone = ("delete", "namespace", CACHE, TEAM, "--ignore-not-found", "--timeout=200s")
-    cluster.kubectl(*gone, timeout_s=210).ok()
+    cluster.kubectl(*gone).ok()
     wide = cluster.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name").ok().out.split()
     left = [name for name in wide if name.split("/")[1].startswith((f"{CACHE}:", f"{TEAM}:"))]
     if left:
@@ -120,7 +121,6 @@ def blocks(cluster: Cluster) -> int:
     cluster.apply(pod)
     eventually(
         lambda: cluster.get("pod", "count", "-n", CACHE)["status"]["phase"] == "Succeeded",
-        60,
         "the blocks to be counted",
     )
     count = int(cluster.kubectl("logs", "count", "-n", CACHE).ok().out)

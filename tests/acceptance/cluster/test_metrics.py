@@ -16,20 +16,22 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.cluster.watching import ANNOTATED, SOONER, fired, firing, watching
 from tests.chart.test_dashboards import FILES, selected, tool
-from tests.cluster.harness import REUSED_TOKENS, Release, ask, eventually, metrics
-from tests.cluster.watching import ANNOTATED, SOONER, fired, firing
+from tests.cluster.fixtures import NAMESPACE, RELEASE
+from tests.cluster.harness import REUSED_TOKENS, Cluster, Release, ask, metrics
 from tests.lab import faults, teardown
 from tests.lab.cluster import target
 from tests.lab.net import node_named
 from tests.lab.paths import lab
 from tests.lab.prometheus import Prometheus
+from tests.patience import eventually
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(not target(start=False).is_lab, reason="runs a Prometheus in the lab's network"),
 ]
-# What they prove is proven by other modules.
+# What they prove is proven by other parts.
 QUICKLY = tuple(f"hooks.{hook}.enabled=false" for hook in ("preflight", "claim", "probe", "proof"))
 NO_ROOM, IMPOSSIBLE = f"evictor.config.budget_bytes={8 << 20}", "hooks.probe.floors.readMiBps=1000000"
 # Prompts that pod A stores and pod B asks for once each: an answer stays in the server's own cache.
@@ -64,7 +66,7 @@ class Pair:
             counts.append(len(self.blocks()))
             return counts[-1] == counts[-2] > 0
 
-        eventually(still, 60, "the blocks to be stored", 1)
+        eventually(still, "the blocks to be stored", every_s=1)
 
     def until_loading(self, urls: tuple[str, str]) -> None:
         """Until B loads what A has just stored: after loads that failed or were slow it does without for 30 s."""
@@ -77,9 +79,9 @@ class Pair:
             ask(urls[1], text, max_tokens=1)
             return metrics(urls[1]).get(REUSED_TOKENS, 0.0) > before
 
-        eventually(loads, 90, "B to load from storage", 2)
+        eventually(loads, "B to load from storage", every_s=2)
 
-    def until_firing(self, name: str, timeout_s: float, **labels: str) -> str:
+    def until_firing(self, name: str, **labels: str) -> str:
         """What the alert with these labels says, once it fires."""
 
         def said() -> str:
@@ -87,7 +89,7 @@ class Pair:
             wanted = {"alertname": name, **labels}.items()
             return next((one["annotations"]["description"] for one in found if wanted <= one["labels"].items()), "")
 
-        text = str(eventually(said, timeout_s, f"{name} to fire"))
+        text = str(eventually(said, f"{name} to fire"))
         assert "error" not in text.lower(), text  # of Prometheus' templates
         return text
 
@@ -99,10 +101,17 @@ class Pair:
             found = [s for s in self.prometheus.query("timestamp(up)") if s["metric"]["job"] != ANNOTATED]
             return all(float(s["value"][1]) > now for s in found)
 
-        eventually(scraped, 30, "all to be scraped again")
+        eventually(scraped, "all to be scraped again")
 
-    def until_silent(self, name: str, timeout_s: float) -> None:
-        eventually(lambda: name not in firing(self.prometheus), timeout_s, f"{name} to end")
+    def until_silent(self, name: str) -> None:
+        eventually(lambda: name not in firing(self.prometheus), f"{name} to end")
+
+
+@pytest.fixture(scope="module")
+def prometheus(cluster: Cluster) -> Iterator[Prometheus]:
+    """From before the release is there, which two of the alerts are about."""
+    with watching(cluster, lab(), RELEASE, NAMESPACE) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +154,7 @@ def test_a_release_that_is_not_there_is_warned_of(pair: Pair) -> None:
     """Prometheus was there before the release."""
     assert {"LlmdStorageNoMetrics", "LlmdStoragePickerDown"} <= fired(pair.prometheus)
     for name in ("LlmdStorageNoMetrics", "LlmdStoragePickerDown", "LlmdStorageEvictorStandsStill"):
-        pair.until_silent(name, 60)
+        pair.until_silent(name)
 
 
 def test_taking_the_lab_down_ends_prometheus_too(pair: Pair) -> None:
@@ -165,7 +174,7 @@ def test_monitors_and_annotations_lead_to_the_same_pods(pair: Pair) -> None:
     def all_up() -> bool:
         return len(scraped(False)) == 5 and all(t["health"] == "up" for t in scraped(False))
 
-    eventually(all_up, 30, "two model servers, two evictors and a picker")
+    eventually(all_up, "two model servers, two evictors and a picker")
     assert places(annotated=True) == places(annotated=False)
 
 
@@ -181,7 +190,7 @@ def test_hits_and_what_they_save_are_recorded(pair: Pair, urls: tuple[str, str],
         return float(sample["value"][1])
 
     rates = ("hit_ratio:rate5m", "compute_seconds_per_token:rate5m", "load_seconds_per_token:rate5m")
-    eventually(lambda: all(recorded(name) > 0 for name in rates), 20, f"{rates} to be recorded")
+    eventually(lambda: all(recorded(name) > 0 for name in rates), f"{rates} to be recorded")
     assert 0 < recorded("budget_used:ratio") < 1
 
 
@@ -196,7 +205,7 @@ def test_damaged_blocks(pair: Pair, urls: tuple[str, str], stored: set[Path]) ->
             os.fsync(f.fileno())
     for number in DAMAGED:
         ask(urls[1], prompt(number), max_tokens=1)
-    said = pair.until_firing("LlmdStorageCorruptBlocks", 30, pod=pair.b)
+    said = pair.until_firing("LlmdStorageCorruptBlocks", pod=pair.b)
     assert 'the rule "payload_checksum"' in said
 
 
@@ -215,8 +224,8 @@ def test_storage_that_hangs(pair: Pair, urls: tuple[str, str], stored: set[Path]
             return {f"LlmdStorage{name}" for name in wanted} <= firing(pair.prometheus)
 
         # A client that is silent for a minute loses its mount, and does not get it back.
-        eventually(told, 50, f"{wanted} to fire")
-        pair.until_firing("LlmdStorageNotUsed", 5, pod=pair.b)
+        eventually(told, f"{wanted} to fire", within_s=50)
+        pair.until_firing("LlmdStorageNotUsed", pod=pair.b)
     finally:
         for node in nodes:
             faults.send(lab(), f"{node}/ceph-fuse", signal.SIGCONT)
@@ -226,7 +235,7 @@ def test_storage_that_hangs(pair: Pair, urls: tuple[str, str], stored: set[Path]
         ask(urls[1], "Are you well again?", max_tokens=1)  # gauges travel with the engine's steps
         return not {"LlmdStorageNotUsed", "LlmdStorageEvictorStandsStill"} & firing(pair.prometheus)
 
-    eventually(used_again, 60, "the storage to be used again")
+    eventually(used_again, "the storage to be used again")
 
 
 @contextlib.contextmanager
@@ -252,7 +261,7 @@ def test_storage_that_is_slower_than_computing(pair: Pair, urls: tuple[str, str]
             ask(urls[1], prompt(next(again), SHORT), max_tokens=1)
             return "LlmdStorageNotFaster" in firing(pair.prometheus)
 
-        eventually(told, 60, "LlmdStorageNotFaster to fire")
+        eventually(told, "LlmdStorageNotFaster to fire")
 
 
 def test_storage_that_takes_nothing_and_gives_nothing_back(
@@ -268,23 +277,23 @@ def test_storage_that_takes_nothing_and_gives_nothing_back(
             ask(urls[0], prompt(number), max_tokens=1)
         said = pair.release.upgrade(*(s for s in QUICKLY if "probe" not in s), NO_ROOM, IMPOSSIBLE)
         assert said.code != 0 and "MiB/s" in said.text, said.out[-2000:]
-        pair.until_firing("LlmdStorageWritesPaused", 30, pod=pair.a)
-        pair.until_firing("LlmdStorageHookFailed", 30, job_name=f"{pair.release.name}-probe")
-        pair.until_firing("LlmdStorageBudgetNear", 60)
+        pair.until_firing("LlmdStorageWritesPaused", pod=pair.a)
+        pair.until_firing("LlmdStorageHookFailed", job_name=f"{pair.release.name}-probe")
+        pair.until_firing("LlmdStorageBudgetNear")
         refused = 'sum(llmd_storage_evictor_remove_failures_total{error="eacces"}) > 0'
-        eventually(lambda: pair.prometheus.query(refused), 30, "removals to be refused")
+        eventually(lambda: pair.prometheus.query(refused), "removals to be refused")
     finally:
         for folder, mode in modes.items():
             folder.chmod(mode)
     # Files that could not be removed are left alone for a minute.
-    pair.until_silent("LlmdStorageBudgetNear", 120)
+    pair.until_silent("LlmdStorageBudgetNear")
 
     def stores_again() -> bool:
         for url in urls:  # B may have had something to store, too
             ask(url, f"Do you store again? {time.monotonic()}", max_tokens=1)
         return "LlmdStorageWritesPaused" not in firing(pair.prometheus)
 
-    eventually(stores_again, 60, "writing to go on")
+    eventually(stores_again, "writing to go on")
 
 
 def test_every_alert_has_fired(pair: Pair) -> None:

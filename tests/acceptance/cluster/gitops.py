@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.harness import Cluster, eventually
+from tests.cluster.harness import Cluster
 from tests.lab import argocd
+from tests.patience import CEILING_S, eventually
 
 _REFRESH = "argocd.argoproj.io/refresh"
 
@@ -41,7 +42,7 @@ class Repository:
 
     def _git(self, *words: str) -> str:
         argv = ["git", "-C", str(self.path), *words]
-        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=CEILING_S).stdout
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Application:
         words = ("annotate", "application", self.name, "-n", argocd.NAMESPACE, f"{_REFRESH}=normal", "--overwrite")
         self.cluster.kubectl(*words).ok()
 
-    def synced_to(self, commit: str, timeout_s: float) -> Operation:
+    def synced_to(self, commit: str) -> Operation:
         """The operation that tried this commit, once it has ended, well or not."""
         self.refresh()
 
@@ -109,10 +110,10 @@ class Application:
             one = self.operation()
             return one if commit in one.revisions and one.phase not in ("", "Running") else None
 
-        done: Operation = eventually(ended, timeout_s, f"{self.name} to sync {commit[:7]}", 1)
+        done: Operation = eventually(ended, f"{self.name} to sync {commit[:7]}", every_s=1, within_s=3 * CEILING_S)
         return done
 
-    def sync(self, timeout_s: float) -> Operation:
+    def sync(self) -> Operation:
         """Syncs by hand what is there, as the button does."""
         before = self.operation().started
         operation = '{"operation": {"initiatedBy": {"username": "test"}, "sync": {"prune": true}}}'
@@ -123,10 +124,10 @@ class Application:
             one = self.operation()
             return one if one.started > before and one.phase != "Running" else None
 
-        done: Operation = eventually(ended, timeout_s, f"{self.name} to sync", 1)
+        done: Operation = eventually(ended, f"{self.name} to sync", every_s=1, within_s=3 * CEILING_S)
         return done
 
-    def settle(self, timeout_s: float = 60) -> None:
+    def settle(self) -> None:
         """Until it is Synced and Healthy."""
         self.refresh()
-        eventually(lambda: self.state() == ("Synced", "Healthy"), timeout_s, f"{self.name} to be well", 1)
+        eventually(lambda: self.state() == ("Synced", "Healthy"), f"{self.name} to be well", every_s=1)

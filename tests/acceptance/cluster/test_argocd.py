@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.argo_caches import (
+from tests.acceptance.cluster.argo_caches import (
     CACHE,
     CLAIM,
     LATE,
@@ -23,12 +23,13 @@ from tests.cluster.argo_caches import (
     merged,
     sweep,
 )
-from tests.cluster.gitops import Application, Repository
-from tests.cluster.harness import CHART, LAB_VALUES, Cluster, eventually
+from tests.acceptance.cluster.gitops import Application, Repository
+from tests.cluster.harness import CHART, LAB_VALUES, Cluster
 from tests.lab import argocd
 from tests.lab.cluster import target
 from tests.lab.paths import lab
 from tests.lab.proc import Console
+from tests.patience import CEILING_S, eventually
 
 pytestmark = [
     pytest.mark.cluster,
@@ -80,8 +81,12 @@ def gitops(cluster: Cluster, argo_cd: None, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def first(gitops: Gitops) -> dict[str, Any]:
     """The first sync of the cache, by nothing but the root Application."""
-    eventually(gitops.cache.exists, 60, "the Application that the root Application makes", 1)
-    eventually(lambda: gitops.cache.operation().phase in ("Succeeded", "Failed", "Error"), 420, "the first sync", 2)
+    eventually(gitops.cache.exists, "the Application that the root Application makes", every_s=1)
+    eventually(
+        lambda: gitops.cache.operation().phase in ("Succeeded", "Failed", "Error"),
+        "the first sync",
+        within_s=3 * CEILING_S,
+    )
     one = gitops.cache.operation()
     assert one.phase == "Succeeded", str(one)
     return {"operation": one, "claim": gitops.claim(CACHE), "pods": gitops.release.wait_ready()}
@@ -105,25 +110,25 @@ def test_a_claim_that_waits_for_its_first_consumer_holds_nothing_up(gitops: Gito
     """Also where no model server mounts it: then the probe is its first consumer, and begins before all is healthy."""
     mode = gitops.cluster.get("storageclass", LATE)["volumeBindingMode"]
     assert mode == "WaitForFirstConsumer" and first["claim"][1]
-    eventually(gitops.team.exists, 60, "the Application that the ApplicationSet makes", 1)
-    gitops.team.settle(180)
+    eventually(gitops.team.exists, "the Application that the ApplicationSet makes", every_s=1)
+    gitops.team.settle()
     assert gitops.claim(TEAM)[1]
     assert gitops.team.operation().phases("Job") == {"cache-preflight": "PreSync", "cache-probe": "Sync"}
 
 
 def test_server_side_apply_leaves_no_difference(gitops: Gitops, first: dict[str, Any]) -> None:
-    gitops.team.settle(180)
+    gitops.team.settle()
     options = gitops.team.get()["spec"]["syncPolicy"]["syncOptions"]
     assert "ServerSideApply=true" in options
     managers = gitops.cluster.get("deployment", "cache-modelserver", "-n", TEAM, "--show-managed-fields")
     assert "argocd-controller" in {m["manager"] for m in managers["metadata"]["managedFields"]}
-    assert gitops.team.sync(180).phase == "Succeeded"
+    assert gitops.team.sync().phase == "Succeeded"
     gitops.team.settle()
 
 
 def test_a_sync_of_nothing_new_proves_again_and_changes_nothing(gitops: Gitops, first: dict[str, Any]) -> None:
     before, proved = gitops.versions(), gitops.release.report("proof")["startedAt"]
-    one = gitops.cache.sync(240)
+    one = gitops.cache.sync()
     assert one.phase == "Succeeded", one.message
     assert gitops.release.report("proof")["startedAt"] > proved
     assert gitops.release.report("preflight")["verdict"] in ("pass", "warn")
@@ -144,8 +149,8 @@ def test_what_is_changed_by_hand_is_put_right_without_the_hooks(gitops: Gitops, 
         router = gitops.cluster.get("deployment", "cache-router", "-n", CACHE)
         return "cache-router" in services and router["spec"]["replicas"] == 1
 
-    eventually(mended, 60, "the Service and the replicas to be put right", 1)
-    gitops.cache.settle(120)
+    eventually(mended, "the Service and the replicas to be put right", every_s=1)
+    gitops.cache.settle()
     assert gitops.release.report("proof")["startedAt"] == proved
     assert gitops.release.wait_ready() == first["pods"]
 
@@ -154,7 +159,7 @@ def test_a_refused_change_fails_the_sync_with_our_sentence_and_touches_nothing(
     gitops: Gitops, first: dict[str, Any]
 ) -> None:
     before = gitops.versions()
-    one = gitops.cache.synced_to(gitops.change(modelserver={"hfToken": {"enabled": True}}), 120)
+    one = gitops.cache.synced_to(gitops.change(modelserver={"hfToken": {"enabled": True}}))
     assert one.phase == "Failed", one.message
     assert one.result("Job", "cache-preflight")["hookPhase"] == "Failed"
     assert not one.phases("Deployment"), "something was applied after the refusal"
@@ -176,7 +181,7 @@ def test_changed_values_arrive_and_what_is_left_out_is_pruned(gitops: Gitops, fi
         modelserver={"hfToken": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
         inferencepool={"failureMode": "FailOpen"},
     )
-    one = gitops.cache.synced_to(commit, 300)
+    one = gitops.cache.synced_to(commit)
     assert one.phase == "Succeeded", str(one)
     gitops.cache.settle()
     pool = gitops.cluster.get("inferencepool", "cache-pool", "-n", CACHE)
@@ -192,7 +197,7 @@ def test_a_cache_that_stores_nothing_any_more_fails_the_sync(gitops: Gitops, fir
     folders = "find /mnt/kv-cache/blocks -name .evictor -prune -o -type d"
     gitops.on_the_claim(f"{folders} -exec chmod a-w {{}} +")
     try:
-        one = gitops.cache.sync(300)
+        one = gitops.cache.sync()
     finally:
         gitops.on_the_claim(f"{folders} -exec chmod u+w {{}} +")
     assert one.phase == "Failed", one.message
@@ -208,9 +213,9 @@ def test_a_deleted_application_leaves_the_claim_with_its_blocks(gitops: Gitops, 
     assert stored > 10
     gitops.deployments.commit({"apps/application.yaml": None})
     Application(gitops.cluster, "root").refresh()
-    eventually(lambda: not gitops.cache.exists(), 120, "the Application to be gone", 1)
+    eventually(lambda: not gitops.cache.exists(), "the Application to be gone", every_s=1)
     kept = {f"persistentvolumeclaim/{CLAIM}"}
-    eventually(lambda: gitops.cluster.objects(CACHE) == kept, 120, f"nothing but {kept}", 2)
+    eventually(lambda: gitops.cluster.objects(CACHE) == kept, f"nothing but {kept}", every_s=2)
     assert gitops.claim(CACHE) == first["claim"]
     assert blocks(gitops.cluster) >= stored
     wide = gitops.cluster.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name").ok().out
@@ -221,5 +226,7 @@ def test_a_folder_that_goes_takes_its_application_with_it(gitops: Gitops, first:
     gitops.deployments.commit({"teams/a/values.yaml": None})
     words = ("annotate", "applicationset", "caches", "-n", argocd.NAMESPACE)
     gitops.cluster.kubectl(*words, "argocd.argoproj.io/application-set-refresh=true").ok()
-    eventually(lambda: not gitops.team.exists(), 120, "the Application to be gone", 1)
-    eventually(lambda: gitops.cluster.objects(TEAM) == {f"persistentvolumeclaim/{CLAIM}"}, 60, "the rest to be gone", 2)
+    eventually(lambda: not gitops.team.exists(), "the Application to be gone", every_s=1)
+    eventually(
+        lambda: gitops.cluster.objects(TEAM) == {f"persistentvolumeclaim/{CLAIM}"}, "the rest to be gone", every_s=2
+    )

@@ -1,0 +1,176 @@
+"""The parts of the acceptance: what each proves, how it is run, and the code whose change makes its record old."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+CHART = "charts/llm-d-storage"
+IMAGE = ("hooks/src", "connector/src", "evictor/src", "image")
+CLUSTER = "tests/acceptance/cluster"
+LAB = ("tests/lab", "tests/cluster/harness.py", "tests/cluster/fixtures.py")
+
+
+@dataclass(frozen=True)
+class Part:
+    """tests: what pytest gets; build: a group of `python -m tests.lab build`; minutes: on two cores, all built."""
+
+    name: str
+    proves: str
+    tests: tuple[str, ...]
+    code: tuple[str, ...]
+    minutes: int
+    build: str = "all"
+    lab: bool = False
+    engine: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Files and folders: a record holds for the state they had."""
+        return (*self.code, *(one for one in self.tests if not one.startswith("-")))
+
+
+PARTS = (
+    Part(
+        "demo",
+        "`make demo` shows a document answered from storage five times as fast as computed, twice, within five seconds",
+        (f"{CLUSTER}/test_demo.py",),
+        (CHART, *IMAGE, "tests/demo", *LAB),
+        4,
+        lab=True,
+    ),
+    Part(
+        "storage",
+        "every way to a claim: dynamic, static, shared between namespaces, resized, rolled back, kept, owned by root",
+        (f"{CLUSTER}/test_storage.py",),
+        (CHART, *IMAGE, *LAB),
+        6,
+        lab=True,
+    ),
+    Part(
+        "hooks",
+        "storage that is wrong for real gets the sentence it must get: GlusterFS, full, squashed, read-only, hanging",
+        (f"{CLUSTER}/test_hooks.py", "tests/acceptance/test_gluster.py", "tests/acceptance/test_probe_sick.py"),
+        (CHART, "hooks/src", "image", *LAB),
+        6,
+        lab=True,
+    ),
+    Part(
+        "evictor",
+        "five budgets written by two vLLM pods while the leader is killed, the volume filled, and storage hung",
+        (f"{CLUSTER}/test_evictor.py",),
+        (f"{CHART}/templates/evictor", "evictor/src", "connector/src", f"{CLUSTER}/watcher.py", *LAB),
+        9,
+        lab=True,
+    ),
+    Part(
+        "istio",
+        "a Gateway of Istio in front of the real picker: accepted, proven through, TLS, failure modes, shared Gateways",
+        (f"{CLUSTER}/test_istio.py",),
+        (f"{CHART}/charts/gateway", f"{CHART}/charts/inferencepool", "hooks/src", "tests/lab/istio", *LAB),
+        7,
+        build="istiod",
+        lab=True,
+    ),
+    Part(
+        "argocd",
+        "the chart under a real Argo CD by the files of examples/argocd, from the first sync to the deletion",
+        (f"{CLUSTER}/test_argocd.py",),
+        (
+            CHART,
+            "examples/argocd",
+            "hooks/src",
+            f"{CLUSTER}/gitops.py",
+            f"{CLUSTER}/argo_caches.py",
+            *LAB,
+        ),
+        11,
+        build="argocd",
+        lab=True,
+    ),
+    Part(
+        "metrics",
+        "every alert fires by its fault made for real, and every panel has data, in a Prometheus that scrapes the lab",
+        (f"{CLUSTER}/test_metrics.py",),
+        (CHART, *IMAGE, f"{CLUSTER}/watching.py", *LAB),
+        8,
+        build="prometheus",
+        lab=True,
+    ),
+    Part(
+        "soak",
+        "ten minutes of faults under two vLLMs: no answer differs from one without a cache, none is held up",
+        ("tests/acceptance/engine/test_soak.py",),
+        ("connector/src", "tests/soak", "tests/faultfs", "tests/engine"),
+        11,
+        build="engine",
+        engine=True,
+    ),
+    Part(
+        "budget",
+        "two vLLMs write five budgets, the leading evictor is killed: at most 102 %, taken over within 15 s",
+        ("tests/acceptance/engine/test_budget.py",),
+        ("connector/src", "evictor/src", "tests/faultfs", "tests/engine"),
+        3,
+        build="engine",
+        engine=True,
+    ),
+    Part(
+        "ranks",
+        "an engine of two ranks answers from the blocks of another that was killed",
+        ("tests/acceptance/engine/test_ranks.py",),
+        ("connector/src", "tests/engine"),
+        2,
+        build="engine",
+        engine=True,
+    ),
+    Part(
+        "million",
+        "an evictor over a million files: scan, memory, what it costs while nothing happens",
+        ("tests/acceptance/test_million.py",),
+        ("evictor/src", "tests/bench/evictor_scale.py"),
+        4,
+        build="tools",
+    ),
+    Part(
+        "properties",
+        "ten thousand values files that nobody wrote: rendered into valid objects, or refused in a sentence",
+        ("tests/chart/test_properties.py",),
+        (CHART, "tests/chart"),
+        60,
+        build="tools",
+        environment={"LLMD_TEST_EXAMPLES": "10000"},
+    ),
+    Part(
+        "coverage",
+        "at least 95 % of the branches of the code that gives verdicts are taken by the unit tests",
+        ("tests/unit/hooks", "--cov", "--cov-report=term:skip-covered"),
+        ("hooks/src/llmd_storage_hooks", "tests/unit/hooks"),
+        1,
+        build="",
+    ),
+    Part(
+        "pages",
+        "the benchmark's report before a real browser: every picture there, nothing to complain of",
+        ("tests/acceptance/test_pages.py",),
+        ("tests/cluster_bench", "tests/browser.py", "docs/benchmarks/cluster"),
+        1,
+        build="",
+    ),
+    Part(
+        "render",
+        "each scenario is rendered with less than a second of processor time",
+        ("tests/acceptance/test_render.py",),
+        (CHART,),
+        1,
+        build="tools",
+    ),
+    Part(
+        "kills",
+        "`make test` is killed at random moments; each time the next one, in a fresh clone, is green without help",
+        ("tests/acceptance/test_kills.py",),
+        ("Makefile", "tests/run.py", "tests/results.py", "tests/lab", "tests/faultfs", "tests/engine/process.py"),
+        420,
+    ),
+)
+BY_NAME = {part.name: part for part in PARTS}

@@ -1,0 +1,31 @@
+"""The lab for as long as tests need it, whatever state a run that was killed has left it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.lab.paths import lab
+
+TESTED = "tested"  # in the lab's run: tests are at work on it
+
+
+@contextmanager
+def lab_up(command: Callable[..., bool]) -> Iterator[bool]:
+    """command(*words): runs `python -m tests.lab WORDS`. Yields: whether the lab is up and well.
+
+    Afterwards the machine is as it was found: a lab that was up stays up.
+    """
+    mark = lab().run / TESTED
+    if mark.exists():
+        # Killed at an unknown moment: faults, policies and half a release may be there. A new one takes 15 s.
+        command("down")
+    was_up = command("status", "--quiet")
+    try:
+        if well := command("up"):
+            mark.touch()
+        yield well
+    finally:
+        mark.unlink(missing_ok=True)
+        if not was_up:
+            command("down")
