@@ -143,7 +143,7 @@ def test_proof_asks_the_pods_that_serve_and_the_router() -> None:
     assert seen["podSelector"] == helm.one(helm.objects("lab"), "Service", "-modelserver")["spec"]["selector"]
     assert (seen["model"], seen["port"], seen["blockTokens"]) == ("smollm2", 8000, 32)
     assert seen["routerUrl"] == "http://kv-router.inference.svc:80"
-    assert seen["readyTimeoutSeconds"] == 300
+    assert seen["readyTimeoutSeconds"] == 900
     assert json.loads(text("service", "proof"))["routerUrl"] == "http://kv-modelserver.inference.svc:8000"
     assert json.loads(text("default", "proof"))["routerUrl"] == ""
     assert json.loads(text("default", "proof"))["model"] == "Qwen/Qwen3-32B"
