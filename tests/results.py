@@ -80,10 +80,9 @@ def _bad(case: ET.Element) -> ET.Element | None:
 
 
 def _failure(case: ET.Element, bad: ET.Element) -> Failure:
-    lines = (bad.get("message") or "").splitlines()
-    # Of a module that cannot be imported the message says only so; pytest marks the lines of the error itself.
-    lines += [line[1:].strip() for line in (bad.text or "").splitlines() if line.startswith("E ")]
-    error = dict.fromkeys(line for line in lines if line.strip())
+    # pytest marks the lines of the error itself; the message of a module that cannot be imported says only so.
+    marked = [line[1:].strip() for line in (bad.text or "").splitlines() if line.startswith("E ")]
+    error = [line for line in marked or (bad.get("message") or "").splitlines() if line.strip()]
     kept = next((one.get("value", "") for one in case.iter("property") if one.get("name") == KEPT), "")
     # A module that cannot be imported has no file.
     where = case.get("file") or (case.get("classname") or "").replace(".", "/")

@@ -51,7 +51,10 @@ def main() -> None:
                 generate(llm, prompt=[3], max_tokens=1)
                 answer(metrics=metrics(llm))
             case "reset":
-                llm.reset_prefix_cache(reset_connector=True)
+                # Refused while a block is in use, which one that is just being stored is.
+                while not llm.reset_prefix_cache(reset_connector=True):
+                    generate(llm, prompt=[3], max_tokens=1)
+                    time.sleep(0.05)
                 answer(done=True)
             case "shared_memory":
                 answer(mapped=shared_memory())

@@ -76,9 +76,10 @@ class Kube:
         return {"items": poll}
 
     def text(self, path, query=None):
-        if isinstance(self.log, Exception):
-            raise self.log
-        return self.log
+        log = self.log.get(path.split("/")[-2], "") if isinstance(self.log, dict) else self.log
+        if isinstance(log, Exception):
+            raise log
+        return log
 
 
 def run(kube, **changes):
@@ -105,6 +106,25 @@ def test_a_pod_that_has_reported_and_hangs_is_not_waited_for(capsys):
     findings, _ = run(kube)
     assert "probe.rename" in findings
     assert len(kube.gone) == 1
+
+
+def test_what_the_other_pod_found_is_said_where_the_first_did_not_come():
+    """A full volume: pod 1 cannot even write that it is there, and pod 0 is not mounted for minutes."""
+    full = {"findings": [REPORT["findings"][1]], "numbers": {}}
+    polls = [[pod(0, "Pending", mounted=False), pod(1)], [pod(0, "Pending", mounted=False), pod(1, "Failed")]]
+    clock = FakeClock()
+    kube = Kube(*polls, log={"p-1-1": json.dumps(full) + "\n"}, events=[mount_failed("p-1-0")])
+    outcome = errand.run(JOB, kube, clock)
+    assert [one.id for one in outcome.findings] == ["probe.rename"]
+    assert clock.now() < JOB.timeout_seconds, "nothing more is waited for"
+
+
+def test_that_only_the_partner_was_missing_is_said_by_what_kept_it_away():
+    lonely = {"findings": [{**REPORT["findings"][0], "verdict": "inconclusive"}], "numbers": {}}
+    polls = [pod(0, "Pending", mounted=False), pod(1, "Failed")]
+    kube = Kube(polls, log={"p-1-1": json.dumps(lonely) + "\n"}, events=[mount_failed("p-1-0")])
+    findings, _ = run(kube)
+    assert list(findings) == ["probe.job"]
 
 
 @pytest.mark.parametrize("error", [Stopped(), KeyboardInterrupt(), ValueError("a bug")])

@@ -35,7 +35,7 @@ class Watched:
 
     pods: dict[str, PodState] = field(default_factory=dict)
     trouble: dict[str, Event] = field(default_factory=dict)
-    log: str = ""  # pod 0's
+    logs: dict[str, str] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
 
 
@@ -57,18 +57,24 @@ def run(job: ProbeJob, kube: KubeApi | None = None, clock: Clock | None = None) 
 
 
 def follow(job: ProbeJob, kube: KubeApi, clock: Clock, tell: Say) -> Watched:
-    """Until pod 0 has ended, or the Job's time is over."""
+    """Until pod 0 has ended, or the other one has without it, or the Job's time is over."""
     watched, deadline = Watched(), Deadline.after(clock, job.timeout_seconds + AFTER_S)
     while not deadline.passed():
         _look(job, kube, watched, tell)
         first = watched.pods.get("0")
         if first is not None and first.phase in ("Succeeded", "Failed"):
-            _read_log(job, kube, watched, tell)
+            _read_log(job, kube, watched, "0", tell)
             break
         if first is not None and first.phase == "Running":
-            _read_log(job, kube, watched, tell)
-            if _report(watched.log) is not None:
+            _read_log(job, kube, watched, "0", tell)
+            if _report(watched, "0") is not None:
                 break  # a pod that is stuck in a dead filesystem does not end, but it has reported
+        second = watched.pods.get("1")
+        if second is not None and second.phase == "Failed" and not (first is not None and first.mounted):
+            # What ended it says more than that pod 0 did not come: a volume that is full may be why it did not.
+            _read_log(job, kube, watched, "1", tell)
+            if _objects(_report(watched, "1")):
+                break
         clock.sleep(POLL_S)
     return watched
 
@@ -99,16 +105,16 @@ def _once(watched: Watched, key: str, line: str, tell: Say) -> None:
         tell(line)
 
 
-def _read_log(job: ProbeJob, kube: KubeApi, watched: Watched, tell: Say) -> None:
+def _read_log(job: ProbeJob, kube: KubeApi, watched: Watched, index: str, tell: Say) -> None:
     try:
-        text = kube.text(f"/api/v1/namespaces/{job.namespace}/pods/{watched.pods['0'].name}/log")
+        text = kube.text(f"/api/v1/namespaces/{job.namespace}/pods/{watched.pods[index].name}/log")
     except CollectError as error:
-        _once(watched, "log", f"pod 0's log cannot be read: {error}", tell)
+        _once(watched, f"log {index}", f"pod {index}'s log cannot be read: {error}", tell)
         return
-    for line in text[len(watched.log) :].splitlines():
+    for line in text[len(watched.logs.get(index, "")) :].splitlines():
         if line.startswith("probe["):
             tell(line)
-    watched.log = text[: text.rfind("\n") + 1]
+    watched.logs[index] = text[: text.rfind("\n") + 1]
 
 
 def remove(job: ProbeJob, kube: KubeApi, clock: Clock, tell: Say) -> bool:
@@ -134,16 +140,23 @@ def remove(job: ProbeJob, kube: KubeApi, clock: Clock, tell: Say) -> bool:
 
 
 def _outcome(watched: Watched) -> Outcome:
-    report = _report(watched.log)
+    report = _report(watched, "0")
+    if report is None and _objects(alone := _report(watched, "1")):
+        report = alone
     others = {index: (pod, watched.trouble.get(index)) for index, pod in watched.pods.items()}
     if report is None:
-        return Outcome([checks.unreported(others, watched.log)])
+        return Outcome([checks.unreported(others, watched.logs.get("0", ""))])
     findings = [_finding(one) for one in report["findings"]]
     return Outcome(checks.with_other_pod(findings, others.get("1")), report["numbers"])
 
 
-def _report(log: str) -> Any:
-    last = log.strip().rpartition("\n")[2]
+def _objects(report: Any) -> bool:
+    """Whether it found something wrong. That its partner did not come is for whoever watches both pods to say."""
+    return report is not None and any(one["verdict"] == Verdict.FAIL for one in report["findings"])
+
+
+def _report(watched: Watched, index: str) -> Any:
+    last = watched.logs.get(index, "").strip().rpartition("\n")[2]
     try:
         report = json.loads(last)
     except ValueError:
