@@ -73,7 +73,7 @@ def stock(region: Region, root: str, settings: dict[str, Any]) -> SecondaryTierM
 def ours(region: Region, root: str, settings: dict[str, Any]) -> SecondaryTierManager:
     """This project's tier, as shipped; but nothing is given up or dropped, so that all of it is measured."""
     from llmd_storage_connector.config import json_schema
-    from llmd_storage_connector.tier import SharedStorageTier
+    from llmd_storage_connector.tier import LlmdStorageTier
 
     patient = {
         "lookup_deadline_s": 300,
@@ -85,10 +85,10 @@ def ours(region: Region, root: str, settings: dict[str, Any]) -> SecondaryTierMa
     known = json_schema()["properties"]
     basics = {"root_dir": root, "cpu_bytes_to_use": region.rows * region.row_bytes, "fail_fast": True}
     settings = basics | {name: value for name, value in patient.items() if name in known} | settings
-    return SharedStorageTier(
+    return LlmdStorageTier(
         offloading_spec=Spec(region.row_bytes),
         primary_kv_view=region.view,
-        tier_type="shared_storage",
+        tier_type="llmd_storage",
         settings=settings,
         identity={"bench": region.row_bytes},
         chained=True,

@@ -11,8 +11,8 @@ Series = Mapping[str, str | None]
 _POD, _OTHER = 'namespace="inference",pod="kv-modelserver-5f-a"', 'namespace="inference",pod="kv-modelserver-5f-b"'
 _LEADER, _WAITING = 'namespace="inference",pod="kv-evictor-7c-a"', 'namespace="inference",pod="kv-evictor-7c-b"'
 _PICKER = 'namespace="inference",pod="kv-epp-9d-a"'
-_TIER = 'tier="1:shared_storage"'
-_OWN = "vllm:kv_offload_shared_storage_"
+_TIER = 'tier="1:llmd_storage"'
+_OWN = "vllm:kv_offload_llmd_storage_"
 _EVICTOR = "llmd_storage_evictor_"
 _JOB = 'kube_job_failed{namespace="inference",job_name="kv-proof",condition="true"}'
 # Of another release and another namespace: sick, and not ours to warn of.

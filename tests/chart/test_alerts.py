@@ -136,7 +136,7 @@ def test_what_a_release_has_not_is_not_watched() -> None:
     rules = [r for g in helm.one(plain, "PrometheusRule", "-alerts")["spec"]["groups"] for r in g["rules"]]
     names = {r["alert"] for r in rules if "alert" in r}
     assert names == {"LlmdStorageHitRateFell", "LlmdStorageHookFailed", "LlmdStorageNoMetrics"}
-    assert not [r for r in rules if "shared_storage" in r["expr"] or "evictor" in r["expr"]]
+    assert not [r for r in rules if "llmd_storage" in r["expr"] or "evictor" in r["expr"]]
 
 
 def test_single_alerts_can_be_changed(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_shared_memory_holds_a_cpu_tier_only_where_it_lies_there() -> None:
 
 def test_the_proof_knows_who_counts() -> None:
     """Each connector counts what it moves under its own names, or not at all."""
-    for scenario, connector in (("default", "shared-storage"), ("vllm-fs", "vllm-fs"), ("lmcache", "lmcache")):
+    for scenario, connector in (("default", "llmd-storage"), ("vllm-fs", "vllm-fs"), ("lmcache", "lmcache")):
         job = helm.one(helm.objects(scenario), "Job", "-proof")
         seen = json.loads(job["spec"]["template"]["spec"]["containers"][0]["args"][2])
         assert seen["connector"] == connector and seen["checks"] == {}

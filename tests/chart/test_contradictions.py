@@ -169,12 +169,12 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "setting of another connector": (
         "modelserver.connector=lmcache,modelserver.storageTier.failFast=true",
         "modelserver.storageTier.failFast is true but modelserver.connector is lmcache",
-        "set connector to shared-storage",
+        "set connector to llmd-storage",
     ),
     "connector that needs a GPU": (
         f"modelserver.connector=vllm-fs,modelserver.storageTier.blockTokens=128,{CPU}",
         "modelserver.connector is vllm-fs, which needs an accelerator",
-        "set connector to shared-storage",
+        "set connector to llmd-storage",
     ),
     "proof of nothing": (
         "modelserver.connector=none",

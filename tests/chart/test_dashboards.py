@@ -166,9 +166,9 @@ def test_everything_that_is_counted_can_be_seen() -> None:
 
 # Steps to what is shown: how often the breaker opened, what was there already, what dead writers left.
 HIDDEN = {
-    "vllm:kv_offload_shared_storage_breaker_trips_total",
-    "vllm:kv_offload_shared_storage_store_existing_total",
-    "vllm:kv_offload_shared_storage_swept_files_total",
+    "vllm:kv_offload_llmd_storage_breaker_trips_total",
+    "vllm:kv_offload_llmd_storage_store_existing_total",
+    "vllm:kv_offload_llmd_storage_swept_files_total",
     "llmd_storage_evictor_looks_total",
 }
 

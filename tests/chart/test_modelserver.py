@@ -28,7 +28,7 @@ def kv_config(args: list[str]) -> dict[str, Any]:
 def face(extra: dict[str, Any]) -> dict[str, Any]:
     """The connector's public face."""
     return {
-        "kv_connector": "SharedStorageConnector",
+        "kv_connector": "LlmdStorageConnector",
         "kv_connector_module_path": "llmd_storage_connector.connector",
         "kv_role": "kv_both",
         "kv_connector_extra_config": extra,
@@ -124,7 +124,7 @@ def test_connector_takes_its_configuration() -> None:
     for scenario in helm.SCENARIOS:
         args = vllm(scenario)["args"]
         config = kv_config(args) if "--kv-transfer-config" in args else {}
-        if config.get("kv_connector") == "SharedStorageConnector":
+        if config.get("kv_connector") == "LlmdStorageConnector":
             jsonschema.validate(config["kv_connector_extra_config"], schema)
             seen += 1
     assert seen > 20

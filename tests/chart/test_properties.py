@@ -59,7 +59,7 @@ VALUES = maybe(
             model=texts,
             servedModelName=texts,
             tensorParallelSize=st.sampled_from([1, 2, 8]),
-            connector=st.sampled_from(["shared-storage", "vllm-fs", "llmd-fs-backend", "lmcache"]),
+            connector=st.sampled_from(["llmd-storage", "vllm-fs", "llmd-fs-backend", "lmcache"]),
             cpuTier=maybe(size=st.sampled_from(["512Mi", "1Gi", "100G"]), shmHeadroom=st.sampled_from(["64Mi", "1Gi"])),
             storageTier=maybe(blockTokens=st.sampled_from([16, 128, 4096]), promptOnly=st.booleans()),
             extraArgs=st.lists(texts.map(lambda t: f"--x={t}"), max_size=2),

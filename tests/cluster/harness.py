@@ -200,8 +200,8 @@ def metrics(url: str) -> dict[str, float]:
     return out
 
 
-STORAGE_HITS = 'vllm:kv_offload_tiering_chunk_hits_total{tier="1:shared_storage"}'
-STORED_BYTES = 'vllm:kv_offload_tiering_write_bytes_total{tier="1:shared_storage"}'
+STORAGE_HITS = 'vllm:kv_offload_tiering_chunk_hits_total{tier="1:llmd_storage"}'
+STORED_BYTES = 'vllm:kv_offload_tiering_write_bytes_total{tier="1:llmd_storage"}'
 REUSED_TOKENS = "vllm:external_prefix_cache_hits_total"
 
 

@@ -12,9 +12,9 @@ from tests.lab.cluster import target
 from tests.lab.paths import lab
 from tests.patience import eventually
 
-OURS = "vllm:kv_offload_shared_storage_"
-BREAKER_OPEN = OURS + 'breaker_open{tier="1:shared_storage"}'
-LATE_LOOKUPS = OURS + 'deadline_misses_total{operation="lookup",tier="1:shared_storage"}'
+OURS = "vllm:kv_offload_llmd_storage_"
+BREAKER_OPEN = OURS + 'breaker_open{tier="1:llmd_storage"}'
+LATE_LOOKUPS = OURS + 'deadline_misses_total{operation="lookup",tier="1:llmd_storage"}'
 
 pytestmark = [
     pytest.mark.cluster,

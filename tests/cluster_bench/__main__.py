@@ -79,13 +79,13 @@ class Bench:
 
     def install(self, mode: str) -> dict[str, Any]:
         """The release in one mode, all servers ready; gives the benchmark's Job, which has not been run."""
-        connector = {"cache": "shared-storage", "none": "none", "stock": "vllm-fs"}[mode]
+        connector = {"cache": "llmd-storage", "none": "none", "stock": "vllm-fs"}[mode]
         # vLLM's spec refuses a CPU. There, its tier runs under this project's spec, which only copies instead.
         on_cpu = mode == "stock" and self.cluster.is_lab
         values = {f"benchmark.{key}": value for key, value in self.workload.items()}
         values |= {"benchmark.enabled": True, "benchmark.label": mode, "benchmark.seed": self.seed}
         values |= {f"hooks.{name}.enabled": False for name in ("preflight", "claim", "probe", "proof")}
-        values["modelserver.connector"] = "shared-storage" if on_cpu else connector
+        values["modelserver.connector"] = "llmd-storage" if on_cpu else connector
         # Key by key: a whole object would take the place of the file's.
         parts = [word for key, value in values.items() for word in ("--set-json", f"{key}={json.dumps(value)}")]
         flags = [word for s in self.sets for word in ("--set", s)]
@@ -105,7 +105,7 @@ class Bench:
             "kv_connector": "OffloadingConnector",
             "kv_role": "kv_both",
             "kv_connector_extra_config": {
-                "spec_name": "SharedStorageSpec",
+                "spec_name": "LlmdStorageSpec",
                 "spec_module_path": "llmd_storage_connector.spec",
                 **{k: ours[k] for k in ("cpu_bytes_to_use", "block_size", "offload_prompt_only")},
                 "secondary_tiers": [{"type": "fs", "root_dir": "/mnt/kv-cache/stock"}],

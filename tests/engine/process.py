@@ -23,8 +23,8 @@ from tests.patience import CEILING_S, eventually
 
 HERE = Path(__file__).parent
 CONNECTOR = HERE.parents[1] / "connector" / "src"
-TIER = "tier=1:shared_storage"
-OURS = "vllm:kv_offload_shared_storage_"
+TIER = "tier=1:llmd_storage"
+OURS = "vllm:kv_offload_llmd_storage_"
 
 
 def prompt(seed: int, blocks: int = 10) -> list[int]:
@@ -36,7 +36,7 @@ def prompt(seed: int, blocks: int = 10) -> list[int]:
 def transfer_config(root: Path, extra: dict[str, Any] | None = None) -> dict[str, Any]:
     """What --kv-transfer-config says for a cache in `root`."""
     return {
-        "kv_connector": "SharedStorageConnector",
+        "kv_connector": "LlmdStorageConnector",
         "kv_connector_module_path": "llmd_storage_connector.connector",
         "kv_role": "kv_both",
         "kv_connector_extra_config": {

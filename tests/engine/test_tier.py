@@ -34,13 +34,13 @@ from llmd_storage_connector import tier as tier_module
 from llmd_storage_connector.counters import METRICS, PREFIX, MetricKind
 from llmd_storage_connector.ledger import Phase
 from llmd_storage_connector.lookups import Answer
-from llmd_storage_connector.spec import SharedStorageSpec
-from llmd_storage_connector.tier import SharedStorageTier, ViewRows
+from llmd_storage_connector.spec import LlmdStorageSpec
+from llmd_storage_connector.tier import LlmdStorageTier, ViewRows
 
 pytestmark = pytest.mark.engine
 
 ROWS, ROW_BYTES = 4, 4096
-LABEL = "1:shared_storage"
+LABEL = "1:llmd_storage"
 BLOCK_TOKENS, BLOCKS_A_FILE = 32, 4
 
 
@@ -75,28 +75,26 @@ class StandIn:
         return 0
 
 
-def engine_of(tier: SharedStorageTier) -> StandIn:
+def engine_of(tier: LlmdStorageTier) -> StandIn:
     return tier._engine
 
 
 @pytest.fixture
-def make_tier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., SharedStorageTier]:
+def make_tier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., LlmdStorageTier]:
     """make_tier(events=, tokens_per_block=, **tier arguments)."""
     monkeypatch.setattr(tier_module, "TransferEngine", StandIn)
 
-    def make(
-        events: bool = True, tokens_per_block: tuple[int, ...] = (BLOCK_TOKENS,), **given: Any
-    ) -> SharedStorageTier:
+    def make(events: bool = True, tokens_per_block: tuple[int, ...] = (BLOCK_TOKENS,), **given: Any) -> LlmdStorageTier:
         offloading_spec = SimpleNamespace(
             config=SimpleNamespace(parallel=SimpleNamespace(world_size=1)),
             kv_events_config=OffloadingKVEventsConfig(enable_kv_cache_events=events, self_describing_kv_events=False),
             tokens_per_block=tokens_per_block,
             blocks_per_chunk=BLOCKS_A_FILE,
         )
-        return SharedStorageTier(
+        return LlmdStorageTier(
             offloading_spec=offloading_spec,
             primary_kv_view=memoryview(np.zeros((ROWS, ROW_BYTES), dtype=np.int8)),
-            tier_type="shared_storage",
+            tier_type="llmd_storage",
             settings={"root_dir": str(tmp_path), "cpu_bytes_to_use": ROWS * ROW_BYTES},
             identity={"runner": "test"},
             **given,
@@ -106,7 +104,7 @@ def make_tier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
 
 
 @pytest.fixture
-def tier(make_tier: Callable[..., SharedStorageTier]) -> SharedStorageTier:
+def tier(make_tier: Callable[..., LlmdStorageTier]) -> LlmdStorageTier:
     return make_tier()
 
 
@@ -127,7 +125,7 @@ def values(stats: OffloadingConnectorStats) -> dict[str, Any]:
 # ---- metrics -----------------------------------------------------------------------------------------
 
 
-def test_each_gauge_is_sent_when_it_changes_and_only_then(tier: SharedStorageTier) -> None:
+def test_each_gauge_is_sent_when_it_changes_and_only_then(tier: LlmdStorageTier) -> None:
     engine = engine_of(tier)
     assert values(tier.get_stats()) == {
         "usable": 1,
@@ -147,7 +145,7 @@ def test_each_gauge_is_sent_when_it_changes_and_only_then(tier: SharedStorageTie
     assert values(tier.get_stats()) == {"usable": 0, "breaker_open": 1, "writes_paused": 0}
 
 
-def test_of_two_ways_to_publish_only_the_one_in_use_is_shown(tier: SharedStorageTier) -> None:
+def test_of_two_ways_to_publish_only_the_one_in_use_is_shown(tier: LlmdStorageTier) -> None:
     engine_of(tier).publish_way = "link"
     tier.get_stats()
     engine_of(tier).publish_way = "rename"
@@ -155,7 +153,7 @@ def test_of_two_ways_to_publish_only_the_one_in_use_is_shown(tier: SharedStorage
     assert values(tier.get_stats()) == {}
 
 
-def test_counts_and_samples_are_sent_once(tier: SharedStorageTier) -> None:
+def test_counts_and_samples_are_sent_once(tier: LlmdStorageTier) -> None:
     tier.get_stats()
     counters = engine_of(tier).counters
     counters.add("write_pauses", detail="enospc")
@@ -166,8 +164,8 @@ def test_counts_and_samples_are_sent_once(tier: SharedStorageTier) -> None:
     assert tier.get_stats().is_empty()
 
 
-def test_every_metric_is_declared_as_vllm_wants_it_and_can_be_sent(tier: SharedStorageTier) -> None:
-    definitions = SharedStorageTier.build_metric_definitions({})
+def test_every_metric_is_declared_as_vllm_wants_it_and_can_be_sent(tier: LlmdStorageTier) -> None:
+    definitions = LlmdStorageTier.build_metric_definitions({})
     assert set(definitions) == {PREFIX + name for name in METRICS}
     engine = engine_of(tier)
     engine.publish_way = "link"
@@ -194,7 +192,7 @@ def test_every_metric_is_declared_as_vllm_wants_it_and_can_be_sent(tier: SharedS
 # ---- events ------------------------------------------------------------------------------------------
 
 
-def test_stored_and_removed_blocks_are_told_in_their_order(tier: SharedStorageTier) -> None:
+def test_stored_and_removed_blocks_are_told_in_their_order(tier: LlmdStorageTier) -> None:
     engine_of(tier).events = [(key(1), False), (key(2), False), (key(1), True), (key(3), False)]
     told = list(tier.take_events())
     assert [(event.keys, event.removed) for event in told] == [
@@ -206,7 +204,7 @@ def test_stored_and_removed_blocks_are_told_in_their_order(tier: SharedStorageTi
     assert list(tier.take_events()) == []
 
 
-def test_without_kv_events_none_are_told(make_tier: Callable[..., SharedStorageTier]) -> None:
+def test_without_kv_events_none_are_told(make_tier: Callable[..., LlmdStorageTier]) -> None:
     tier = make_tier(events=False)
     engine_of(tier).events = [(key(1), False)]
     assert list(tier.take_events()) == []
@@ -223,7 +221,7 @@ def test_without_kv_events_none_are_told(make_tier: Callable[..., SharedStorageT
         (Answer.ASK_AGAIN, LookupResult.RETRY),
     ],
 )
-def test_a_lookup_is_passed_on_and_its_answer_back(tier: SharedStorageTier, answer: Answer, told: LookupResult) -> None:
+def test_a_lookup_is_passed_on_and_its_answer_back(tier: LlmdStorageTier, answer: Answer, told: LookupResult) -> None:
     engine_of(tier).answer = answer
     assert tier.lookup(key(1), ReqContext(req_id="r")) is told
     assert engine_of(tier).asked == [("r", key(1))]
@@ -239,13 +237,13 @@ def test_a_lookup_is_passed_on_and_its_answer_back(tier: SharedStorageTier, answ
     ],
 )
 def test_a_prefix_is_searched_only_where_blocks_are_chains_of_one_length(
-    make_tier: Callable[..., SharedStorageTier], chained: bool, tokens: tuple[int, ...], expected: dict[str, Any]
+    make_tier: Callable[..., LlmdStorageTier], chained: bool, tokens: tuple[int, ...], expected: dict[str, Any]
 ) -> None:
     assert engine_of(make_tier(chained=chained, tokens_per_block=tokens)).given == expected
 
 
 def test_no_tier_searches_prefixes_unless_it_is_told_that_it_may(
-    make_tier: Callable[..., SharedStorageTier],
+    make_tier: Callable[..., LlmdStorageTier],
 ) -> None:
     assert engine_of(make_tier()).given["chained"] is False
 
@@ -304,14 +302,14 @@ def test_after_release_vllm_can_unmap_its_memory() -> None:
 
 
 def test_it_is_a_tier_with_all_that_vllm_asks_of_one() -> None:
-    assert issubclass(SharedStorageTier, SecondaryTierManager)
-    assert not SharedStorageTier.__abstractmethods__
+    assert issubclass(LlmdStorageTier, SecondaryTierManager)
+    assert not LlmdStorageTier.__abstractmethods__
 
 
 # ---- memory ------------------------------------------------------------------------------------------
 
 
-class FakeSpec(SharedStorageSpec):
+class FakeSpec(LlmdStorageSpec):
     """A spec without a configuration: only what get_manager uses of it."""
 
     def __init__(self, engine_id: str, scheduler_created: bool) -> None:

@@ -1,4 +1,4 @@
-"""Prove SharedStorageConnector on a real GPU with a real vLLM, and measure it beside vLLM's own fs tier.
+"""Prove LlmdStorageConnector on a real GPU with a real vLLM, and measure it beside vLLM's own fs tier.
 
 usage: python3 check.py --out DIR --connector SRC [--work /tmp/gpu] [--budget 500] [--shape 2b|8b] [--sizes 16384,32768]
        python3 check.py --out DIR --connector SRC --cpu          a rehearsal with a tiny model, on vLLM for CPU
@@ -397,7 +397,7 @@ def transfer_config(side: str, root: Path, cpu_bytes: int, args: argparse.Namesp
             "skip_slow_loads": args.skip_slow_loads,
         }
         return common | {
-            "kv_connector": "SharedStorageConnector",
+            "kv_connector": "LlmdStorageConnector",
             "kv_connector_module_path": "llmd_storage_connector.connector",
             "kv_connector_extra_config": extra,
         }
@@ -408,7 +408,7 @@ def transfer_config(side: str, root: Path, cpu_bytes: int, args: argparse.Namesp
         "secondary_tiers": [{"type": "fs", "root_dir": str(root), "n_read_threads": 16, "n_write_threads": 16}],
     }
     if args.cpu:  # vLLM's own spec has no CPU worker
-        extra |= {"spec_name": "SharedStorageSpec", "spec_module_path": "llmd_storage_connector.spec"}
+        extra |= {"spec_name": "LlmdStorageSpec", "spec_module_path": "llmd_storage_connector.spec"}
     return common | {"kv_connector": "OffloadingConnector", "kv_connector_extra_config": extra}
 
 

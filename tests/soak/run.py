@@ -168,5 +168,5 @@ class Soak:
         self._report.loaded += round(seen.ours("loaded_blocks"))
         self._report.stored += round(seen.ours("stored_blocks"))
         for name, value in seen.items():
-            if "shared_storage" in name:
+            if "llmd_storage" in name:
                 self._report.counters[name] = self._report.counters.get(name, 0) + value

@@ -117,18 +117,18 @@ modelserver.resources.{{ $kind }}.memory is {{ . }} but modelserver.cpuTier take
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if ne $server.connector "shared-storage" }}
+{{- if ne $server.connector "llmd-storage" }}
 {{- $own := dict "publish" "auto" "failFast" false "ioThreads" 0 "lookupThreads" 0 "lookupDeadlineSeconds" 0 "loadDeadlineSeconds" 0 "storeDeadlineSeconds" 0 "storeQueueSize" "" "directIo" "auto" "skipSlowLoads" true }}
 {{- if has $server.connector (list "vllm-fs" "llmd-fs-backend") }}{{ $_ := unset $own "ioThreads" }}{{ end }}
 {{- range $key, $default := $own }}
 {{- $value := get $server.storageTier $key }}
 {{- if ne (toString $value) (toString $default) }}
-modelserver.storageTier.{{ $key }} is {{ $value }} but modelserver.connector is {{ $server.connector }}, which has no such setting; remove it, or set connector to shared-storage.
+modelserver.storageTier.{{ $key }} is {{ $value }} but modelserver.connector is {{ $server.connector }}, which has no such setting; remove it, or set connector to llmd-storage.
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if and (has $server.connector (list "vllm-fs" "llmd-fs-backend" "lmcache")) (not $accelerator) }}
-modelserver.connector is {{ $server.connector }}, which needs an accelerator, and modelserver.accelerator.resource is empty (CPU); set connector to shared-storage.
+modelserver.connector is {{ $server.connector }}, which needs an accelerator, and modelserver.accelerator.resource is empty (CPU); set connector to llmd-storage.
 {{- end }}
 {{- with $server.modelSource }}
 {{- if and (eq .type "claim") (not .claimName) }}
@@ -186,7 +186,7 @@ modelserver.extraArgs holds {{ . | quote }}, a flag that the chart sets itself; 
 {{- end }}
 {{- end }}
 {{- $reserved := list "PYTHONHASHSEED" }}
-{{- if eq .Values.modelserver.connector "shared-storage" }}{{ $reserved = append $reserved "PYTHONPATH" }}{{ end }}
+{{- if eq .Values.modelserver.connector "llmd-storage" }}{{ $reserved = append $reserved "PYTHONPATH" }}{{ end }}
 {{- if eq .Values.modelserver.connector "lmcache" }}{{ $reserved = append $reserved "LMCACHE_CONFIG_FILE" }}{{ end }}
 {{- if .Values.modelserver.hfToken.enabled }}{{ $reserved = append $reserved "HF_TOKEN" }}{{ end }}
 {{- $seen := dict }}

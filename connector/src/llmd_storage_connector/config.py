@@ -222,7 +222,7 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
-        "title": "kv_connector_extra_config of SharedStorageConnector",
+        "title": "kv_connector_extra_config of LlmdStorageConnector",
         "description": "Made by `python -m llmd_storage_connector.config`; do not edit.",
         "type": "object",
         "additionalProperties": False,

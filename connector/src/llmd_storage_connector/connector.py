@@ -23,7 +23,9 @@ from vllm.distributed.kv_transfer.kv_connector.v1.metrics import (
     PromMetric,
     PromMetricT,
 )
-from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import (
+    OffloadingConnector as VllmOffloadingConnector,
+)
 from vllm.platforms import current_platform
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, MLAAttentionSpec
@@ -32,15 +34,15 @@ from llmd_storage_connector.collect import identity_of
 from llmd_storage_connector.config import Config, check_topology, parse
 from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.pace import Pace
-from llmd_storage_connector.spec import TIER_TYPE, SharedStorageSpec
-from llmd_storage_connector.tier import SharedStorageTier
+from llmd_storage_connector.spec import TIER_TYPE, LlmdStorageSpec
+from llmd_storage_connector.tier import LlmdStorageTier
 
 TESTED_VLLM = "0.32."
 
 logger = logging.getLogger("vllm.llmd_storage_connector.connector")
 
 
-class SharedStorageConnector(OffloadingConnector):  # type: ignore[misc]  # vLLM is untyped here
+class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vLLM is untyped here
     """OffloadingConnector over a CPU tier and the shared storage tier."""
 
     def __init__(self, vllm_config: VllmConfig, role: KVConnectorRole, kv_cache_config: KVCacheConfig) -> None:
@@ -52,7 +54,7 @@ class SharedStorageConnector(OffloadingConnector):  # type: ignore[misc]  # vLLM
         super().__init__(_with_spec(vllm_config, config, tier), role, kv_cache_config)
         self._pace = Pace()
         manager = getattr(self.connector_scheduler, "manager", None)
-        self._tiers = [t for t in getattr(manager, "secondary_tiers", ()) if isinstance(t, SharedStorageTier)]
+        self._tiers = [t for t in getattr(manager, "secondary_tiers", ()) if isinstance(t, LlmdStorageTier)]
 
     def build_connector_meta(self, scheduler_output: SchedulerOutput) -> KVConnectorMetadata:
         """A step is handed out: its time, and so what computing costs, is measured from here."""
@@ -79,6 +81,19 @@ class SharedStorageConnector(OffloadingConnector):  # type: ignore[misc]  # vLLM
         """Declare this tier's metrics too; the API server's process never makes a connector."""
         filled = _with_spec(vllm_config, parse(_settings(vllm_config)), {})
         return super().build_prom_metrics(filled, metric_types, labelnames, per_engine_labelvalues)
+
+
+def __getattr__(name: str) -> Any:
+    """Refuse to be replaced: --kv-offloading-size makes vLLM look for its own connector's name in this module.
+
+    Found here, that class would serve without this project's tier, and without a word.
+    """
+    if name == "OffloadingConnector":
+        raise Misconfigured(
+            "--kv-offloading-size puts vLLM's own connector in the place of LlmdStorageConnector: remove it, and set "
+            "cpu_bytes_to_use in kv_connector_extra_config instead"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _settings(vllm_config: VllmConfig) -> dict[str, Any]:
@@ -128,8 +143,8 @@ def _with_spec(vllm_config: VllmConfig, config: Config, tier: dict[str, Any]) ->
     filled.kv_transfer_config = copy.copy(vllm_config.kv_transfer_config)
     filled.kv_transfer_config.kv_connector_extra_config = {
         **config.vllm_options,
-        "spec_name": SharedStorageSpec.__name__,
-        "spec_module_path": SharedStorageSpec.__module__,
+        "spec_name": LlmdStorageSpec.__name__,
+        "spec_module_path": LlmdStorageSpec.__module__,
         "secondary_tiers": [{"type": TIER_TYPE, "settings": _settings(vllm_config), **tier}],
     }
     return filled

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from enum import Enum
 
-PREFIX = "vllm:kv_offload_shared_storage_"
+PREFIX = "vllm:kv_offload_llmd_storage_"
 # vLLM carries a histogram's samples one by one to its API server. It takes them every step, so this many in between
 # means that it is not looking: further ones are left out of the histogram until it does, and counts are not exact.
 MAX_SAMPLES = 1000

@@ -17,14 +17,14 @@ from vllm.v1.kv_offload.tiering.spec import TieringOffloadingSpec
 from llmd_storage_connector.orphans import remove_orphans
 from llmd_storage_connector.worker import HostCopyWorker
 
-TIER_TYPE = "shared_storage"
+TIER_TYPE = "llmd_storage"
 
 # The tier gets a name of its own, also its label in vLLM's metrics. Registering twice is an error.
 with contextlib.suppress(ValueError):
-    SecondaryTierFactory.register_tier(TIER_TYPE, "llmd_storage_connector.tier", "SharedStorageTier")
+    SecondaryTierFactory.register_tier(TIER_TYPE, "llmd_storage_connector.tier", "LlmdStorageTier")
 
 
-class SharedStorageSpec(TieringOffloadingSpec):  # type: ignore[misc]  # vLLM is untyped here
+class LlmdStorageSpec(TieringOffloadingSpec):  # type: ignore[misc]  # vLLM is untyped here
     """TieringOffloadingSpec that also runs on CPU, and whose memory no kill can leak."""
 
     def get_manager(self) -> OffloadingManager:

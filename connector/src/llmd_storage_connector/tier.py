@@ -72,7 +72,7 @@ class ViewRows:
         self._rows = np.empty((0, 0), dtype=np.int8)
 
 
-class SharedStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is untyped here
+class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is untyped here
     """One per engine, in the scheduler's process."""
 
     medium: ClassVar[Medium] = Medium.STORAGE

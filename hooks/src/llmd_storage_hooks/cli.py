@@ -219,7 +219,7 @@ def proof(
     model: Annotated[str | None, typer.Option(help="As the servers call it.")] = None,
     block_tokens: Annotated[int | None, typer.Option(help="Tokens in one stored block.")] = None,
     prompt_blocks: Annotated[int | None, typer.Option(help="Length of the prompt in such blocks.")] = None,
-    connector: Annotated[str | None, typer.Option(help="shared-storage, vllm-fs, llmd-fs-backend, lmcache.")] = None,
+    connector: Annotated[str | None, typer.Option(help="llmd-storage, vllm-fs, llmd-fs-backend, lmcache.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
     ca_file: Annotated[str | None, typer.Option(help="Whom to trust for https, as PEM.")] = None,
     server_name: Annotated[str | None, typer.Option(help="The name in the servers' certificates.")] = None,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from llmd_storage_hooks import catalogue, closed
 from llmd_storage_hooks.errors import ConfigError
-from llmd_storage_hooks.metrics import CONNECTORS, SHARED_STORAGE
+from llmd_storage_hooks.metrics import CONNECTORS, LLMD_STORAGE
 from llmd_storage_hooks.strategies import AUTO, STRATEGIES
 from llmd_storage_hooks.verdicts import OVERRIDES
 
@@ -126,7 +126,7 @@ class ProofConfig(Common):
     pod_selector: dict[str, str] = field(default_factory=dict)
     model: str
     block_tokens: int = 256  # the chart's default
-    connector: str = SHARED_STORAGE  # what counts, and under which names, depends on it
+    connector: str = LLMD_STORAGE  # what counts, and under which names, depends on it
     timeout_seconds: float = 3600.0  # a large model may take most of it to load
     port: int = 8000
     prompt_blocks: int = 16

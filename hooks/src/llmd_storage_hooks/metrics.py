@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SHARED_STORAGE = "shared-storage"
+LLMD_STORAGE = "llmd-storage"
 
 _SAMPLE = re.compile(r"^([A-Za-z_:][A-Za-z0-9_:]*)(?:\{(.*)\})?\s+(\S+)")
 _LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"')
@@ -97,9 +97,9 @@ class Counting:
 
 
 _TIERING = "vllm:kv_offload_tiering_"
-_OWN = "vllm:kv_offload_shared_storage_"
+_OWN = "vllm:kv_offload_llmd_storage_"
 CONNECTORS: dict[str, Counting] = {
-    SHARED_STORAGE: Counting(_TIERING, tier=":shared_storage"),
+    LLMD_STORAGE: Counting(_TIERING, tier=":llmd_storage"),
     "vllm-fs": Counting(_TIERING, tier=":fs"),
     "llmd-fs-backend": Counting("vllm:kv_offload_", written="GPU_to_SHARED_STORAGE", read="SHARED_STORAGE_to_GPU"),
     "lmcache": Counting("lmcache:"),
@@ -151,7 +151,7 @@ _STATES = {
 }
 
 
-def reading(metrics: Metrics, connector: str = SHARED_STORAGE) -> Reading:
+def reading(metrics: Metrics, connector: str = LLMD_STORAGE) -> Reading:
     counting = CONNECTORS[connector]
     by_source, cached = "vllm:prompt_tokens_by_source_total", "vllm:prompt_tokens_cached_by_source_total"
 

@@ -25,7 +25,7 @@ from tests.patience import CEILING_S, eventually
 
 MIB = 1 << 20
 # Our own count: vLLM's counts only requests all of whose blocks were stored.
-STORED_BYTES = 'vllm:kv_offload_shared_storage_stored_bytes_total{tier="1:shared_storage"}'
+STORED_BYTES = 'vllm:kv_offload_llmd_storage_stored_bytes_total{tier="1:llmd_storage"}'
 BUDGET = 80 * MIB
 FLOOR = 16 * MIB
 STALL_S = 15

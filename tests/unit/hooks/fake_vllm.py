@@ -27,7 +27,7 @@ class FakeVllm:
     counts: dict[str, float] = field(default_factory=dict)
     own: set[tuple[str, ...]] = field(default_factory=set)
     requests: list[dict[str, Any]] = field(default_factory=list)
-    connector: str = "shared-storage"  # under whose names it counts
+    connector: str = "llmd-storage"  # under whose names it counts
     more: str = ""  # further lines of metrics
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
@@ -136,7 +136,7 @@ class FakeVllm:
                 for way, key in (("GPU_to_SHARED_STORAGE", "write"), ("SHARED_STORAGE_to_GPU", "read"))
             ]
         elif self.fault != "no connector" and self.connector != "lmcache":
-            tier = {"shared-storage": "1:shared_storage", "vllm-fs": "1:fs"}[self.connector]
+            tier = {"llmd-storage": "1:llmd_storage", "vllm-fs": "1:fs"}[self.connector]
             lines.append("# TYPE vllm:kv_offload_tiering_chunk_queries_total counter")
             lines += [
                 f'vllm:kv_offload_tiering_{name}{{model_name="m",tier="{tier}"}} {self.counts[key]}'

@@ -13,8 +13,8 @@ from tests.unit.hooks.fake_vllm import FakeVllm
 from tests.unit.hooks.test_proof_parts import counters, state
 from tests.unit.hooks.test_proof_run import run
 
-OWN = "vllm:kv_offload_shared_storage_"
-TIER = 'tier="1:shared_storage"'
+OWN = "vllm:kv_offload_llmd_storage_"
+TIER = 'tier="1:llmd_storage"'
 
 
 @pytest.mark.parametrize("connector", ["vllm-fs", "llmd-fs-backend", "lmcache"])
@@ -69,7 +69,7 @@ def test_what_was_counted_before_the_proof_is_not_blamed():
 )
 def test_the_connectors_own_reason_is_the_cause(values, said, remedy):
     cause, fix = causes.why_not_reused(
-        counters(usable=1.0, **values) if "usable" not in values else counters(**values), "shared-storage"
+        counters(usable=1.0, **values) if "usable" not in values else counters(**values), "llmd-storage"
     )
     assert said in cause
     assert remedy in fix
@@ -77,7 +77,7 @@ def test_the_connectors_own_reason_is_the_cause(values, said, remedy):
 
 def test_a_hash_seed_that_is_not_set_is_named_with_its_pod():
     pods = (state("a", hash_seed="42"), state("b", hash_seed=""))
-    cause, _ = causes.why_not_reused(counters(storage_queries=5.0), "shared-storage", pods)
+    cause, _ = causes.why_not_reused(counters(storage_queries=5.0), "llmd-storage", pods)
     assert "PYTHONHASHSEED is not set on b:" in cause
 
 

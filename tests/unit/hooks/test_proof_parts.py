@@ -22,8 +22,8 @@ from tests.unit.hooks.support import http_server
 TEXT = """
 # HELP vllm:kv_offload_tiering_chunk_hits_total hits
 # TYPE vllm:kv_offload_tiering_chunk_hits_total counter
-vllm:kv_offload_tiering_chunk_hits_total{engine="0",model_name="a \\"b\\", c",tier="1:shared_storage"} 3.0
-vllm:kv_offload_tiering_chunk_hits_total{engine="1",model_name="x",tier="1:shared_storage"} 4.0
+vllm:kv_offload_tiering_chunk_hits_total{engine="0",model_name="a \\"b\\", c",tier="1:llmd_storage"} 3.0
+vllm:kv_offload_tiering_chunk_hits_total{engine="1",model_name="x",tier="1:llmd_storage"} 4.0
 vllm:kv_offload_tiering_chunk_hits_total{engine="0",model_name="x",tier="0:primary"} 100.0
 vllm:prompt_tokens_cached_by_source_total{source="disk"} 64
 vllm:prompt_tokens_total 1e+03
@@ -35,7 +35,7 @@ odd{a="b"} x
 
 def test_counters_are_summed_over_engines_and_told_apart_by_tier():
     seen = metrics.parse(TEXT)
-    assert seen.total("vllm:kv_offload_tiering_chunk_hits_total", tier="shared_storage") == 7
+    assert seen.total("vllm:kv_offload_tiering_chunk_hits_total", tier="llmd_storage") == 7
     assert seen.total("vllm:prompt_tokens_total") == 1000
     assert seen.total("nothing") == 0
     read = metrics.reading(seen)

@@ -1,6 +1,6 @@
 {{/* Whether there is one: "true", or nothing. It knows the files of this project's connector alone. */}}
 {{- define "llm-d-storage.evictor.isOn" -}}
-{{- if and .Values.evictor.enabled (eq .Values.modelserver.connector "shared-storage") }}true{{ end -}}
+{{- if and .Values.evictor.enabled (eq .Values.modelserver.connector "llmd-storage") }}true{{ end -}}
 {{- end -}}
 
 {{/*

@@ -11,7 +11,7 @@ Prometheus' own templates in the texts stay as they are.
       "PICKER" (printf "namespace=%q,pod=~%q" .Release.Namespace (printf "%s-.+" (include "llm-d-storage.names.epp" .)))
       "HOOKS" (printf "namespace=%q,job_name=~%q" .Release.Namespace (printf "%s-(preflight|claim|probe|proof)" $base)) -}}
 {{- $has := dict
-      "shared-storage" (eq .Values.modelserver.connector "shared-storage")
+      "llmd-storage" (eq .Values.modelserver.connector "llmd-storage")
       "evictor" (include "llm-d-storage.evictor.isOn" . | not | not)
       "picker" (include "llm-d-storage.router.hasPool" . | not | not) -}}
 {{- $records := list -}}

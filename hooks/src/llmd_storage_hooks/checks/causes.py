@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmd_storage_hooks.facts import PodState
-from llmd_storage_hooks.metrics import CONNECTORS, SHARED_STORAGE, Reading
+from llmd_storage_hooks.metrics import CONNECTORS, LLMD_STORAGE, Reading
 
 # A cause and a remedy, one sentence or two each.
 Cause = tuple[str, str]
@@ -101,7 +101,7 @@ def why_not_reused(
     reused: Reading, connector: str, pods: tuple[PodState, ...] = (), differences: tuple[str, ...] = ()
 ) -> Cause:
     """Why B computed what A has stored."""
-    if connector == SHARED_STORAGE and not reused.connector_loaded:
+    if connector == LLMD_STORAGE and not reused.connector_loaded:
         cause, remedy = not_loaded(connector)
         return f"B: {cause}", remedy
     if reused.local_tokens > 0:

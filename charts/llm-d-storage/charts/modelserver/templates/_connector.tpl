@@ -5,9 +5,9 @@ is then the connector's own. docs/connectors.md says what each connector is and 
 {{- define "llm-d-storage.modelserver.kvTransferConfig" -}}
 {{- $extra := "" -}}
 {{- $face := dict "kv_role" "kv_both" -}}
-{{- if eq .Values.connector "shared-storage" -}}
-{{- $extra = include "llm-d-storage.modelserver.sharedStorage" . -}}
-{{- $_ := set $face "kv_connector" "SharedStorageConnector" -}}
+{{- if eq .Values.connector "llmd-storage" -}}
+{{- $extra = include "llm-d-storage.modelserver.llmdStorage" . -}}
+{{- $_ := set $face "kv_connector" "LlmdStorageConnector" -}}
 {{- $_ := set $face "kv_connector_module_path" "llmd_storage_connector.connector" -}}
 {{- else if eq .Values.connector "vllm-fs" -}}
 {{- $extra = include "llm-d-storage.modelserver.vllmFs" . -}}
@@ -28,11 +28,11 @@ is then the connector's own. docs/connectors.md says what each connector is and 
 
 {{/* Where the connector keeps its files: each its own folder, since none could read another's. */}}
 {{- define "llm-d-storage.modelserver.root" -}}
-/mnt/kv-cache/{{ eq .Values.connector "shared-storage" | ternary "blocks" .Values.connector }}
+/mnt/kv-cache/{{ eq .Values.connector "llmd-storage" | ternary "blocks" .Values.connector }}
 {{- end -}}
 
 {{/* The project's own connector. What is not here it sets itself. */}}
-{{- define "llm-d-storage.modelserver.sharedStorage" -}}
+{{- define "llm-d-storage.modelserver.llmdStorage" -}}
 {{- $tier := .Values.storageTier -}}
 {{- $extra := dict
       "root_dir" (include "llm-d-storage.modelserver.root" .)

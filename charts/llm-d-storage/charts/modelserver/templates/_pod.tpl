@@ -4,7 +4,7 @@ are refused by server-side apply.
 */}}
 {{- define "llm-d-storage.modelserver.env" -}}
 {{- $own := list -}}
-{{- if eq .Values.connector "shared-storage" -}}
+{{- if eq .Values.connector "llmd-storage" -}}
 {{- $own = append $own (dict "name" "PYTHONPATH" "value" "/opt/llmd-connector") -}}
 {{- else if eq .Values.connector "lmcache" -}}
 {{- $own = append $own (dict "name" "LMCACHE_CONFIG_FILE" "value" "/etc/lmcache/lmcache.yaml") -}}
@@ -42,7 +42,7 @@ are refused by server-side apply.
 {{/* /dev/shm: vLLM keeps the whole CPU tier there, in one file. LMCache keeps its own in ordinary memory. */}}
 {{- define "llm-d-storage.modelserver.shmSize" -}}
 {{- $tier := int64 0 -}}
-{{- if has .Values.connector (list "shared-storage" "vllm-fs") -}}
+{{- if has .Values.connector (list "llmd-storage" "vllm-fs") -}}
 {{- $tier = include "llm-d-storage.bytes" .Values.cpuTier.size | int64 -}}
 {{- end -}}
 {{- $headroom := include "llm-d-storage.bytes" .Values.cpuTier.shmHeadroom | int64 -}}

@@ -66,7 +66,7 @@
       "requests" ($resources.requests | default dict)
       "limits" ($resources.limits | default dict)
       "shmSize" (include "llm-d-storage.modelserver.shmSize" $scope)
-      "cpuTierSize" (has $server.connector (list "shared-storage" "vllm-fs") | ternary $server.cpuTier.size "")
+      "cpuTierSize" (has $server.connector (list "llmd-storage" "vllm-fs") | ternary $server.cpuTier.size "")
       "nodeSelector" $server.nodeSelector
       "tolerations" $server.tolerations | toJson -}}
 {{- end -}}

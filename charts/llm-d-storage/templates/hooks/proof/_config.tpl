@@ -15,7 +15,7 @@
 {{- $_ := set $config "minReusedFraction" .minReusedFraction -}}
 {{- $_ := set $config "routerUrl" (.routerUrl | default (include "llm-d-storage.names.url" $)) -}}
 {{- with .apiKey.secretName }}{{ $_ := set $config "apiKeyEnv" "API_KEY" }}{{ end -}}
-{{- if eq $.Values.modelserver.connector "shared-storage" -}}
+{{- if eq $.Values.modelserver.connector "llmd-storage" -}}
 {{- /* Only read when nothing was reused: the manifests say which field keeps the pods apart. */ -}}
 {{- $_ := set $config "claimPath" "/mnt/kv-cache/blocks" -}}
 {{- end -}}
