@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmd_storage_connector.counters import METRICS, PREFIX
+from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX
 from llmd_storage_evictor.metrics import Metrics
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"

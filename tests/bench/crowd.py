@@ -8,7 +8,7 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import layout
 
 _SPARE_INODES = 100_000
 

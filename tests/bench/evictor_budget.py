@@ -22,13 +22,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.config import parse
-from llmd_storage_connector.counters import Counters
-from llmd_storage_connector.engine import TransferEngine
-from llmd_storage_connector.format import BlockSpec
-from llmd_storage_connector.identity import digest_of
-from llmd_storage_connector.ledger import Phase
-from llmd_storage_connector.store import BlockStore
+from llmd_storage_connector.engine.engine import TransferEngine
+from llmd_storage_connector.identity.facts import digest_of
+from llmd_storage_connector.telemetry.metrics import Counters
+from llmd_storage_connector.transfer.scheduler import Phase
 
 MIB = 1 << 20
 

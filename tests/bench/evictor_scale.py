@@ -20,7 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import layout
 from llmd_storage_evictor import checkpoint, names
 from llmd_storage_evictor.carrying import Parts
 from llmd_storage_evictor.config import parse

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from llmd_storage_connector.mounts import filesystem_of
-from llmd_storage_connector.publish import AUTO, STRATEGIES, chosen, publish, whole
+from llmd_storage_connector.blocks.mounts import filesystem_of
+from llmd_storage_connector.blocks.publish import AUTO, STRATEGIES, chosen, publish, whole
 
 BLOCK = 720 * 1024  # a block of 32 tokens of the lab's model
 ROW_LIMIT_S = 60.0  # a row whose lookups took this long in all has shown enough

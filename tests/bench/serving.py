@@ -41,7 +41,7 @@ def engines(bench: Bench, root: Path, names: Sequence[str]) -> Iterator[dict[str
     def transfer(root: str) -> dict[str, Any]:
         return {
             "kv_connector": "LlmdStorageConnector",
-            "kv_connector_module_path": "llmd_storage_connector.connector",
+            "kv_connector_module_path": "llmd_storage_connector.vllm.connector",
             "kv_role": "kv_both",
             "kv_connector_extra_config": {
                 "root_dir": root,

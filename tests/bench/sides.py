@@ -73,7 +73,7 @@ def stock(region: Region, root: str, settings: dict[str, Any]) -> SecondaryTierM
 def ours(region: Region, root: str, settings: dict[str, Any]) -> SecondaryTierManager:
     """This project's tier, as shipped; but nothing is given up or dropped, so that all of it is measured."""
     from llmd_storage_connector.config import json_schema
-    from llmd_storage_connector.tier import LlmdStorageTier
+    from llmd_storage_connector.vllm.tier import LlmdStorageTier
 
     patient = {
         "lookup_deadline_s": 300,

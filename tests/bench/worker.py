@@ -95,7 +95,7 @@ class Worker:
 
     def stripe(self) -> dict[str, Any]:
         """Bytes of a thread's buffer."""
-        from llmd_storage_connector.format import BlockSpec
+        from llmd_storage_connector.blocks.format import BlockSpec
 
         spec = BlockSpec(bytes(32), self._region.row_bytes)
         return {"buffer_bytes": spec.header_bytes + getattr(spec, "longest_stripe", spec.payload_bytes)}

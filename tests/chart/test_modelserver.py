@@ -29,7 +29,7 @@ def face(extra: dict[str, Any]) -> dict[str, Any]:
     """The connector's public face."""
     return {
         "kv_connector": "LlmdStorageConnector",
-        "kv_connector_module_path": "llmd_storage_connector.connector",
+        "kv_connector_module_path": "llmd_storage_connector.vllm.connector",
         "kv_role": "kv_both",
         "kv_connector_extra_config": extra,
     }

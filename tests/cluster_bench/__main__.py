@@ -106,7 +106,7 @@ class Bench:
             "kv_role": "kv_both",
             "kv_connector_extra_config": {
                 "spec_name": "LlmdStorageSpec",
-                "spec_module_path": "llmd_storage_connector.spec",
+                "spec_module_path": "llmd_storage_connector.vllm.spec",
                 **{k: ours[k] for k in ("cpu_bytes_to_use", "block_size", "offload_prompt_only")},
                 "secondary_tiers": [{"type": "fs", "root_dir": "/mnt/kv-cache/stock"}],
             },

@@ -37,7 +37,7 @@ def transfer_config(root: Path, extra: dict[str, Any] | None = None) -> dict[str
     """What --kv-transfer-config says for a cache in `root`."""
     return {
         "kv_connector": "LlmdStorageConnector",
-        "kv_connector_module_path": "llmd_storage_connector.connector",
+        "kv_connector_module_path": "llmd_storage_connector.vllm.connector",
         "kv_role": "kv_both",
         "kv_connector_extra_config": {
             "root_dir": str(root),

@@ -104,7 +104,7 @@ def identities(llm) -> list[str]:
     """The identity as the scheduler's and as the worker's connector see it."""
     from vllm.distributed.kv_transfer import get_kv_transfer_group
 
-    from llmd_storage_connector.collect import identity_of
+    from llmd_storage_connector.vllm.config_adapter import identity_of
 
     core = llm.llm_engine.engine_core.engine_core
     scheduler, worker = core.scheduler.connector, get_kv_transfer_group()

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector import layout
-from llmd_storage_connector.format import BlockSpec, checksum
-from llmd_storage_connector.reading import BlockBuffer
-from llmd_storage_connector.store import BlockStore
-from llmd_storage_connector.sweep import sweep_folder
+from llmd_storage_connector.blocks import layout
+from llmd_storage_connector.blocks.format import BlockSpec, checksum
+from llmd_storage_connector.blocks.reader import BlockBuffer
+from llmd_storage_connector.blocks.store import BlockStore
+from llmd_storage_connector.blocks.temp_files import sweep_folder
 
 pytestmark = pytest.mark.engine
 

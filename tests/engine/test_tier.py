@@ -29,13 +29,13 @@ from vllm.v1.kv_offload.base import (
 )
 from vllm.v1.kv_offload.tiering.base import SecondaryTierManager
 
-from llmd_storage_connector import spec as spec_module
-from llmd_storage_connector import tier as tier_module
-from llmd_storage_connector.counters import METRICS, PREFIX, MetricKind
-from llmd_storage_connector.ledger import Phase
-from llmd_storage_connector.lookups import Answer
-from llmd_storage_connector.spec import LlmdStorageSpec
-from llmd_storage_connector.tier import LlmdStorageTier, ViewRows
+from llmd_storage_connector.lookup.service import Answer
+from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX, MetricKind
+from llmd_storage_connector.transfer.scheduler import Phase
+from llmd_storage_connector.vllm import spec as spec_module
+from llmd_storage_connector.vllm import tier as tier_module
+from llmd_storage_connector.vllm.spec import LlmdStorageSpec
+from llmd_storage_connector.vllm.tier import LlmdStorageTier, ViewRows
 
 pytestmark = pytest.mark.engine
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector.format import BlockSpec, encode_header
-from llmd_storage_connector.layout import key_of
+from llmd_storage_connector.blocks.format import BlockSpec, encode_header
+from llmd_storage_connector.blocks.layout import key_of
 from tests.engine.models import ROW_BYTES
 from tests.engine.process import Metrics
 from tests.engine.served import BLOCKS, Served

@@ -398,7 +398,7 @@ def transfer_config(side: str, root: Path, cpu_bytes: int, args: argparse.Namesp
         }
         return common | {
             "kv_connector": "LlmdStorageConnector",
-            "kv_connector_module_path": "llmd_storage_connector.connector",
+            "kv_connector_module_path": "llmd_storage_connector.vllm.connector",
             "kv_connector_extra_config": extra,
         }
     extra = {
@@ -408,7 +408,7 @@ def transfer_config(side: str, root: Path, cpu_bytes: int, args: argparse.Namesp
         "secondary_tiers": [{"type": "fs", "root_dir": str(root), "n_read_threads": 16, "n_write_threads": 16}],
     }
     if args.cpu:  # vLLM's own spec has no CPU worker
-        extra |= {"spec_name": "LlmdStorageSpec", "spec_module_path": "llmd_storage_connector.spec"}
+        extra |= {"spec_name": "LlmdStorageSpec", "spec_module_path": "llmd_storage_connector.vllm.spec"}
     return common | {"kv_connector": "OffloadingConnector", "kv_connector_extra_config": extra}
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmd_storage_connector.blocks.publish import AUTO, STRATEGIES
 from llmd_storage_connector.errors import Misconfigured
-from llmd_storage_connector.publish import AUTO, STRATEGIES
 
 SCHEMA_ID = "urn:llm-d-storage:schema:connector-config:1"
 REQUIRED: Any = object()

@@ -13,7 +13,7 @@ import os
 import re
 from typing import Any
 
-from llmd_storage_connector.quiet import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
 from llmd_storage_evictor import granting, names
 from llmd_storage_evictor.carrying import Parts
 from llmd_storage_evictor.config import Config

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmd_storage_connector import format as block_format
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import format as block_format
+from llmd_storage_connector.blocks import layout
+from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.errors import Corrupt, Rule
-from llmd_storage_connector.format import BlockSpec
 from llmd_storage_evictor import names
 from llmd_storage_evictor.scanner import age_ns
 from llmd_storage_evictor.tree import READ, Tree

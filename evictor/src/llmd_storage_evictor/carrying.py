@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from llmd_storage_connector.quiet import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
 from llmd_storage_evictor import names
 from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.errors import AuthorityLost

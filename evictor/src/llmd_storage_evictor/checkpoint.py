@@ -16,7 +16,7 @@ from array import array
 
 import xxhash
 
-from llmd_storage_connector.format import Buffer
+from llmd_storage_connector.blocks.format import Buffer
 from llmd_storage_evictor import names
 from llmd_storage_evictor.index import Folder, Index
 from llmd_storage_evictor.tree import Tree, read_file, replace_file

@@ -11,7 +11,7 @@ import errno
 import json
 import logging
 
-from llmd_storage_connector.quiet import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
 from llmd_storage_evictor import checkpoint, names, policy
 from llmd_storage_evictor.admission import Admission
 from llmd_storage_evictor.carrying import Parts, Removals, symbol

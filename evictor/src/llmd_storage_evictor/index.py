@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import layout
 from llmd_storage_evictor.policy import Entry, Share, rank
 
 _NEVER = float("-inf")

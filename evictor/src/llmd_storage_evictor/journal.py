@@ -7,7 +7,7 @@ oldest go when all together exceed their bound. One line for each reason and at 
     {"at": 1764064800.1, "namespace": "<32 hex>", "reason": "budget", "keys": ["<hex>", ...]}
 
 A line without its line feed is still being written, or never will be finished: it is not read. Engines read it
-(llmd_storage_connector.notices).
+(llmd_storage_connector.eviction.invalidation_feed).
 """
 
 from __future__ import annotations

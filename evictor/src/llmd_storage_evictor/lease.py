@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector.quiet import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
 from llmd_storage_evictor.errors import Misconfigured
 
 logger = logging.getLogger(__name__)

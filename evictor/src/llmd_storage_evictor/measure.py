@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector.format import BlockSpec, checksum, stripes
-from llmd_storage_connector.identity import digest_of
-from llmd_storage_connector.outcomes import Outcome
-from llmd_storage_connector.reading import BlockBuffer
-from llmd_storage_connector.store import BlockStore
+from llmd_storage_connector.blocks.format import BlockSpec, checksum, stripes
+from llmd_storage_connector.blocks.reader import BlockBuffer
+from llmd_storage_connector.blocks.result import Outcome
+from llmd_storage_connector.blocks.store import BlockStore
+from llmd_storage_connector.identity.facts import digest_of
 from llmd_storage_evictor.errors import Unusable
 
 _FIO_TIMEOUT_S = 600.0

@@ -14,9 +14,9 @@ import re
 
 import xxhash
 
-from llmd_storage_connector import layout
-from llmd_storage_connector.format import MAX_KEY_BYTES
-from llmd_storage_connector.layout import is_scratch
+from llmd_storage_connector.blocks import layout
+from llmd_storage_connector.blocks.format import MAX_KEY_BYTES
+from llmd_storage_connector.blocks.layout import is_scratch
 
 STATE_FOLDER = ".evictor"
 PROBE_FOLDER = ".probe"

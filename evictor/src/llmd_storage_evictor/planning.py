@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmd_storage_connector.format import BlockSpec
+from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_evictor.errors import Misconfigured
 
 _TYPE_BYTES = {

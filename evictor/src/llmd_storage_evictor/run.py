@@ -21,7 +21,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from llmd_storage_connector.quiet import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
 from llmd_storage_evictor.carrying import Parts, symbol
 from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.controller import Controller

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import layout
 from llmd_storage_evictor import names
 from llmd_storage_evictor.index import Folder, Index
 from llmd_storage_evictor.tree import Tree

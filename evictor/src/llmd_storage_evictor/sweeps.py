@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable
 
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import layout
 from llmd_storage_evictor import names
 from llmd_storage_evictor.remover import remove_scratch
 from llmd_storage_evictor.tree import FOLDER, Tree

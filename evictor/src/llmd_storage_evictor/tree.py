@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector import layout
-from llmd_storage_connector.format import Buffer
-from llmd_storage_connector.identity import digest_of
+from llmd_storage_connector.blocks import layout
+from llmd_storage_connector.blocks.format import Buffer
+from llmd_storage_connector.identity.facts import digest_of
 from llmd_storage_evictor import names
 from llmd_storage_evictor.errors import NotThere, Unusable
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from llmd_storage_connector.blocks.format import BlockSpec, checksum
+from llmd_storage_connector.blocks.reader import BlockBuffer
+from llmd_storage_connector.blocks.result import Outcome
+from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.config import Config, parse
-from llmd_storage_connector.format import BlockSpec, checksum
-from llmd_storage_connector.identity import Identity
-from llmd_storage_connector.outcomes import Outcome
-from llmd_storage_connector.reading import BlockBuffer
-from llmd_storage_connector.store import BlockStore
+from llmd_storage_connector.identity.facts import Identity
 
 PAYLOAD_BYTES = 8192
 STRIPE_BYTES = 4096
@@ -46,7 +46,7 @@ def make_facts(**changes: Any) -> dict[str, Any]:
 
 
 def make_spec(facts: dict[str, Any], **changes: Any) -> BlockSpec:
-    from llmd_storage_connector.identity import digest_of
+    from llmd_storage_connector.identity.facts import digest_of
 
     # Two stripes a block: that they are put together rightly is part of every test.
     shape = {"identity": digest_of(facts), "payload_bytes": PAYLOAD_BYTES, "stripe_bytes": STRIPE_BYTES}

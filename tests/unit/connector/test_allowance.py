@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from llmd_storage_connector.allowance import VOID_S, Allowance
+from llmd_storage_connector.eviction.write_budget import VOID_S, Allowance
 
 
 class Clock:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmd_storage_connector.breaker import TRIP_AFTER, Breaker
+from llmd_storage_connector.health.breaker import TRIP_AFTER, Breaker
 from tests.patience import CEILING_S
 
 pytestmark = pytest.mark.timeout(30)

@@ -8,7 +8,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmd_storage_connector.chain import ChainSearch
+from llmd_storage_connector.lookup.prefix_search import ChainSearch
 
 
 @settings(deadline=None)

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from llmd_storage_connector.counters import MAX_SAMPLES, METRICS, Counters, MetricKind
+from llmd_storage_connector.telemetry.metrics import MAX_SAMPLES, METRICS, Counters, MetricKind
 
 
 def of_kind(kind: MetricKind) -> list[str]:

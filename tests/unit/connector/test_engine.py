@@ -15,21 +15,21 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector import engine as engine_module
-from llmd_storage_connector import room as room_module
-from llmd_storage_connector.counters import Counters
-from llmd_storage_connector.engine import TransferEngine
+from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.reader import BlockBuffer, Reading
+from llmd_storage_connector.blocks.result import Outcome
+from llmd_storage_connector.blocks.store import BlockStore, Source
+from llmd_storage_connector.engine import engine as engine_module
+from llmd_storage_connector.engine.engine import TransferEngine
 from llmd_storage_connector.errors import Unusable
-from llmd_storage_connector.format import BlockSpec
-from llmd_storage_connector.jobs import Result
-from llmd_storage_connector.ledger import Phase
-from llmd_storage_connector.lookups import Answer
-from llmd_storage_connector.notices import STATE
-from llmd_storage_connector.outcomes import Outcome
-from llmd_storage_connector.reading import BlockBuffer, Reading
-from llmd_storage_connector.room import ROOM, WRITERS
-from llmd_storage_connector.store import BlockStore, Source
-from llmd_storage_connector.verdicts import VerdictCache
+from llmd_storage_connector.eviction import budget_client as room_module
+from llmd_storage_connector.eviction.budget_client import ROOM, WRITERS
+from llmd_storage_connector.eviction.invalidation_feed import STATE
+from llmd_storage_connector.lookup.cache import VerdictCache
+from llmd_storage_connector.lookup.service import Answer
+from llmd_storage_connector.telemetry.metrics import Counters
+from llmd_storage_connector.transfer.scheduler import Phase
+from llmd_storage_connector.transfer.tasks import Result
 from tests.patience import CEILING_S, eventually
 from tests.unit.connector.conftest import PAYLOAD_BYTES, content, get, key, make_config, make_facts, make_spec
 

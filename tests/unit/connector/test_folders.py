@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from llmd_storage_connector.folders import Folders
+from llmd_storage_connector.blocks.folders import Folders
 
 
 def test_a_folder_in_use_outlives_being_forgotten(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_threads_that_open_one_folder_at_once_get_one(tmp_path: Path) -> None:
 
 
 def test_many_threads_store_into_fresh_folders(tmp_path: Path) -> None:
-    from llmd_storage_connector.store import BlockStore
+    from llmd_storage_connector.blocks.store import BlockStore
     from tests.unit.connector.conftest import content, get, make_facts, make_spec, put
 
     facts = make_facts()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmd_storage_connector.blocks.format import ALIGNMENT, FORMAT_VERSION, MAGIC, BlockSpec, check, encode_header
 from llmd_storage_connector.errors import Corrupt, Rule
-from llmd_storage_connector.format import ALIGNMENT, FORMAT_VERSION, MAGIC, BlockSpec, check, encode_header
 
 GOLDEN = Path(__file__).parent / "golden" / f"block-v{FORMAT_VERSION}.kvb"
 IDENTITY = hashlib.sha256(b"a model").digest()

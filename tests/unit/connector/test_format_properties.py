@@ -14,8 +14,8 @@ import xxhash
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from llmd_storage_connector.blocks.format import IDENTITY_BYTES, MAX_KEY_BYTES, BlockSpec, check, encode_header
 from llmd_storage_connector.errors import Corrupt, Rule
-from llmd_storage_connector.format import IDENTITY_BYTES, MAX_KEY_BYTES, BlockSpec, check, encode_header
 
 KEYS = st.binary(min_size=1, max_size=MAX_KEY_BYTES)
 IDENTITIES = st.binary(min_size=IDENTITY_BYTES, max_size=IDENTITY_BYTES)

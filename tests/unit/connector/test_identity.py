@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from llmd_storage_connector.identity import Identity, canonical_json, digest_of, from_facts, manifest, plain
+from llmd_storage_connector.identity.facts import Identity, canonical_json, digest_of, from_facts, manifest, plain
 from tests.unit.connector.conftest import make_facts
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas/namespace-manifest.schema.json").read_text())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import layout
 
 
 @given(key=st.binary(min_size=1, max_size=100))

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmd_storage_connector.engine import writers_with_work
-from llmd_storage_connector.jobs import Job, Kind, Piece
-from llmd_storage_connector.ledger import Ledger, Phase
+from llmd_storage_connector.engine.engine import writers_with_work
+from llmd_storage_connector.transfer.scheduler import Ledger, Phase
+from llmd_storage_connector.transfer.tasks import Job, Kind, Piece
 from tests.patience import CEILING_S
 
 MIB = 1 << 20

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmd_storage_connector.counters import Counters
-from llmd_storage_connector.lookups import Answer, Lookups
-from llmd_storage_connector.outcomes import Outcome
-from llmd_storage_connector.verdicts import ABSENT_S, PRESENT_S, Verdict, VerdictCache
+from llmd_storage_connector.blocks.result import Outcome
+from llmd_storage_connector.lookup.cache import ABSENT_S, PRESENT_S, Verdict, VerdictCache
+from llmd_storage_connector.lookup.service import Answer, Lookups
+from llmd_storage_connector.telemetry.metrics import Counters
 from tests.patience import CEILING_S
 from tests.unit.connector.conftest import key
 

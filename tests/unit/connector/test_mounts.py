@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from llmd_storage_connector.mounts import filesystem_of, type_in
+from llmd_storage_connector.blocks.mounts import filesystem_of, type_in
 
 MOUNTINFO = r"""22 28 0:20 / / rw shared:1 - overlay overlay rw
 40 22 0:35 /claim /mnt/claim rw,relatime - nfs4 server:/x rw

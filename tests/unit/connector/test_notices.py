@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector import layout
-from llmd_storage_connector.notices import ADVICE_EVERY_S, MANIFEST_EVERY_S, Notices
+from llmd_storage_connector.blocks import layout
+from llmd_storage_connector.eviction.invalidation_feed import ADVICE_EVERY_S, MANIFEST_EVERY_S, Notices
 from tests.unit.connector.conftest import key
 
 NAMESPACE = "ab" * 16

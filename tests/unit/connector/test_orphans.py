@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector.orphans import remove_orphans
+from llmd_storage_connector.vllm.shared_memory import remove_orphans
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from llmd_storage_connector.pace import Pace
+from llmd_storage_connector.transfer.step_timer import Pace
 
 
 def test_a_step_takes_from_its_begin_to_its_end() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_connector.pause import ADVICE, FIRST_PAUSE_S, LONGEST_PAUSE_S, WritePause
+from llmd_storage_connector.health.write_backoff import ADVICE, FIRST_PAUSE_S, LONGEST_PAUSE_S, WritePause
 
 
 class Clock:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_connector import publish as publishing
-from llmd_storage_connector.publish import AUTO, STRATEGIES, candidates, chosen, publish, whole
+from llmd_storage_connector.blocks import publish as publishing
+from llmd_storage_connector.blocks.publish import AUTO, STRATEGIES, candidates, chosen, publish, whole
 
 BUFFERS = [b"header", memoryview(b"payload" * 1000)]
 CONTENT = b"".join(bytes(buffer) for buffer in BUFFERS)

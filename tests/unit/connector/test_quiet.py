@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from llmd_storage_connector.quiet import EVERY_S, Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import EVERY_S, Quiet
 
 logger = logging.getLogger("test.quiet")
 

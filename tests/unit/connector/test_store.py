@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector import files, layout
-from llmd_storage_connector import format as block_format
-from llmd_storage_connector import store as store_module
+from llmd_storage_connector.blocks import files, layout
+from llmd_storage_connector.blocks import format as block_format
+from llmd_storage_connector.blocks import store as store_module
+from llmd_storage_connector.blocks.publish import AUTO, STRATEGIES
+from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.errors import GivenUp, Unusable
-from llmd_storage_connector.publish import AUTO, STRATEGIES
-from llmd_storage_connector.store import BlockStore
 from tests.unit.connector.conftest import content, get, key, make_facts, make_spec, put
 
 

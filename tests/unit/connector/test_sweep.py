@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_connector import layout, publish, sweep
-from llmd_storage_connector.layout import is_scratch
-from llmd_storage_connector.sweep import Sweeper, Swept, sweep_folder
+from llmd_storage_connector.blocks import layout, publish
+from llmd_storage_connector.blocks import temp_files as sweep
+from llmd_storage_connector.blocks.layout import is_scratch
+from llmd_storage_connector.blocks.temp_files import Sweeper, Swept, sweep_folder
 from tests.patience import CEILING_S
 
 pytestmark = pytest.mark.timeout(60)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llmd_storage_connector.errors import Misconfigured
-from llmd_storage_connector.weights import fingerprint
+from llmd_storage_connector.identity.weights import fingerprint
 
 TENSOR_BYTES = 200_000
 

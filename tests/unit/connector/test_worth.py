@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from llmd_storage_connector.worth import RETRY_S, Worth
+from llmd_storage_connector.transfer.cost_model import RETRY_S, Worth
 
 TOKENS = 64
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector import layout
-from llmd_storage_connector.format import BlockSpec, encode_header
-from llmd_storage_connector.identity import digest_of, manifest
+from llmd_storage_connector.blocks import layout
+from llmd_storage_connector.blocks.format import BlockSpec, encode_header
+from llmd_storage_connector.identity.facts import digest_of, manifest
 from llmd_storage_evictor import names
 from llmd_storage_evictor.carrying import Parts
 from llmd_storage_evictor.config import Config, parse

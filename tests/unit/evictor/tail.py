@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reader of the whole journal, with reasons and times; what engines read of it is llmd_storage_connector.notices."""
+"""A reader of the whole journal, with reasons and times; what engines read of it is llmd_storage_connector.eviction.invalidation_feed."""
 
 from __future__ import annotations
 

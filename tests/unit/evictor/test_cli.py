@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import layout
 from llmd_storage_evictor.cli.app import app, main
 from tests.unit.evictor.support import BLOCK, Namespace, key, namespace
 

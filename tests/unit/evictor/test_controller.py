@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import layout
 from llmd_storage_evictor import checkpoint
 from llmd_storage_evictor.errors import AuthorityLost
 from llmd_storage_evictor.tree import Tree

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_connector.allowance import VOID_S
-from llmd_storage_connector.quiet import Quiet
-from llmd_storage_connector.room import Room
+from llmd_storage_connector.eviction.budget_client import Room
+from llmd_storage_connector.eviction.write_budget import VOID_S
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
 from llmd_storage_evictor import admission, granting
 from llmd_storage_evictor.admission import Admission
 from llmd_storage_evictor.config import parse

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector import layout
-from llmd_storage_connector.notices import Notices
+from llmd_storage_connector.blocks import layout
+from llmd_storage_connector.eviction.invalidation_feed import Notices
 from llmd_storage_evictor.journal import FOLDER, Journal
 from llmd_storage_evictor.tree import Tree
 from tests.unit.evictor.tail import Tail

@@ -300,7 +300,7 @@ def test_every_way_to_publish_leaves_one_whole_file(tmp_path, strategy):
 
 def test_the_ways_and_their_choice_are_the_connectors():
     """The probe would else warn of, or pass, a way that no block is published in."""
-    publish = pytest.importorskip("llmd_storage_connector.publish")
+    publish = pytest.importorskip("llmd_storage_connector.blocks.publish")
     assert set(strategies.STRATEGIES) == set(publish.STRATEGIES)
     assert (strategies.AUTO, strategies.TRIALS) == (publish.AUTO, publish._TRIALS)
     assert strategies.ATOMIC_IS_WORTH == publish._ATOMIC_IS_WORTH
@@ -346,7 +346,7 @@ def test_the_filesystem_of_a_path_is_the_innermost_mounts(tmp_path, path, kind):
     table = tmp_path / "mountinfo"
     table.write_text(MOUNTINFO)
     assert mounts.filesystem_of(path, str(table)) == kind
-    connectors = pytest.importorskip("llmd_storage_connector.mounts")
+    connectors = pytest.importorskip("llmd_storage_connector.blocks.mounts")
     assert connectors.filesystem_of(path, str(table)) == kind
     assert mounts.filesystem_of(path, str(tmp_path / "none")) == ""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmd_storage_connector.format import FORMAT_VERSION
+from llmd_storage_connector.blocks.format import FORMAT_VERSION
 from llmd_storage_evictor import blocks, names, policy, remover
 from llmd_storage_evictor.cli import output, places
 from llmd_storage_evictor.cli.looking import ThreadsOption

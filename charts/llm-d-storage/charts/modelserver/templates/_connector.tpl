@@ -8,7 +8,7 @@ is then the connector's own. docs/connectors.md says what each connector is and 
 {{- if eq .Values.connector "llmd-storage" -}}
 {{- $extra = include "llm-d-storage.modelserver.llmdStorage" . -}}
 {{- $_ := set $face "kv_connector" "LlmdStorageConnector" -}}
-{{- $_ := set $face "kv_connector_module_path" "llmd_storage_connector.connector" -}}
+{{- $_ := set $face "kv_connector_module_path" "llmd_storage_connector.vllm.connector" -}}
 {{- else if eq .Values.connector "vllm-fs" -}}
 {{- $extra = include "llm-d-storage.modelserver.vllmFs" . -}}
 {{- $_ := set $face "kv_connector" "OffloadingConnector" -}}

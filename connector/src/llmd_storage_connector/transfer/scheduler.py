@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 
-from llmd_storage_connector.jobs import Done, Fetch, Job, Kind, Piece, Result, State
+from llmd_storage_connector.transfer.tasks import Done, Fetch, Job, Kind, Piece, Result, State
 
 Block = tuple[bytes, int]
 # So much that waits to be stored is one more thread's work. Nobody waits for a store, but every thread that works takes

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from llmd_storage_connector.counters import Counters
-from llmd_storage_connector.jobs import Job, Kind
-from llmd_storage_connector.outcomes import ABSENT, DEADLINE
-from llmd_storage_connector.verdicts import Verdict, VerdictCache
+from llmd_storage_connector.blocks.result import ABSENT, DEADLINE
+from llmd_storage_connector.lookup.cache import Verdict, VerdictCache
+from llmd_storage_connector.telemetry.metrics import Counters
+from llmd_storage_connector.transfer.tasks import Job, Kind
 
 _DONE = {Kind.LOAD: "loaded", Kind.STORE: "stored"}
 _FAILURES = {Kind.LOAD: "load_failures", Kind.STORE: "store_failures"}

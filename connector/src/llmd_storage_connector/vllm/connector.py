@@ -30,16 +30,16 @@ from vllm.platforms import current_platform
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, MLAAttentionSpec
 
-from llmd_storage_connector.collect import identity_of
 from llmd_storage_connector.config import Config, check_topology, parse
 from llmd_storage_connector.errors import Misconfigured
-from llmd_storage_connector.pace import Pace
-from llmd_storage_connector.spec import TIER_TYPE, LlmdStorageSpec
-from llmd_storage_connector.tier import LlmdStorageTier
+from llmd_storage_connector.transfer.step_timer import Pace
+from llmd_storage_connector.vllm.config_adapter import identity_of
+from llmd_storage_connector.vllm.spec import TIER_TYPE, LlmdStorageSpec
+from llmd_storage_connector.vllm.tier import LlmdStorageTier
 
 TESTED_VLLM = "0.32."
 
-logger = logging.getLogger("vllm.llmd_storage_connector.connector")
+logger = logging.getLogger("vllm.llmd_storage_connector.vllm.connector")
 
 
 class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vLLM is untyped here

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from llmd_storage_connector.format import FORMAT_VERSION
+from llmd_storage_connector.blocks.format import FORMAT_VERSION
 
 MANIFEST_VERSION = 1
 # Keys of a model config that say where it came from, not what it computes.

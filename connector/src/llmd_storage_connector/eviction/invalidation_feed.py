@@ -23,9 +23,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import layout
 
-logger = logging.getLogger("vllm.llmd_storage_connector.notices")
+logger = logging.getLogger("vllm.llmd_storage_connector.eviction.invalidation_feed")
 
 STATE = ".evictor"
 JOURNAL = "journal"

@@ -20,9 +20,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llmd_storage_connector import layout
+from llmd_storage_connector.blocks import layout
 
-logger = logging.getLogger("vllm.llmd_storage_connector.sweep")
+logger = logging.getLogger("vllm.llmd_storage_connector.blocks.temp_files")
 
 # No block takes this long to write: its job is given up long before.
 OLDER_THAN_S = 600.0

@@ -22,11 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector.allowance import Allowance
-from llmd_storage_connector.notices import STATE
-from llmd_storage_connector.quiet import Quiet
+from llmd_storage_connector.eviction.invalidation_feed import STATE
+from llmd_storage_connector.eviction.write_budget import Allowance
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
 
-logger = logging.getLogger("vllm.llmd_storage_connector.room")
+logger = logging.getLogger("vllm.llmd_storage_connector.eviction.budget_client")
 
 ROOM = "room.json"
 WRITERS = "writers"

@@ -17,10 +17,10 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-from llmd_storage_connector.format import Buffer
-from llmd_storage_connector.layout import scratch_name
+from llmd_storage_connector.blocks.format import Buffer
+from llmd_storage_connector.blocks.layout import scratch_name
 
-logger = logging.getLogger("vllm.llmd_storage_connector.publish")
+logger = logging.getLogger("vllm.llmd_storage_connector.blocks.publish")
 
 # A folder: an open descriptor, or a path.
 Folder = int | str

@@ -31,18 +31,18 @@ from vllm.v1.kv_offload.base import (
 )
 from vllm.v1.kv_offload.tiering.base import JobResult, SecondaryTierManager, TransferJob
 
+from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.config import parse
-from llmd_storage_connector.counters import METRICS, PREFIX, Counters, Metric, MetricKind
-from llmd_storage_connector.engine import TransferEngine
+from llmd_storage_connector.engine.engine import TransferEngine
 from llmd_storage_connector.errors import Unusable
-from llmd_storage_connector.format import BlockSpec
-from llmd_storage_connector.identity import digest_of
-from llmd_storage_connector.jobs import Kind
-from llmd_storage_connector.ledger import Phase
-from llmd_storage_connector.lookups import Answer
-from llmd_storage_connector.store import BlockStore
+from llmd_storage_connector.identity.facts import digest_of
+from llmd_storage_connector.lookup.service import Answer
+from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX, Counters, Metric, MetricKind
+from llmd_storage_connector.transfer.scheduler import Phase
+from llmd_storage_connector.transfer.tasks import Kind
 
-logger = logging.getLogger("vllm.llmd_storage_connector.tier")
+logger = logging.getLogger("vllm.llmd_storage_connector.vllm.tier")
 
 _ANSWERS = {
     Answer.HIT: LookupResult.HIT,

@@ -15,8 +15,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-from llmd_storage_connector.outcomes import Outcome
-from llmd_storage_connector.reading import Reading
+from llmd_storage_connector.blocks.reader import Reading
+from llmd_storage_connector.blocks.result import Outcome
 
 
 class Kind(Enum):

@@ -19,7 +19,7 @@ import stat
 import time
 from collections.abc import Iterator
 
-logger = logging.getLogger("vllm.llmd_storage_connector.orphans")
+logger = logging.getLogger("vllm.llmd_storage_connector.vllm.shared_memory")
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  where vLLM puts it
 # A region is mapped by its creator as soon as it exists; this is room for what is not seen in that moment.

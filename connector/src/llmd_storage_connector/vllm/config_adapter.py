@@ -13,8 +13,8 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading.config import build
 from vllm.platforms import current_platform
 
 from llmd_storage_connector.errors import Misconfigured
-from llmd_storage_connector.identity import Identity, plain
-from llmd_storage_connector.weights import fingerprint
+from llmd_storage_connector.identity.facts import Identity, plain
+from llmd_storage_connector.identity.weights import fingerprint
 
 if TYPE_CHECKING:
     from vllm.config import ModelConfig, VllmConfig

@@ -21,19 +21,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector import format as block_format
-from llmd_storage_connector import layout, publish
+from llmd_storage_connector.blocks import format as block_format
+from llmd_storage_connector.blocks import layout, publish
+from llmd_storage_connector.blocks.files import READ, comes_back, seconds_to_come_and_go, takes_direct_io, write_all
+from llmd_storage_connector.blocks.folders import Folder, Folders
+from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.mounts import filesystem_of
+from llmd_storage_connector.blocks.namespace import WRITE_REFUSED, open_namespace
+from llmd_storage_connector.blocks.reader import BlockBuffer, Reading
+from llmd_storage_connector.blocks.result import UNFINISHED, Outcome, outcome_of, reason_of
 from llmd_storage_connector.errors import Corrupt, Rule, Unusable
-from llmd_storage_connector.files import READ, comes_back, seconds_to_come_and_go, takes_direct_io, write_all
-from llmd_storage_connector.folders import Folder, Folders
-from llmd_storage_connector.format import BlockSpec
-from llmd_storage_connector.mounts import filesystem_of
-from llmd_storage_connector.namespace import WRITE_REFUSED, open_namespace
-from llmd_storage_connector.outcomes import UNFINISHED, Outcome, outcome_of, reason_of
-from llmd_storage_connector.reading import BlockBuffer, Reading
 
 # Under vLLM's logger, so that its handlers and level apply.
-logger = logging.getLogger("vllm.llmd_storage_connector.store")
+logger = logging.getLogger("vllm.llmd_storage_connector.blocks.store")
 
 _OPEN_THREADS = 16
 # A file this young may still be being written by a node that creates under the final name.

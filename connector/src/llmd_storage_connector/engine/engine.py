@@ -22,27 +22,27 @@ import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
-from llmd_storage_connector.accounts import Accounts
-from llmd_storage_connector.allowance import Allowance
-from llmd_storage_connector.breaker import Breaker
+from llmd_storage_connector.blocks.reader import BlockBuffer
+from llmd_storage_connector.blocks.result import DEADLINE, SICK, Outcome
+from llmd_storage_connector.blocks.temp_files import Sweeper
 from llmd_storage_connector.config import Config
-from llmd_storage_connector.counters import Counters
+from llmd_storage_connector.engine.accounts import Accounts
 from llmd_storage_connector.errors import ConnectorError, GivenUp
-from llmd_storage_connector.jobs import Done, Job, Kind, Result
-from llmd_storage_connector.ledger import Ledger, Phase
-from llmd_storage_connector.lookups import Answer, Lookups
-from llmd_storage_connector.moving import Mover, Rows, Store
-from llmd_storage_connector.notices import Notices
-from llmd_storage_connector.outcomes import DEADLINE, SICK, Outcome
-from llmd_storage_connector.pause import WritePause
-from llmd_storage_connector.quiet import Quiet
-from llmd_storage_connector.reading import BlockBuffer
-from llmd_storage_connector.room import Room
-from llmd_storage_connector.sweep import Sweeper
-from llmd_storage_connector.verdicts import VerdictCache
-from llmd_storage_connector.worth import Worth
+from llmd_storage_connector.eviction.budget_client import Room
+from llmd_storage_connector.eviction.invalidation_feed import Notices
+from llmd_storage_connector.eviction.write_budget import Allowance
+from llmd_storage_connector.health.breaker import Breaker
+from llmd_storage_connector.health.write_backoff import WritePause
+from llmd_storage_connector.lookup.cache import VerdictCache
+from llmd_storage_connector.lookup.service import Answer, Lookups
+from llmd_storage_connector.telemetry.metrics import Counters
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
+from llmd_storage_connector.transfer.cost_model import Worth
+from llmd_storage_connector.transfer.mover import Mover, Rows, Store
+from llmd_storage_connector.transfer.scheduler import Ledger, Phase
+from llmd_storage_connector.transfer.tasks import Done, Job, Kind, Result
 
-logger = logging.getLogger("vllm.llmd_storage_connector.engine")
+logger = logging.getLogger("vllm.llmd_storage_connector.engine.engine")
 
 UNUSABLE = "unusable"
 BREAKER = "breaker"

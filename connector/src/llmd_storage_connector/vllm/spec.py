@@ -14,14 +14,14 @@ from vllm.v1.kv_offload.cpu.shared_offload_region import SharedOffloadRegion
 from vllm.v1.kv_offload.tiering.factory import SecondaryTierFactory
 from vllm.v1.kv_offload.tiering.spec import TieringOffloadingSpec
 
-from llmd_storage_connector.orphans import remove_orphans
-from llmd_storage_connector.worker import HostCopyWorker
+from llmd_storage_connector.vllm.host_worker import HostCopyWorker
+from llmd_storage_connector.vllm.shared_memory import remove_orphans
 
 TIER_TYPE = "llmd_storage"
 
 # The tier gets a name of its own, also its label in vLLM's metrics. Registering twice is an error.
 with contextlib.suppress(ValueError):
-    SecondaryTierFactory.register_tier(TIER_TYPE, "llmd_storage_connector.tier", "LlmdStorageTier")
+    SecondaryTierFactory.register_tier(TIER_TYPE, "llmd_storage_connector.vllm.tier", "LlmdStorageTier")
 
 
 class LlmdStorageSpec(TieringOffloadingSpec):  # type: ignore[misc]  # vLLM is untyped here

@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector import __version__, layout, publish
+from llmd_storage_connector import __version__
+from llmd_storage_connector.blocks import layout, publish
 from llmd_storage_connector.errors import Unusable
-from llmd_storage_connector.identity import digest_of, manifest
+from llmd_storage_connector.identity.facts import digest_of, manifest
 
 # Group-writable and set-gid: pods that share the claim through fsGroup can evict each other's blocks.
 FOLDER_MODE = 0o2770
@@ -24,7 +25,7 @@ _THREADS = 16
 # Refusals of writing that say nothing against reading.
 WRITE_REFUSED = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM})
 
-logger = logging.getLogger("vllm.llmd_storage_connector.namespace")
+logger = logging.getLogger("vllm.llmd_storage_connector.blocks.namespace")
 
 
 def open_namespace(root: Path, facts: Mapping[str, Any], settle_in: Callable[[Path, bool], None]) -> Path:

@@ -10,9 +10,9 @@ import os
 import secrets
 import time
 
-from llmd_storage_connector import layout, publish
+from llmd_storage_connector.blocks import layout, publish
+from llmd_storage_connector.blocks.format import ALIGNMENT
 from llmd_storage_connector.errors import Corrupt, Rule
-from llmd_storage_connector.format import ALIGNMENT
 
 # Never follows a link, never waits for a pipe or a terminal.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
-logger = logging.getLogger("vllm.llmd_storage_connector.breaker")
+logger = logging.getLogger("vllm.llmd_storage_connector.health.breaker")
 
 # One missed deadline may be an accident; each further one is a request that waited in vain.
 TRIP_AFTER = 2

@@ -18,9 +18,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from llmd_storage_connector.quiet import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
 
-logger = logging.getLogger("vllm.llmd_storage_connector.pause")
+logger = logging.getLogger("vllm.llmd_storage_connector.health.write_backoff")
 
 # From the first pause to the longest: a claim that was made larger is used again within the longest.
 FIRST_PAUSE_S = 5.0

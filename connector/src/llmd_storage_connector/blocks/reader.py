@@ -8,10 +8,10 @@ import ctypes
 import mmap
 import os
 
+from llmd_storage_connector.blocks.files import read_all
+from llmd_storage_connector.blocks.format import BlockSpec, check_header, checksum
+from llmd_storage_connector.blocks.result import Outcome, outcome_of
 from llmd_storage_connector.errors import Corrupt
-from llmd_storage_connector.files import read_all
-from llmd_storage_connector.format import BlockSpec, check_header, checksum
-from llmd_storage_connector.outcomes import Outcome, outcome_of
 
 _LARGE_PAGE = 2 << 20
 

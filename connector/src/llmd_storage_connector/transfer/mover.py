@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llmd_storage_connector.allowance import Allowance
+from llmd_storage_connector.blocks.format import BlockSpec, checksum
+from llmd_storage_connector.blocks.reader import BlockBuffer, Reading
+from llmd_storage_connector.blocks.result import Outcome, outcome_of
+from llmd_storage_connector.blocks.store import Sink, Source
 from llmd_storage_connector.errors import Corrupt, GivenUp
-from llmd_storage_connector.format import BlockSpec, checksum
-from llmd_storage_connector.jobs import Done, Fetch, Job, Kind, Piece
-from llmd_storage_connector.ledger import Ledger
-from llmd_storage_connector.outcomes import Outcome, outcome_of
-from llmd_storage_connector.quiet import Quiet
-from llmd_storage_connector.reading import BlockBuffer, Reading
-from llmd_storage_connector.store import Sink, Source
+from llmd_storage_connector.eviction.write_budget import Allowance
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
+from llmd_storage_connector.transfer.scheduler import Ledger
+from llmd_storage_connector.transfer.tasks import Done, Fetch, Job, Kind, Piece
 
 
 class Store(Protocol):

@@ -23,13 +23,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from llmd_storage_connector.chain import ChainSearch
-from llmd_storage_connector.counters import Counters
-from llmd_storage_connector.outcomes import DEADLINE, SICK, Outcome
-from llmd_storage_connector.quiet import Quiet
-from llmd_storage_connector.verdicts import Verdict, VerdictCache
+from llmd_storage_connector.blocks.result import DEADLINE, SICK, Outcome
+from llmd_storage_connector.lookup.cache import Verdict, VerdictCache
+from llmd_storage_connector.lookup.prefix_search import ChainSearch
+from llmd_storage_connector.telemetry.metrics import Counters
+from llmd_storage_connector.telemetry.rate_limited_log import Quiet
 
-logger = logging.getLogger("vllm.llmd_storage_connector.lookups")
+logger = logging.getLogger("vllm.llmd_storage_connector.lookup.service")
 
 SLOWER = "slower"
 BEYOND = "absent"  # behind an absent block of its chain
