@@ -91,7 +91,7 @@ def ours(region: Region, root: str, settings: dict[str, Any]) -> SecondaryTierMa
         tier_type="llmd_storage",
         settings=settings,
         identity={"bench": region.row_bytes},
-        chained=True,
+        needs_full_prefix=True,
     )
 
 

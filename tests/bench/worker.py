@@ -63,7 +63,7 @@ class Worker:
             # Of those configured, as many work as the mount can use.
             "threads": getattr(getattr(engine, "_ledger", None), "threads", 16),
             "lookup_threads": getattr(config, "lookup_threads", 1),
-            "publish": getattr(engine, "publish_way", "") or getattr(config, "publish", "rename"),
+            "publish": getattr(engine, "publish_strategy", "") or getattr(config, "publish", "rename"),
         }
 
     def store(self, seed: int, jobs: int) -> dict[str, Any]:

@@ -29,13 +29,13 @@ from vllm.v1.kv_offload.base import (
 )
 from vllm.v1.kv_offload.tiering.base import SecondaryTierManager
 
-from llmd_storage_connector.lookup.service import Answer
+from llmd_storage_connector.lookup.service import LookupStatus
 from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX, MetricKind
 from llmd_storage_connector.transfer.scheduler import Phase
 from llmd_storage_connector.vllm import spec as spec_module
 from llmd_storage_connector.vllm import tier as tier_module
 from llmd_storage_connector.vllm.spec import LlmdStorageSpec
-from llmd_storage_connector.vllm.tier import LlmdStorageTier, ViewRows
+from llmd_storage_connector.vllm.tier import CpuTierChunks, LlmdStorageTier
 
 pytestmark = pytest.mark.engine
 
@@ -55,15 +55,15 @@ class StandIn:
         self.writes_paused = False
         self.allowance = SimpleNamespace(is_short=False)
         self.queued_bytes = 0
-        self.publish_way = ""
+        self.publish_strategy = ""
         self.fault = None
         self.events: list[tuple[bytes, bool]] = []
         self.asked: list[tuple[str, bytes]] = []
-        self.answer = Answer.HIT
+        self.answer = LookupStatus.HIT
 
     def start(self) -> None: ...
 
-    def ask(self, request_id: str, key: bytes) -> Answer:
+    def ask(self, request_id: str, key: bytes) -> LookupStatus:
         self.asked.append((request_id, key))
         return self.answer
 
@@ -131,14 +131,14 @@ def test_each_gauge_is_sent_when_it_changes_and_only_then(tier: LlmdStorageTier)
         "usable": 1,
         "breaker_open": 0,
         "writes_paused": 0,
-        "room_short": 0,
+        "budget_exhausted": 0,
         "queued_bytes": 0,
     }
     assert values(tier.get_stats()) == {}
-    engine.publish_way = "link"
+    engine.publish_strategy = "link"
     engine.queued_bytes = 8192
     engine.writes_paused = True
-    assert values(tier.get_stats()) == {"publish_way{link}": 1, "queued_bytes": 8192, "writes_paused": 1}
+    assert values(tier.get_stats()) == {"publish_strategy{link}": 1, "queued_bytes": 8192, "writes_paused": 1}
     engine.phase = Phase.UNUSABLE
     engine.breaker.is_open = True
     engine.writes_paused = False
@@ -146,10 +146,10 @@ def test_each_gauge_is_sent_when_it_changes_and_only_then(tier: LlmdStorageTier)
 
 
 def test_of_two_ways_to_publish_only_the_one_in_use_is_shown(tier: LlmdStorageTier) -> None:
-    engine_of(tier).publish_way = "link"
+    engine_of(tier).publish_strategy = "link"
     tier.get_stats()
-    engine_of(tier).publish_way = "rename"
-    assert values(tier.get_stats()) == {"publish_way{link}": 0, "publish_way{rename}": 1}
+    engine_of(tier).publish_strategy = "rename"
+    assert values(tier.get_stats()) == {"publish_strategy{link}": 0, "publish_strategy{rename}": 1}
     assert values(tier.get_stats()) == {}
 
 
@@ -157,10 +157,10 @@ def test_counts_and_samples_are_sent_once(tier: LlmdStorageTier) -> None:
     tier.get_stats()
     counters = engine_of(tier).counters
     counters.add("write_pauses", detail="enospc")
-    counters.add("swept_files", 3)
+    counters.add("removed_temp_files", 3)
     counters.observe("load_seconds", 0.25)
     counters.observe("load_seconds", 4.0)
-    assert values(tier.get_stats()) == {"write_pauses{enospc}": 1, "swept_files": 3, "load_seconds": [0.25, 4.0]}
+    assert values(tier.get_stats()) == {"write_pauses{enospc}": 1, "removed_temp_files": 3, "load_seconds": [0.25, 4.0]}
     assert tier.get_stats().is_empty()
 
 
@@ -168,7 +168,7 @@ def test_every_metric_is_declared_as_vllm_wants_it_and_can_be_sent(tier: LlmdSto
     definitions = LlmdStorageTier.build_metric_definitions({})
     assert set(definitions) == {PREFIX + name for name in METRICS}
     engine = engine_of(tier)
-    engine.publish_way = "link"
+    engine.publish_strategy = "link"
     for name, metric in METRICS.items():
         if metric.kind is MetricKind.COUNTER:
             engine.counters.add(name, detail="x" if metric.detail else "")
@@ -216,12 +216,14 @@ def test_without_kv_events_none_are_told(make_tier: Callable[..., LlmdStorageTie
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (Answer.HIT, LookupResult.HIT),
-        (Answer.MISS, LookupResult.MISS),
-        (Answer.ASK_AGAIN, LookupResult.RETRY),
+        (LookupStatus.HIT, LookupResult.HIT),
+        (LookupStatus.MISS, LookupResult.MISS),
+        (LookupStatus.RETRY, LookupResult.RETRY),
     ],
 )
-def test_a_lookup_is_passed_on_and_its_answer_back(tier: LlmdStorageTier, answer: Answer, told: LookupResult) -> None:
+def test_a_lookup_is_passed_on_and_its_answer_back(
+    tier: LlmdStorageTier, answer: LookupStatus, told: LookupResult
+) -> None:
     engine_of(tier).answer = answer
     assert tier.lookup(key(1), ReqContext(req_id="r")) is told
     assert engine_of(tier).asked == [("r", key(1))]
@@ -237,9 +239,12 @@ def test_a_lookup_is_passed_on_and_its_answer_back(tier: LlmdStorageTier, answer
     ],
 )
 def test_a_prefix_is_searched_only_where_blocks_are_chains_of_one_length(
-    make_tier: Callable[..., LlmdStorageTier], chained: bool, tokens: tuple[int, ...], expected: dict[str, Any]
+    make_tier: Callable[..., LlmdStorageTier],
+    needs_full_prefix: bool,
+    tokens: tuple[int, ...],
+    expected: dict[str, Any],
 ) -> None:
-    assert engine_of(make_tier(chained=chained, tokens_per_block=tokens)).given == expected
+    assert engine_of(make_tier(needs_full_prefix=needs_full_prefix, tokens_per_block=tokens)).given == expected
 
 
 def test_no_tier_searches_prefixes_unless_it_is_told_that_it_may(
@@ -257,7 +262,7 @@ def numbered() -> np.ndarray:
 
 def test_a_part_of_a_row_is_copied_and_nothing_beside_it() -> None:
     memory = numbered()
-    rows = ViewRows(memoryview(memory))
+    rows = CpuTierChunks(memoryview(memory))
     assert bytes(rows.view(2, 1000, 100)) == memory[2, 1000:1100].tobytes()
     before = memory.copy()
     rows.copy_in(1, 4000, memoryview(b"\x55" * 96))
@@ -269,7 +274,7 @@ def test_a_part_of_a_row_is_copied_and_nothing_beside_it() -> None:
 def test_a_copy_past_the_end_of_a_row_never_reaches_the_next(offset: int) -> None:
     memory = numbered()
     before = memory.copy()
-    rows = ViewRows(memoryview(memory))
+    rows = CpuTierChunks(memoryview(memory))
     with pytest.raises(ValueError, match="broadcast"):
         rows.copy_in(0, offset, memoryview(b"\x55" * 100))
     assert len(rows.view(0, offset, 100)) < 100
@@ -279,7 +284,7 @@ def test_a_copy_past_the_end_of_a_row_never_reaches_the_next(offset: int) -> Non
 def test_copies_of_other_threads_go_on_meanwhile() -> None:
     """A load must not stop the scheduler: parts of one row are copied by several threads at once, each its own."""
     memory = np.zeros((1, 64 * ROW_BYTES), dtype=np.int8)
-    rows = ViewRows(memoryview(memory))
+    rows = CpuTierChunks(memoryview(memory))
     threads = [
         threading.Thread(target=rows.copy_in, args=(0, at * ROW_BYTES, memoryview(bytes([at]) * ROW_BYTES)))
         for at in range(64)
@@ -294,7 +299,7 @@ def test_copies_of_other_threads_go_on_meanwhile() -> None:
 
 def test_after_release_vllm_can_unmap_its_memory() -> None:
     memory = bytearray(ROWS * ROW_BYTES)
-    rows = ViewRows(memoryview(memory).cast("b", (ROWS, ROW_BYTES)))
+    rows = CpuTierChunks(memoryview(memory).cast("b", (ROWS, ROW_BYTES)))
     with pytest.raises(BufferError):
         memory.extend(b"x")
     rows.release()

@@ -17,12 +17,12 @@ class Misconfigured(ConnectorError, ValueError):
 class Unusable(ConnectorError):
     """The storage cannot be used now: serve without it. passing: trying again later may help."""
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.transient = transient
 
 
-class GivenUp(ConnectorError):
+class Cancelled(ConnectorError):
     """Nobody wants this block any more: its job is past its deadline."""
 
 

@@ -13,7 +13,7 @@ import os
 import re
 from typing import Any
 
-from llmd_storage_connector.telemetry.rate_limited_log import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_evictor import granting, names
 from llmd_storage_evictor.carrying import Parts
 from llmd_storage_evictor.config import Config
@@ -38,8 +38,8 @@ _BUSY_S = 0.2
 class Admission:
     """See granting.py for what is granted."""
 
-    def __init__(self, config: Config, parts: Parts, quiet: Quiet) -> None:
-        self._config, self._tree, self._clock, self._quiet = config, parts.tree, parts.clock, quiet
+    def __init__(self, config: Config, parts: Parts, quiet: RateLimitedLog) -> None:
+        self._config, self._tree, self._clock, self._log = config, parts.tree, parts.clock, quiet
         self._may, self._metrics = parts.may_remove, parts.metrics
         self._writers: dict[str, Writer] = {}
         self._changed: dict[str, tuple[int, float]] = {}  # mtime of a report, and when that was seen first
@@ -96,7 +96,7 @@ class Admission:
             with self._tree.folder(names.STATE_FOLDER) as fd:
                 replace_file(fd, ROOM, [json.dumps({"version": 1, "room": content}).encode() + b"\n"])
         except OSError as error:
-            self._quiet.log(logging.WARNING, "room", "engines cannot be told how much they may write: %s", error)
+            self._log.log(logging.WARNING, "room", "engines cannot be told how much they may write: %s", error)
 
     def _read(self) -> None:
         """Reports of living engines; those of dead ones are removed. A report that makes no sense changes nothing."""

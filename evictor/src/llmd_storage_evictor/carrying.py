@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from llmd_storage_connector.telemetry.rate_limited_log import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_evictor import names
 from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.errors import AuthorityLost
@@ -51,8 +51,8 @@ class Parts:
 class Removals:
     """Thread: one."""
 
-    def __init__(self, config: Config, parts: Parts, index: Index, quiet: Quiet) -> None:
-        self.config, self.parts, self.index, self._quiet = config, parts, index, quiet
+    def __init__(self, config: Config, parts: Parts, index: Index, quiet: RateLimitedLog) -> None:
+        self.config, self.parts, self.index, self._log = config, parts, index, quiet
         self._metrics, self._clock = parts.metrics, parts.clock
         self._journal = Journal(parts.tree, config.journal_bytes, parts.wall_clock)
         self._stuck: dict[tuple[str, str, int], float] = {}
@@ -107,7 +107,7 @@ class Removals:
             self._stuck[result.namespace, result.folder, id_] = self._clock() + _STUCK_S
             self._metrics.failures.labels(symbol(error)).inc()
             place = f"{result.namespace}/{result.folder}"
-            self._quiet.log(logging.WARNING, "failed", "blocks in %s cannot be removed: %s", place, error)
+            self._log.log(logging.WARNING, "failed", "blocks in %s cannot be removed: %s", place, error)
 
     def _tell(self, removed: Mapping[str, list[str]], reason: Reason) -> None:
         for namespace, keys in removed.items():
@@ -115,7 +115,7 @@ class Removals:
                 self._journal.append(namespace, reason.value, keys)
             except OSError as error:
                 text = "the journal cannot be written (%s): readers find out by a miss"
-                self._quiet.log(logging.WARNING, "journal", text, error)
+                self._log.log(logging.WARNING, "journal", text, error)
 
 
 def symbol(error: OSError) -> str:

@@ -11,7 +11,7 @@ import errno
 import json
 import logging
 
-from llmd_storage_connector.telemetry.rate_limited_log import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_evictor import checkpoint, names, policy
 from llmd_storage_evictor.admission import Admission
 from llmd_storage_evictor.carrying import Parts, Removals, symbol
@@ -37,10 +37,10 @@ class Controller:
     def __init__(self, config: Config, parts: Parts) -> None:
         self._config, self._parts = config, parts
         self._tree, self._metrics, self._clock = parts.tree, parts.metrics, parts.clock
-        self._quiet = Quiet(logger, clock=parts.clock)
+        self._log = RateLimitedLog(logger, clock=parts.clock)
         self._rules: dict[str, NamespaceRule] = {}
         self._pace = Pace(config)
-        self._admission = Admission(config, parts, self._quiet)
+        self._admission = Admission(config, parts, self._log)
         self._fruitful = True
         self._checkpoint_at = self._sweep_at = float("-inf")
         self._advised = 0.0
@@ -50,7 +50,7 @@ class Controller:
         """Learn what the last leader knew. Raises: OSError."""
         self._parts.progress.note("reading the checkpoint")
         self.index = checkpoint.load(self._tree)
-        self._removals = Removals(self._config, self._parts, self.index, self._quiet)
+        self._removals = Removals(self._config, self._parts, self.index, self._log)
         self._admission.open()
         self._checkpoint_at = self._clock()
         self._scanner = Scanner(
@@ -210,4 +210,4 @@ class Controller:
 
     def _warn(self, kind: str, text: str, *args: object) -> None:
         """At most one a minute of each kind."""
-        self._quiet.log(logging.WARNING, kind, text, *args)
+        self._log.log(logging.WARNING, kind, text, *args)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector.telemetry.rate_limited_log import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_evictor.errors import Misconfigured
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ def _watched(
 
         return asked
 
-    make, quiet = lock.create, Quiet(logger)
+    make, quiet = lock.create, RateLimitedLog(logger)
 
     def create(*arguments: Any, **named: Any) -> bool:
         if make(*arguments, **named):

@@ -21,7 +21,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from llmd_storage_connector.telemetry.rate_limited_log import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_evictor.carrying import Parts, symbol
 from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.controller import Controller
@@ -64,7 +64,7 @@ class Process:
         self._progress = Progress(config.stall_s)
         self._fence_progress = Progress(config.stall_s)
         self._fence_ended = threading.Event()
-        self._quiet = Quiet(logger)
+        self._log = RateLimitedLog(logger)
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Main thread. Raises: Misconfigured, OSError for a port that is taken."""
@@ -110,10 +110,10 @@ class Process:
                 if not self._config.dry_run:
                     self._fence.step(wants=self._election.leads())
             except NotThere:
-                self._quiet.log(logging.INFO, "not there", "nothing to keep yet: %s is made by the first engine", root)
+                self._log.log(logging.INFO, "not there", "nothing to keep yet: %s is made by the first engine", root)
                 opened = False
             except (OSError, Unusable) as error:
-                self._quiet.log(logging.WARNING, "sick", "the lock on the storage: %s", error)
+                self._log.log(logging.WARNING, "sick", "the lock on the storage: %s", error)
                 opened = False
             self._fence_progress.note()
             time.sleep(HEARTBEAT_S if not self._ending.is_set() else _IDLE_S)

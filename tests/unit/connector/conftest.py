@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_connector.blocks.format import BlockSpec, checksum
+from llmd_storage_connector.blocks.format import FORMAT_VERSION, BlockSpec, checksum
 from llmd_storage_connector.blocks.reader import BlockBuffer
-from llmd_storage_connector.blocks.result import Outcome
+from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.config import Config, parse
 from llmd_storage_connector.identity.facts import Identity
@@ -41,6 +41,7 @@ def make_facts(**changes: Any) -> dict[str, Any]:
         },
         "parallel": {"tp": 1, "pp": 1, "pcp": 1, "dcp": 1, "replicated": False},
         "block_hash": {"algorithm": "sha256", "seedSha256": None},
+        "format_version": FORMAT_VERSION,
     }
     return Identity(**(fields | changes)).facts()
 
@@ -70,7 +71,7 @@ def content(byte: int) -> bytes:
     return bytes((byte + at // STRIPE_BYTES) % 256 for at in range(PAYLOAD_BYTES))
 
 
-def put(store: BlockStore, key: bytes, payload: bytes) -> Outcome:
+def put(store: BlockStore, key: bytes, payload: bytes) -> BlockResult:
     """Store a block as a thread of the engine does."""
 
     def source(at: int, length: int) -> tuple[memoryview, int]:
@@ -80,13 +81,13 @@ def put(store: BlockStore, key: bytes, payload: bytes) -> Outcome:
     return store.put(key, source)
 
 
-def get(store: BlockStore, key: bytes, *, again: bool = False) -> tuple[Outcome, bytes]:
+def get(store: BlockStore, key: bytes, *, again: bool = False) -> tuple[BlockResult, bytes]:
     """Read a block alone, or as it is read after damage was seen."""
     payload = bytearray(store.spec.payload_bytes)
 
     def sink(at: int, source: memoryview) -> None:
         payload[at : at + len(source)] = source
 
-    read = store.get_again if again else store.get
+    read = store.reread if again else store.get
     outcome = read(key, BlockBuffer(store.spec), sink)
     return outcome, bytes(payload)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from llmd_storage_connector.eviction.write_budget import VOID_S, Allowance
+from llmd_storage_connector.eviction.write_budget import VOID_S, WriteBudget
 
 
 class Clock:
@@ -16,43 +16,43 @@ class Clock:
         return self.now
 
 
-def allowance_of(clock: Clock) -> Allowance:
-    return Allowance(clock)
+def allowance_of(clock: Clock) -> WriteBudget:
+    return WriteBudget(clock)
 
 
 def test_without_an_evictor_there_is_no_limit() -> None:
     one = allowance_of(Clock())
-    assert not one.take(1) and not one.is_short, "nobody has looked yet whether there is one"
-    assert one.learn(None) and one.take(10**15) and not one.runs_low
+    assert not one.reserve(1) and not one.is_exhausted, "nobody has looked yet whether there is one"
+    assert one.update(None) and one.reserve(10**15) and not one.is_low
 
 
 def test_what_was_not_written_is_given_back_and_what_was_is_not() -> None:
     one = allowance_of(clock := Clock())
     one.reported(clock())
-    one.learn(100)
-    assert one.take(60) and not one.take(60) and one.is_short
+    one.update(100)
+    assert one.reserve(60) and not one.reserve(60) and one.is_exhausted
     one.settle(60, False)
-    assert one.take(60) and not one.is_short
+    assert one.reserve(60) and not one.is_exhausted
     one.settle(60, True)
-    assert one.written == 60 and not one.take(60)
-    assert one.learn(120) and one.take(60)
-    assert not one.learn(110), "a limit that is read late is no news"
+    assert one.written == 60 and not one.reserve(60)
+    assert one.update(120) and one.reserve(60)
+    assert not one.update(110), "a limit that is read late is no news"
 
 
 def test_it_asks_for_more_before_all_is_used_up() -> None:
     one = allowance_of(clock := Clock())
     one.reported(clock())
-    one.learn(100)
-    assert one.take(40) and not one.runs_low
-    assert one.take(20) and one.runs_low
+    one.update(100)
+    assert one.reserve(40) and not one.is_low
+    assert one.reserve(20) and one.is_low
 
 
 def test_who_could_not_report_for_long_writes_nothing() -> None:
     """The evictor may have given its part to others."""
     one = allowance_of(clock := Clock())
-    one.learn(100)
-    assert not one.take(1), "nobody knows of this engine yet"
+    one.update(100)
+    assert not one.reserve(1), "nobody knows of this engine yet"
     one.reported(clock())
-    assert one.take(1)
+    assert one.reserve(1)
     clock.now += VOID_S + 1
-    assert not one.take(1) and one.is_short
+    assert not one.reserve(1) and one.is_exhausted

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from llmd_storage_connector.health.breaker import TRIP_AFTER, Breaker
-from tests.patience import CEILING_S
+from tests.patience import CEILING_S, eventually
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -41,8 +41,14 @@ def opened() -> list[str]:
 
 @pytest.fixture
 def breaker(patient: Patient, opened: list[str]) -> Iterator[Breaker]:
-    made = Breaker(patient.trial, 1.0, lambda: opened.append("open"), clock=lambda: patient.now, pause_s=0.001)
-    thread = threading.Thread(target=made.run, daemon=True)
+    made = Breaker(1.0, clock=lambda: patient.now, pause_s=0.001)
+
+    def watch() -> None:
+        while made.wait_open():
+            opened.append("open")
+            made.recover(patient.trial)
+
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     yield made
     made.close()
@@ -73,7 +79,7 @@ def test_it_opens_after_misses_of_one_kind_without_an_answer_between(breaker: Br
     assert not breaker.is_open
     breaker.missed("load")
     assert breaker.is_open
-    assert opened == ["open"]
+    eventually(lambda: opened == ["open"], "it to be noticed", every_s=0.001)
 
 
 def test_answers_of_another_kind_do_not_hide_that_reads_hang(breaker: Breaker) -> None:
@@ -86,7 +92,7 @@ def test_answers_of_another_kind_do_not_hide_that_reads_hang(breaker: Breaker) -
 def test_it_opens_once_however_many_misses_follow(breaker: Breaker, opened: list[str]) -> None:
     trip(breaker)
     trip(breaker)
-    assert opened == ["open"]
+    eventually(lambda: opened == ["open"], "it to be noticed", every_s=0.001)
 
 
 def test_it_closes_by_itself_when_a_trial_is_answered(breaker: Breaker, patient: Patient, opened: list[str]) -> None:
@@ -99,7 +105,7 @@ def test_it_closes_by_itself_when_a_trial_is_answered(breaker: Breaker, patient:
     breaker.missed("lookup")
     assert not breaker.is_open, "misses from before count again"
     breaker.missed("lookup")
-    assert opened == ["open", "open"]
+    eventually(lambda: opened == ["open", "open"], "it to be noticed again", every_s=0.001)
 
 
 def test_a_trial_that_is_answered_too_late_is_no_answer(breaker: Breaker, patient: Patient) -> None:

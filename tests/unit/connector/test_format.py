@@ -45,18 +45,18 @@ def test_what_was_encoded_is_accepted(payload: bytes, key: bytes, stripe_bytes: 
 @settings(max_examples=500)
 @given(at=st.integers(0, len(FILE) - 1), flip=st.integers(1, 255))
 def test_every_changed_byte_is_refused(at: int, flip: int) -> None:
-    damaged = bytearray(FILE)
-    damaged[at] ^= flip
-    refused(bytes(damaged))
+    corrupt = bytearray(FILE)
+    corrupt[at] ^= flip
+    refused(bytes(corrupt))
 
 
 def test_every_single_bit_of_what_the_header_uses_is_refused() -> None:
     used = [*range(320), *range(SPEC.header_bytes - 8, SPEC.header_bytes)]
     for at in used:
         for bit in range(8):
-            damaged = bytearray(FILE)
-            damaged[at] ^= 1 << bit
-            refused(bytes(damaged))
+            corrupt = bytearray(FILE)
+            corrupt[at] ^= 1 << bit
+            refused(bytes(corrupt))
 
 
 @given(length=st.integers(0, len(FILE) - 1))
@@ -125,7 +125,7 @@ def test_the_page_shows_the_golden_file_and_every_rule() -> None:
     page = (Path(__file__).parents[3] / "connector/docs/FORMAT.md").read_text()
     dump = re.findall(r"^([0-9a-f]{8})  ((?:[0-9a-f]{2} ?| )+)$", page, re.MULTILINE)
     assert len(dump) > 5
-    for offset, row in dump:
-        shown = bytes.fromhex(row)
+    for offset, chunk in dump:
+        shown = bytes.fromhex(chunk)
         assert FILE[int(offset, 16) :][: len(shown)] == shown
     assert re.findall(r"^\| F\d+ \| `(\w+)` \|", page, re.MULTILINE) == [rule.value for rule in Rule]

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmd_storage_connector.blocks.result import Outcome
-from llmd_storage_connector.lookup.cache import ABSENT_S, PRESENT_S, Verdict, VerdictCache
-from llmd_storage_connector.lookup.service import Answer, Lookups
+from llmd_storage_connector.blocks.result import BlockResult
+from llmd_storage_connector.lookup.cache import ABSENT_S, PRESENT_S, CachedLookup, LookupCache
+from llmd_storage_connector.lookup.pool import LookupPool
+from llmd_storage_connector.lookup.service import LookupService, LookupStatus
 from llmd_storage_connector.telemetry.metrics import Counters
 from tests.patience import CEILING_S
 from tests.unit.connector.conftest import key
@@ -27,38 +28,51 @@ class FakeClock:
 class Scene:
     """Lookups over a set of present keys; answers come when `answer_all` says so."""
 
-    def __init__(self, chained: bool = False, threads: int = 2) -> None:
+    def __init__(self, needs_full_prefix: bool = False, threads: int = 2) -> None:
         self.clock, self.present = FakeClock(), set[bytes]()
         self.asked: list[bytes] = []
         self.late: list[float] = []
         self.sick: list[str] = []
         self.skips = False
-        self.patience_s = 1.0
+        self.timeout_s = 1.0
         self.reason = "absent"
-        self.verdicts = VerdictCache()
-        self.lookups = Lookups(
-            contains=self._contains,
-            verdicts=self.verdicts,
-            counters=Counters(),
-            clock=self.clock,
+        self.cache = LookupCache()
+        self.pool = LookupPool(
+            self,
+            self.cache,
+            self,
             deadline_s=1.0,
             threads=threads,
-            chained=chained,
-            skips=lambda: self.skips,
-            patience_s=lambda blocks: self.patience_s,
-            on_late=lambda: self.late.append(self.clock()),
-            on_answered=lambda: None,
-            on_sick=self.sick.append,
+            needs_full_prefix=needs_full_prefix,
+            clock=self.clock,
+        )
+        self.lookups = LookupService(
+            self.pool, self.cache, self, self, Counters(), deadline_s=1.0, adaptive=True, clock=self.clock
         )
 
-    def _contains(self, key: bytes) -> Outcome:
+    # What the lookups see of the storage's health, and of the cost.
+    def missed(self, operation: str) -> None:
+        self.late.append(self.clock())
+
+    def failed(self, operation: str, reason: str) -> None:
+        self.sick.append(reason)
+
+    def answered(self, operation: str) -> None: ...
+
+    def skips_storage(self, now: float) -> bool:
+        return self.skips
+
+    def lookup_timeout_s(self, blocks: int, longest_s: float) -> float:
+        return self.timeout_s
+
+    def contains(self, key: bytes) -> BlockResult:
         self.asked.append(key)
-        return Outcome(True) if key in self.present else Outcome(False, self.reason)
+        return BlockResult(True) if key in self.present else BlockResult(False, self.reason)
 
     def answer_all(self) -> None:
         self.lookups.flush()
-        while self.lookups._queue:
-            self.lookups._do(self.lookups._queue.popleft())
+        while self.pool._queue:
+            self.pool._do(self.pool._queue.popleft())
 
 
 @pytest.fixture
@@ -69,74 +83,74 @@ def scene() -> Scene:
 def test_a_question_goes_out_once_for_all_requests(scene: Scene) -> None:
     scene.present.add(key(1))
     for request in ("a", "b", "a"):
-        assert scene.lookups.ask(request, key(1)) is Answer.ASK_AGAIN
+        assert scene.lookups.lookup(request, key(1)) is LookupStatus.RETRY
     scene.answer_all()
     assert scene.asked == [key(1)]
-    assert scene.lookups.ask("a", key(1)) is scene.lookups.ask("c", key(1)) is Answer.HIT
+    assert scene.lookups.lookup("a", key(1)) is scene.lookups.lookup("c", key(1)) is LookupStatus.HIT
 
 
 def test_no_is_believed_for_a_short_time_and_final_for_the_request(scene: Scene) -> None:
-    scene.lookups.ask("a", key(1))
+    scene.lookups.lookup("a", key(1))
     scene.answer_all()
-    assert scene.lookups.ask("a", key(1)) is Answer.MISS
-    assert scene.lookups.ask("b", key(1)) is Answer.MISS
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS
+    assert scene.lookups.lookup("b", key(1)) is LookupStatus.MISS
     scene.clock.now += ABSENT_S
-    assert scene.lookups.ask("a", key(1)) is Answer.MISS
-    assert scene.lookups.ask("c", key(1)) is Answer.ASK_AGAIN
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS
+    assert scene.lookups.lookup("c", key(1)) is LookupStatus.RETRY
     scene.lookups.forget("a")
-    assert scene.lookups.ask("a", key(1)) is Answer.ASK_AGAIN
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.RETRY
 
 
 def test_yes_is_believed_longer(scene: Scene) -> None:
-    scene.verdicts.put(key(1), Verdict(True, "", scene.clock.now))
+    scene.cache.put(key(1), CachedLookup(True, "", scene.clock.now))
     scene.clock.now += PRESENT_S - 1
-    assert scene.lookups.ask("a", key(1)) is Answer.HIT
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.HIT
     scene.clock.now += 1
-    assert scene.lookups.ask("a", key(1)) is Answer.ASK_AGAIN
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.RETRY
 
 
 def test_an_answer_counts_for_who_waited_however_late_it_is_seen(scene: Scene) -> None:
     """A step of the engine may take longer than a "no" is believed."""
-    scene.lookups.ask("a", key(1))
+    scene.lookups.lookup("a", key(1))
     scene.answer_all()
     scene.clock.now += 10 * ABSENT_S
-    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS
     assert scene.asked == [key(1)]
 
 
 def test_an_answer_that_never_comes_is_asked_for_again_by_later_requests(scene: Scene) -> None:
-    scene.lookups.ask("a", key(1))
+    scene.lookups.lookup("a", key(1))
     scene.lookups.flush()
-    scene.lookups._queue.clear()  # its thread hangs
+    scene.pool._queue.clear()  # its thread hangs
     scene.clock.now += 1.5
-    assert scene.lookups.ask("a", key(1)) is Answer.MISS
-    assert scene.lookups.ask("b", key(1)) is Answer.ASK_AGAIN
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS
+    assert scene.lookups.lookup("b", key(1)) is LookupStatus.RETRY
     scene.answer_all()
     assert scene.asked == [key(1)]
 
 
 def test_the_deadline_is_the_requests_not_the_blocks(scene: Scene) -> None:
-    scene.lookups.ask("a", key(1))
+    scene.lookups.lookup("a", key(1))
     scene.clock.now += 0.9
-    scene.lookups.ask("a", key(2))
+    scene.lookups.lookup("a", key(2))
     scene.clock.now += 0.2
-    assert scene.lookups.ask("a", key(2)) is Answer.MISS
-    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    assert scene.lookups.lookup("a", key(2)) is LookupStatus.MISS
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS
 
 
 def test_a_short_patience_is_no_sign_of_sick_storage(scene: Scene) -> None:
     """Else one slow answer to a cheap prompt would switch the cache off for all."""
-    scene.patience_s = 0.1
-    scene.lookups.ask("a", key(1))
+    scene.timeout_s = 0.1
+    scene.lookups.lookup("a", key(1))
     scene.lookups.flush()
     scene.clock.now += 0.2
-    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS
     scene.lookups.flush()
     assert scene.late == []
 
 
 def test_a_question_that_storage_leaves_unanswered_is_noticed_though_nobody_waits(scene: Scene) -> None:
-    scene.lookups.ask("a", key(1))
+    scene.lookups.lookup("a", key(1))
     scene.lookups.flush()
     scene.lookups.forget("a")
     scene.clock.now += 1.1
@@ -148,20 +162,20 @@ def test_a_question_that_storage_leaves_unanswered_is_noticed_though_nobody_wait
 def test_where_loading_does_not_pay_nothing_is_asked(scene: Scene) -> None:
     scene.present.add(key(1))
     scene.skips = True
-    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS
     scene.skips = False
-    assert scene.lookups.ask("a", key(1)) is Answer.MISS, "one request is told one thing"
-    assert scene.lookups.ask("b", key(1)) is Answer.ASK_AGAIN
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS, "one request is told one thing"
+    assert scene.lookups.lookup("b", key(1)) is LookupStatus.RETRY
     scene.answer_all()
     assert scene.asked == [key(1)]
 
 
 def test_an_error_that_is_not_about_the_block_is_passed_on(scene: Scene) -> None:
     scene.reason = "estale"
-    scene.lookups.ask("a", key(1))
+    scene.lookups.lookup("a", key(1))
     scene.answer_all()
     assert scene.sick == ["estale"]
-    assert scene.lookups.ask("a", key(1)) is Answer.MISS
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS
 
 
 def chain_key(number: int) -> bytes:
@@ -170,66 +184,66 @@ def chain_key(number: int) -> bytes:
 
 @pytest.mark.parametrize("stored", [0, 1, 63, 64, 65, 777, 999, 1000])
 def test_the_end_of_a_prefix_is_found_with_few_questions(stored: int) -> None:
-    scene = Scene(chained=True, threads=64)
+    scene = Scene(needs_full_prefix=True, threads=64)
     scene.present = {chain_key(number) for number in range(stored)}
     keys = [chain_key(number) for number in range(1000)]
     for asked in keys:
-        assert scene.lookups.ask("a", asked) is Answer.ASK_AGAIN
+        assert scene.lookups.lookup("a", asked) is LookupStatus.RETRY
     scene.answer_all()
-    answers = [scene.lookups.ask("a", asked) for asked in keys]
-    assert answers == [Answer.HIT] * stored + [Answer.MISS] * (1000 - stored)
+    answers = [scene.lookups.lookup("a", asked) for asked in keys]
+    assert answers == [LookupStatus.HIT] * stored + [LookupStatus.MISS] * (1000 - stored)
     assert len(scene.asked) <= 3 * 64
 
 
 def test_what_was_only_inferred_is_marked_so(scene: Scene) -> None:
     """A block that is missing in the middle would otherwise never be stored again."""
-    scene = Scene(chained=True, threads=2)
+    scene = Scene(needs_full_prefix=True, threads=2)
     scene.present = {chain_key(number) for number in range(100)}
     for number in range(100):
-        scene.lookups.ask("a", chain_key(number))
+        scene.lookups.lookup("a", chain_key(number))
     scene.answer_all()
-    seen = {number for number in range(100) if not scene.verdicts.get(chain_key(number)).inferred}
+    seen = {number for number in range(100) if not scene.cache.get(chain_key(number)).inferred}
     assert {chain_key(number) for number in seen} == set(scene.asked)
 
 
 def test_questions_nobody_waits_for_are_thrown_away(scene: Scene) -> None:
     for number in range(50):
-        scene.lookups.ask("a", key(number))
+        scene.lookups.lookup("a", key(number))
     scene.lookups.flush()
     scene.clock.now += 2
-    scene.lookups.ask("b", key(99))
+    scene.lookups.lookup("b", key(99))
     scene.lookups.flush()
-    assert [task.keys for task in scene.lookups._queue] == [[key(99)]]
+    assert [task.keys for task in scene.pool._queue] == [[key(99)]]
 
 
 def test_the_cache_is_bounded() -> None:
-    cache = VerdictCache(maximum=3)
+    cache = LookupCache(maximum=3)
     for number in range(5):
-        cache.put(key(number), Verdict(True, "", 0.0))
+        cache.put(key(number), CachedLookup(True, "", 0.0))
     assert [cache.get(key(number)) is not None for number in range(5)] == [False, False, True, True, True]
 
 
 @pytest.fixture
 def running(scene: Scene) -> Iterator[Scene]:
-    scene.lookups.start()
+    scene.pool.start()
     yield scene
-    scene.lookups.close()
+    scene.pool.close()
 
 
 def test_threads_answer_and_survive_a_bug(running: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
-    real = running.verdicts.put
+    real = running.cache.put
 
-    def put(asked: bytes, verdict: Verdict) -> None:
+    def put(asked: bytes, verdict: CachedLookup) -> None:
         real(asked, verdict)
         if asked == key(2):
             answered.set()
 
-    monkeypatch.setattr(running.verdicts, "put", put)
-    monkeypatch.setattr(running.lookups, "_contains", lambda asked: 1 / 0 if asked == key(1) else Outcome(True))
-    running.lookups.ask("a", key(1))
+    monkeypatch.setattr(running.cache, "put", put)
+    monkeypatch.setattr(running, "contains", lambda asked: 1 / 0 if asked == key(1) else BlockResult(True))
+    running.lookups.lookup("a", key(1))
     running.lookups.flush()
-    running.lookups.ask("a", key(2))
+    running.lookups.lookup("a", key(2))
     running.lookups.flush()
     assert answered.wait(CEILING_S)
-    assert running.lookups.ask("a", key(2)) is Answer.HIT
+    assert running.lookups.lookup("a", key(2)) is LookupStatus.HIT

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector.vllm.shared_memory import remove_orphans
+from llmd_storage_connector.vllm.shared_memory import remove_stale_regions
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -50,7 +50,7 @@ def region(shm: Path, name: str = REGION, length: int = 8192) -> Path:
 
 def remove(shm: Path, proc: Path, own: str = OWN, min_age_s: float = -HOUR_S) -> int:
     """A negative age: what was made this moment is old enough. (The change time cannot be set back.)"""
-    return remove_orphans(own, str(shm), str(proc), min_age_s)
+    return remove_stale_regions(own, str(shm), str(proc), min_age_s)
 
 
 def test_memory_that_nobody_uses_is_freed_and_said(shm: Path, proc: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,8 +147,8 @@ def test_the_memory_of_a_real_process_is_freed_only_after_it_was_killed(shm: Pat
         [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout.readline() == b"mapped\n"
-        assert remove_orphans(OWN, str(shm), min_age_s=-HOUR_S) == 0
+        assert remove_stale_regions(OWN, str(shm), min_age_s=-HOUR_S) == 0
         assert path.exists()
         process.kill()
-    assert remove_orphans(OWN, str(shm), min_age_s=-HOUR_S) > 0
+    assert remove_stale_regions(OWN, str(shm), min_age_s=-HOUR_S) > 0
     assert not path.exists()

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from llmd_storage_connector.transfer.step_timer import Pace
+from llmd_storage_connector.transfer.step_timer import StepTimer
 
 
 def test_a_step_takes_from_its_begin_to_its_end() -> None:
-    pace = Pace()
+    pace = StepTimer()
     pace.begin(100, 1.0)
     assert pace.end(3.0) == (100, 2.0)
     pace.begin(7, 1000.0)  # the engine was idle
@@ -15,7 +15,7 @@ def test_a_step_takes_from_its_begin_to_its_end() -> None:
 
 
 def test_of_steps_that_overlap_each_counts_for_what_it_adds() -> None:
-    pace = Pace()
+    pace = StepTimer()
     pace.begin(100, 0.0)
     pace.begin(200, 0.1)
     assert pace.end(2.0) == (100, 2.0)
@@ -23,7 +23,7 @@ def test_of_steps_that_overlap_each_counts_for_what_it_adds() -> None:
 
 
 def test_lost_ends_do_no_lasting_harm() -> None:
-    pace = Pace()
+    pace = StepTimer()
     assert pace.end(1.0) is None
     for step in range(20):
         pace.begin(step, float(step))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_connector.health.write_backoff import ADVICE, FIRST_PAUSE_S, LONGEST_PAUSE_S, WritePause
+from llmd_storage_connector.health.write_backoff import ADVICE, FIRST_PAUSE_S, LONGEST_PAUSE_S, WriteBackoff
 
 
 class Clock:
@@ -26,7 +26,11 @@ class Writing:
     def __init__(self) -> None:
         self.clock = Clock()
         self.reasons: list[str] = []
-        self.pause = WritePause(self.clock, self.reasons.append)
+        self.pause = WriteBackoff(self.clock)
+
+    def refused(self, reason: str) -> None:
+        if self.pause.refused(reason):
+            self.reasons.append(reason)
 
     def admits(self, after_s: float = 0.0) -> bool:
         self.clock.now += after_s
@@ -43,7 +47,7 @@ def test_a_refused_write_pauses_writing_and_says_what_to_do(
     writing: Writing, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert writing.admits()
-    writing.pause.refused(reason)
+    writing.refused(reason)
     assert writing.pause.is_paused
     assert not writing.admits()
     assert writing.reasons == [reason]
@@ -55,7 +59,7 @@ def test_a_refused_write_pauses_writing_and_says_what_to_do(
 
 @pytest.mark.parametrize("reason", ["eio", "estale", "internal", "etimedout"])
 def test_other_failures_are_not_a_reason_to_stop_writing(writing: Writing, reason: str) -> None:
-    writing.pause.refused(reason)
+    writing.refused(reason)
     assert not writing.pause.is_paused
     assert writing.admits()
     assert writing.reasons == []
@@ -64,7 +68,7 @@ def test_other_failures_are_not_a_reason_to_stop_writing(writing: Writing, reaso
 def test_after_the_pause_one_job_tries_and_its_success_resumes(
     writing: Writing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writing.pause.refused("enospc")
+    writing.refused("enospc")
     assert not writing.admits(FIRST_PAUSE_S - 0.01)
     assert [writing.admits(0.01), writing.admits(), writing.admits()] == [True, False, False]
     assert writing.pause.is_paused, "a trial is not yet a success"
@@ -75,38 +79,38 @@ def test_after_the_pause_one_job_tries_and_its_success_resumes(
 
 
 def test_each_refused_trial_makes_the_pause_longer_up_to_the_longest(writing: Writing) -> None:
-    writing.pause.refused("enospc")
+    writing.refused("enospc")
     for wait_s in (5.0, 10.0, 15.0, 15.0, 15.0):
         assert not writing.admits(wait_s - 0.01)
         assert writing.admits(0.01)
-        writing.pause.refused("enospc")
+        writing.refused("enospc")
     assert writing.reasons == ["enospc"], "one pause is counted once"
 
 
 def test_a_new_pause_begins_short_again(writing: Writing) -> None:
-    writing.pause.refused("enospc")
+    writing.refused("enospc")
     for wait_s in (5.0, 10.0):
         assert writing.admits(wait_s)
-        writing.pause.refused("enospc")
+        writing.refused("enospc")
     assert writing.admits(LONGEST_PAUSE_S)
     writing.pause.succeeded()
-    writing.pause.refused("erofs")
+    writing.refused("erofs")
     assert not writing.admits(FIRST_PAUSE_S - 0.01)
     assert writing.admits(0.01)
     assert writing.reasons == ["enospc", "erofs"]
 
 
 def test_a_trial_that_fails_in_another_way_is_over_too(writing: Writing) -> None:
-    writing.pause.refused("enospc")
+    writing.refused("enospc")
     assert writing.admits(FIRST_PAUSE_S)
-    writing.pause.refused("eio")
+    writing.refused("eio")
     assert writing.pause.is_paused
     assert not writing.admits(FIRST_PAUSE_S)
     assert writing.admits(FIRST_PAUSE_S)
 
 
 def test_a_trial_that_is_never_heard_of_again_does_not_stop_writing_for_ever(writing: Writing) -> None:
-    writing.pause.refused("enospc")
+    writing.refused("enospc")
     assert writing.admits(FIRST_PAUSE_S)
     assert not writing.admits(FIRST_PAUSE_S - 0.01)
     assert writing.admits(0.01)
@@ -115,27 +119,27 @@ def test_a_trial_that_is_never_heard_of_again_does_not_stop_writing_for_ever(wri
 
 
 def test_blocks_that_were_on_their_way_neither_end_nor_lengthen_the_pause(writing: Writing) -> None:
-    writing.pause.refused("enospc")
+    writing.refused("enospc")
     writing.clock.now += FIRST_PAUSE_S / 2
     writing.pause.succeeded()
     assert writing.pause.is_paused
     for _ in range(10):
-        writing.pause.refused("enospc")
+        writing.refused("enospc")
     assert writing.admits(FIRST_PAUSE_S / 2)
     assert writing.reasons == ["enospc"]
 
 
 def test_hours_of_a_full_claim_are_a_line_a_minute_at_most(writing: Writing, caplog: pytest.LogCaptureFixture) -> None:
     began = writing.clock.now
-    writing.pause.refused("enospc")
+    writing.refused("enospc")
     while writing.clock.now < began + 3600:
         if writing.admits(1.0):
-            writing.pause.refused("enospc")
+            writing.refused("enospc")
     assert 30 <= len(caplog.messages) <= 61
 
 
 def test_of_many_threads_one_gets_the_trial(writing: Writing) -> None:
-    writing.pause.refused("enospc")
+    writing.refused("enospc")
     now = writing.clock.now + FIRST_PAUSE_S
     admitted: list[bool] = []
     together = threading.Barrier(8)
@@ -170,7 +174,7 @@ def test_whatever_happened_writing_is_tried_within_the_longest_pause_and_success
         elif step == "succeeded":
             writing.pause.succeeded()
         else:
-            writing.pause.refused(step)
+            writing.refused(step)
     assert writing.admits(LONGEST_PAUSE_S)
     writing.pause.succeeded()
     assert not writing.pause.is_paused

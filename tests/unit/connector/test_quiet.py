@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from llmd_storage_connector.telemetry.rate_limited_log import EVERY_S, Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import EVERY_S, RateLimitedLog
 
 logger = logging.getLogger("test.quiet")
 
@@ -27,13 +27,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def quiet(clock: Clock, caplog: pytest.LogCaptureFixture) -> Quiet:
+def quiet(clock: Clock, caplog: pytest.LogCaptureFixture) -> RateLimitedLog:
     caplog.set_level(logging.DEBUG, logger.name)
-    return Quiet(logger, clock=clock)
+    return RateLimitedLog(logger, clock=clock)
 
 
 def test_a_minute_of_errors_is_one_line_and_the_next_line_counts_them(
-    quiet: Quiet, clock: Clock, caplog: pytest.LogCaptureFixture
+    quiet: RateLimitedLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     said = [quiet.log(logging.WARNING, "eio", "reading failed: %s", "EIO") for _ in range(500)]
     assert said == [True] + 499 * [False]
@@ -45,7 +45,7 @@ def test_a_minute_of_errors_is_one_line_and_the_next_line_counts_them(
 
 
 def test_what_was_counted_once_is_not_counted_again(
-    quiet: Quiet, clock: Clock, caplog: pytest.LogCaptureFixture
+    quiet: RateLimitedLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
         quiet.log(logging.WARNING, "eio", "failed")
@@ -55,7 +55,7 @@ def test_what_was_counted_once_is_not_counted_again(
     assert caplog.messages == ["failed", "failed (2 more of these were held back)", "failed"]
 
 
-def test_one_error_does_not_hide_another(quiet: Quiet, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_error_does_not_hide_another(quiet: RateLimitedLog, caplog: pytest.LogCaptureFixture) -> None:
     quiet.log(logging.WARNING, "eio", "cannot read")
     quiet.log(logging.ERROR, "enospc", "cannot write")
     assert [(record.levelname, record.message) for record in caplog.records] == [
@@ -65,7 +65,7 @@ def test_one_error_does_not_hide_another(quiet: Quiet, caplog: pytest.LogCapture
 
 
 def test_many_threads_that_fail_at_once_write_one_line(
-    quiet: Quiet, clock: Clock, caplog: pytest.LogCaptureFixture
+    quiet: RateLimitedLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
         for _ in range(200):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector.blocks import files, layout
 from llmd_storage_connector.blocks import format as block_format
+from llmd_storage_connector.blocks import layout, mount_probe
 from llmd_storage_connector.blocks import store as store_module
 from llmd_storage_connector.blocks.publish import AUTO, STRATEGIES
 from llmd_storage_connector.blocks.store import BlockStore
-from llmd_storage_connector.errors import GivenUp, Unusable
+from llmd_storage_connector.errors import Cancelled, Unusable
 from tests.unit.connector.conftest import content, get, key, make_facts, make_spec, put
 
 
@@ -38,7 +38,7 @@ def test_a_block_comes_back(tmp_path: Path, strategy: str, stripe_bytes: int) ->
     writer.open()
     assert not writer.contains(key(1)).ok
     outcome = put(writer, key(1), content(7))
-    assert (outcome.ok, outcome.existed) == (True, False)
+    assert (outcome.ok, outcome.already_stored) == (True, False)
     reader = BlockStore(tmp_path, facts, make_spec(facts, stripe_bytes=stripe_bytes), strategy)
     reader.open()
     assert reader.contains(key(1)).ok
@@ -72,7 +72,7 @@ def test_storing_again_is_a_refresh(tmp_path: Path, strategy: str) -> None:
     os.utime(path, (long_ago, long_ago))
     inode = path.stat().st_ino
     outcome = put(store, key(1), content(7))
-    assert (outcome.ok, outcome.existed) == (True, True)
+    assert (outcome.ok, outcome.already_stored) == (True, True)
     assert path.stat().st_ino == inode
     assert path.stat().st_mtime > long_ago
 
@@ -81,21 +81,21 @@ def test_a_block_nobody_wants_any_more_is_not_published(store: BlockStore) -> No
     """Its rows may hold another block by now."""
 
     def source(at: int, length: int) -> tuple[memoryview, int]:
-        raise GivenUp
+        raise Cancelled
 
-    with pytest.raises(GivenUp):
+    with pytest.raises(Cancelled):
         store.put(key(1), source)
     assert [path for path in Path(store.folder).rglob("*") if path.is_file() and path.name != layout.MANIFEST] == []
 
 
 def test_what_changed_while_its_write_hung_is_never_served(store: BlockStore) -> None:
     """The rows of a store that was given up belong to another block while the write is still under way."""
-    row = bytearray(content(7))
+    chunk = bytearray(content(7))
 
     def source(at: int, length: int) -> tuple[memoryview, int]:
-        found = memoryview(row)[at : at + length]
+        found = memoryview(chunk)[at : at + length]
         checksum = block_format.checksum(found)
-        row[at] ^= 1
+        chunk[at] ^= 1
         return found, checksum
 
     assert store.put(key(1), source).ok
@@ -108,10 +108,10 @@ def test_damage_is_a_miss_and_set_aside(store: BlockStore, path: Path, at: int) 
     data[at] ^= 1
     path.write_bytes(data)
     outcome, _ = get(store, key(1))
-    assert (outcome.ok, outcome.damaged) == (False, True)
+    assert (outcome.ok, outcome.corrupt) == (False, True)
     assert path.exists(), "another node may have been writing it: it is read again first"
     outcome, _ = get(store, key(1), again=True)
-    assert (outcome.ok, outcome.damaged) == (False, True)
+    assert (outcome.ok, outcome.corrupt) == (False, True)
     assert not path.exists()
     assert set_aside(path).read_bytes() == data
     assert put(store, key(1), content(7)).ok
@@ -223,7 +223,7 @@ def test_errors_are_reasons(store: BlockStore, monkeypatch: pytest.MonkeyPatch) 
     assert store.contains(key(1)).reason == "estale"
     assert get(store, key(1))[0].reason == "estale"
     assert put(store, key(1), content(7)).reason == "estale"
-    store.touch(key(1))
+    store.refresh_mtime(key(1))
 
 
 def test_a_namespace_that_was_swept_is_made_again(store: BlockStore, path: Path) -> None:
@@ -287,10 +287,10 @@ def test_a_local_disk_is_quick_and_a_far_one_is_not(tmp_path: Path, monkeypatch:
     """More threads than a mount can use take the interpreter from the engine."""
     facts = make_facts()
     for seconds, quick in ((0.0001, True), (0.02, False)):
-        monkeypatch.setattr(store_module, "seconds_to_come_and_go", lambda folder, took=seconds: took)
+        monkeypatch.setattr(mount_probe, "create_remove_seconds", lambda folder, took=seconds: took)
         store = BlockStore(tmp_path, facts, make_spec(facts), AUTO)
         store.open()
-        assert store.is_quick is quick
+        assert store.is_low_latency is quick
     monkeypatch.undo()
-    assert 0 < files.seconds_to_come_and_go(str(tmp_path)) < 60
+    assert 0 < mount_probe.create_remove_seconds(str(tmp_path)) < 60
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []

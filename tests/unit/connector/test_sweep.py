@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user would lose: space to the litter of killed engines, or files of theirs to an eager sweep."""
+"""A user would lose: space to the litter of killed engines, or files of theirs to an eager temp_files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_connector.blocks import layout, publish
-from llmd_storage_connector.blocks import temp_files as sweep
+from llmd_storage_connector.blocks import layout, publish, temp_files
 from llmd_storage_connector.blocks.layout import is_scratch
-from llmd_storage_connector.blocks.temp_files import Sweeper, Swept, sweep_folder
+from llmd_storage_connector.blocks.temp_files import Collected, TempFileCollector, collect_folder
+from llmd_storage_connector.engine.background import Background
+from llmd_storage_connector.telemetry.metrics import Counters
 from tests.patience import CEILING_S
 
 pytestmark = pytest.mark.timeout(60)
@@ -49,14 +51,14 @@ def test_the_names_that_a_killed_writer_leaves_are_known(tmp_path: Path, monkeyp
 def test_old_litter_goes_and_is_counted(tmp_path: Path) -> None:
     write(tmp_path / LITTER, OLD, 100)
     write(tmp_path / layout.scratch_name(WRITER, 7), OLD, 23)
-    assert sweep_folder(str(tmp_path), 600, NOW) == Swept(2, 123)
-    assert sweep_folder(str(tmp_path), 600, NOW) == Swept(0, 0)
+    assert collect_folder(str(tmp_path), 600, NOW) == Collected(2, 123)
+    assert collect_folder(str(tmp_path), 600, NOW) == Collected(0, 0)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_block_that_is_being_written_stays(tmp_path: Path) -> None:
     write(tmp_path / LITTER, YOUNG)
-    assert sweep_folder(str(tmp_path), 600, NOW) == Swept(0, 0)
+    assert collect_folder(str(tmp_path), 600, NOW) == Collected(0, 0)
     assert os.listdir(tmp_path) == [LITTER]
 
 
@@ -78,7 +80,7 @@ FOREIGN = [
 @pytest.mark.parametrize("name", FOREIGN)
 def test_files_of_others_stay_however_old(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, 0.0)
-    assert sweep_folder(str(tmp_path), 600, NOW) == Swept(0, 0)
+    assert collect_folder(str(tmp_path), 600, NOW) == Collected(0, 0)
     assert os.listdir(tmp_path) == [name]
 
 
@@ -92,7 +94,7 @@ def test_what_is_no_regular_file_stays_even_under_our_name(tmp_path: Path, make:
     make(tmp_path / LITTER)
     os.utime(tmp_path / LITTER, (OLD, OLD), follow_symlinks=False)
     before = sorted(os.listdir(tmp_path))
-    assert sweep_folder(str(tmp_path), 600, NOW) == Swept(0, 0)
+    assert collect_folder(str(tmp_path), 600, NOW) == Collected(0, 0)
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -102,7 +104,7 @@ def test_a_folder_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     write(elsewhere / LITTER, OLD)
     (tmp_path / "00").symlink_to(elsewhere)
     with pytest.raises(OSError, match="00"):
-        sweep_folder(str(tmp_path / "00"), 600, NOW)
+        collect_folder(str(tmp_path / "00"), 600, NOW)
     assert os.listdir(elsewhere) == [LITTER]
 
 
@@ -119,7 +121,7 @@ def test_a_file_that_cannot_be_removed_does_not_keep_the_others(
         really(name, **where)
 
     monkeypatch.setattr(os, "unlink", refused)
-    assert sweep_folder(str(tmp_path), 600, NOW).files == 2
+    assert collect_folder(str(tmp_path), 600, NOW).files == 2
 
 
 NAMES = st.sampled_from([*FOREIGN, LITTER]) | st.from_regex(
@@ -144,7 +146,7 @@ def test_whatever_lies_there_only_old_regular_scratch_files_go(files: dict[str, 
             else:
                 (folder / name).mkdir()
                 os.utime(folder / name, (NOW - age_s, NOW - age_s))
-        sweep_folder(where, 600, NOW)
+        collect_folder(where, 600, NOW)
         gone = {name for name, (age_s, regular) in files.items() if regular and age_s > 601 and is_ours(name)}
         boundary = {name for name, (age_s, _) in files.items() if 599 <= age_s <= 601}
         left = set(os.listdir(folder))
@@ -152,24 +154,25 @@ def test_whatever_lies_there_only_old_regular_scratch_files_go(files: dict[str, 
 
 
 class Claim:
-    """A namespace's folder with litter everywhere, and a sweeper on a thread."""
+    """A namespace's folder with litter everywhere, and a collector on a thread of the engine's."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.folder = str(root)
-        self.touchable = True
-        self.swept: list[Swept] = []
+        self.counters = Counters()
+        self.store = SimpleNamespace(folder=str(root))
+        self.temp_files = TempFileCollector(lambda: NOW)
+        self.in_use = True
         for name in [*layout.fanout_names(), layout.DAMAGED]:
             (root / name).mkdir()
-        self.sweeper = Sweeper(
-            lambda: self.folder,
-            lambda: self.touchable,
-            self.swept.append,
-            wall_clock=lambda: NOW,
-            pause_s=0.0001,
-            every_s=0.0001,
+        self.background = Background(self)
+        self.thread = threading.Thread(
+            target=self.background._poll, args=(lambda: 0.0001, self.background._collect_temp_files), daemon=True
         )
-        self.thread = threading.Thread(target=self.sweeper.run, daemon=True)
+
+    @property
+    def collected_files(self) -> int:
+        self.total = getattr(self, "total", 0) + self.counters.take().get(("removed_temp_files", ""), 0)
+        return self.total
 
     def litter(self) -> list[Path]:
         return [path for path in self.root.rglob("*") if is_scratch(path.name)]
@@ -186,7 +189,7 @@ class Claim:
 def claim(tmp_path: Path) -> Iterator[Claim]:
     made = Claim(tmp_path)
     yield made
-    made.sweeper.close()
+    made.background._closing.set()
     if made.thread.ident:
         made.thread.join(CEILING_S)
         assert not made.thread.is_alive()
@@ -201,34 +204,24 @@ def test_every_folder_is_swept_and_swept_again(claim: Claim) -> None:
     claim.until(lambda: not claim.litter())
     write(claim.root / "7f" / LITTER, OLD)
     claim.until(lambda: not claim.litter())
-    claim.until(lambda: sum(swept.files for swept in claim.swept) == len(places) + 1)
+    claim.until(lambda: claim.collected_files == len(places) + 1)
     assert kept.exists()
 
 
 def test_sick_storage_is_left_alone_until_it_is_well(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
     touched = threading.Event()
-    really = sweep.sweep_folder
+    really = temp_files.collect_folder
 
-    def watched(folder: str, older_than_s: float, now: float) -> Swept:
+    def watched(folder: str, older_than_s: float, now: float) -> Collected:
         touched.set()
         return really(folder, older_than_s, now)
 
-    monkeypatch.setattr(sweep, "sweep_folder", watched)
-    claim.touchable = False
+    monkeypatch.setattr(temp_files, "collect_folder", watched)
+    claim.in_use = False
     write(claim.root / "00" / LITTER, OLD)
     claim.thread.start()
     assert not touched.wait(0.05)
-    claim.touchable = True
-    claim.until(lambda: not claim.litter())
-
-
-def test_before_the_namespace_is_open_nothing_is_touched(claim: Claim) -> None:
-    write(claim.root / "00" / LITTER, OLD)
-    claim.folder = ""
-    claim.thread.start()
-    threading.Event().wait(0.02)
-    assert claim.litter()
-    claim.folder = str(claim.root)
+    claim.in_use = True
     claim.until(lambda: not claim.litter())
 
 
@@ -237,24 +230,33 @@ def test_folders_that_vanish_and_errors_of_any_kind_do_not_end_it(
 ) -> None:
     (claim.root / "3c").rmdir()
     failures = iter([OSError(116, "stale"), RuntimeError("unforeseen")])
-    really = sweep.sweep_folder
+    really = temp_files.collect_folder
 
-    def failing(folder: str, older_than_s: float, now: float) -> Swept:
+    def failing(folder: str, older_than_s: float, now: float) -> Collected:
         for failure in failures:
             raise failure
         return really(folder, older_than_s, now)
 
-    monkeypatch.setattr(sweep, "sweep_folder", failing)
+    monkeypatch.setattr(temp_files, "collect_folder", failing)
     write(claim.root / "00" / LITTER, OLD)
     claim.thread.start()
     claim.until(lambda: not claim.litter())
     assert claim.thread.is_alive()
 
 
-def test_it_ends_at_once_even_between_two_days(tmp_path: Path) -> None:
-    sweeper = Sweeper(lambda: str(tmp_path), lambda: True, lambda _: None, pause_s=3600, every_s=3600)
-    thread = threading.Thread(target=sweeper.run, daemon=True)
+def test_a_walk_takes_every_folder_once_and_then_rests_for_a_day(claim: Claim) -> None:
+    pauses = []
+    for _ in range(layout.FANOUT + 2):
+        claim.temp_files.poll(str(claim.root))
+        pauses.append(claim.temp_files.pause_s)
+    assert pauses == [temp_files.PAUSE_S] * (layout.FANOUT + 1) + [temp_files.EVERY_S]
+
+
+def test_it_ends_at_once_even_between_two_days(claim: Claim) -> None:
+    thread = threading.Thread(
+        target=claim.background._poll, args=(lambda: temp_files.EVERY_S, lambda: None), daemon=True
+    )
     thread.start()
-    sweeper.close()
+    claim.background._closing.set()
     thread.join(CEILING_S)
     assert not thread.is_alive()

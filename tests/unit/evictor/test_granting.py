@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_connector.eviction.budget_client import Room
+from llmd_storage_connector.eviction.budget_client import BudgetClient
 from llmd_storage_connector.eviction.write_budget import VOID_S
 from llmd_storage_connector.telemetry.rate_limited_log import Quiet
 from llmd_storage_evictor import admission, granting
@@ -108,23 +108,23 @@ def test_a_report_that_makes_no_sense_changes_nothing(tmp_path: Path, text: str)
 def test_an_engine_and_the_evictor_understand_each_other(tmp_path: Path) -> None:
     """Reports, limits, death and a change of leaders, through the files themselves."""
     cache, clock = namespace(tmp_path / "blocks"), Clock()
-    allowance = allowance_of(clock)
-    room = Room(allowance, folder=lambda: str(cache.path), may_touch=lambda: True, waiting=lambda: 7 * BLOCK,
+    write_budget = allowance_of(clock)
+    room = BudgetClient(write_budget, folder=lambda: str(cache.path), may_touch=lambda: True, waiting=lambda: 7 * BLOCK,
                 on_more=lambda: None, clock=clock)  # fmt: skip
     room.step()
-    assert allowance.take(10**12), "without an evictor nobody sets a limit"
-    allowance.settle(10**12, False)
+    assert write_budget.take(10**12), "without an evictor nobody sets a limit"
+    write_budget.settle(10**12, False)
     settings = config(cache.root, budget_bytes=200 * BLOCK, high_watermark=0.95, low_watermark=0.9)
     with evictor(settings) as bench:
         bench.controller.round()
         bench.controller.attend()
         room.step()
         room.step()
-        assert allowance.take(2 * BLOCK) and not allowance.take(BLOCK), "a newcomer has a hundredth"
-        allowance.settle(2 * BLOCK, True)
+        assert write_budget.take(2 * BLOCK) and not write_budget.take(BLOCK), "a newcomer has a hundredth"
+        write_budget.settle(2 * BLOCK, True)
         bench.controller.attend()
         room.step()
-        assert sum(allowance.take(BLOCK) for _ in range(20)) >= 7, "what waits was granted"
+        assert sum(write_budget.take(BLOCK) for _ in range(20)) >= 7, "what waits was granted"
         granted = json.loads((cache.root / ".evictor/room.json").read_text())["room"]["limits"]
     with evictor(settings) as bench:
         bench.controller.round()
@@ -133,7 +133,7 @@ def test_an_engine_and_the_evictor_understand_each_other(tmp_path: Path) -> None
         after = json.loads((cache.root / ".evictor/room.json").read_text())["room"]["limits"]
         assert after.keys() == granted.keys() and all(after[name] >= granted[name] for name in granted)
         clock.now += VOID_S + 1
-        assert not allowance.take(1), "it may be taken for dead by now"
+        assert not write_budget.take(1), "it may be taken for dead by now"
         bench.ticks[0] += 91
         bench.controller.attend()
         assert not list((cache.root / ".evictor/writers").iterdir()), "a dead engine's report stays"
@@ -141,4 +141,4 @@ def test_an_engine_and_the_evictor_understand_each_other(tmp_path: Path) -> None
         room.step()
         clock.now += 61
     room.step()
-    assert allowance.take(10**12), "an evictor that is gone for good keeps nobody from writing"
+    assert write_budget.take(10**12), "an evictor that is gone for good keeps nobody from writing"

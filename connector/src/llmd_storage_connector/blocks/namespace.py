@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,34 +28,30 @@ WRITE_REFUSED = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES
 logger = logging.getLogger("vllm.llmd_storage_connector.blocks.namespace")
 
 
-def open_namespace(root: Path, facts: Mapping[str, Any], settle_in: Callable[[Path, bool], None]) -> Path:
-    """The folder for blocks with this identity, ready for reading and, where that is not refused, for writing.
-
-    settle_in: called with the folder, and whether it takes files, once all of it is there; its OSErrors count as
-    the namespace's own.
+def open_namespace(root: Path, facts: Mapping[str, Any]) -> tuple[Path, bool]:
+    """The folder for blocks with this identity, and whether it takes files (else it is for reading only).
 
     Ensures: every fan-out folder exists and manifest.json states `facts`. A manifest is written last,
     so where one is there the folders are, and opening costs one read.
-    Raises: Unusable with one sentence. Blocks: as long as storage does.
+    Raises: OSError (see unusable); Unusable with one sentence. Blocks: as long as storage does.
     """
     folder = root / layout.namespace_name(digest_of(facts))
-    try:
-        # Its parent must be there: without the claim mounted, blocks would silently go to the pod's own disk.
-        _make_folder(root)
-        if _manifest_agrees(folder, facts):
-            writable = _is_writable(folder)
-        else:
-            _make_folders(folder)
-            _write_manifest(folder, facts)
-            writable = True
-        settle_in(folder, writable)
-    except OSError as error:
-        raise Unusable(
-            f"root_dir {root} cannot be used ({error.strerror} at {error.filename}): mount the shared "
-            "claim there, writable for this pod's user or group, or set root_dir to where it is",
-            passing=True,
-        ) from error
-    return folder
+    # Its parent must be there: without the claim mounted, blocks would silently go to the pod's own disk.
+    _make_folder(root)
+    if _manifest_agrees(folder, facts):
+        return folder, _is_writable(folder)
+    _make_folders(folder)
+    _write_manifest(folder, facts)
+    return folder, True
+
+
+def unusable(root: Path, error: OSError) -> Unusable:
+    """What an error while a namespace is opened means for the engine."""
+    return Unusable(
+        f"root_dir {root} cannot be used ({error.strerror} at {error.filename}): mount the shared "
+        "claim there, writable for this pod's user or group, or set root_dir to where it is",
+        transient=True,
+    )
 
 
 def _manifest_agrees(folder: Path, facts: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import os
 
 from llmd_storage_connector.blocks.files import read_all
 from llmd_storage_connector.blocks.format import BlockSpec, check_header, checksum
-from llmd_storage_connector.blocks.result import Outcome, outcome_of
+from llmd_storage_connector.blocks.result import BlockResult, result_of
 from llmd_storage_connector.errors import Corrupt
 
 _LARGE_PAGE = 2 << 20
@@ -36,7 +36,7 @@ class BlockBuffer:
         self.stripe = self.whole[spec.header_bytes :]
 
 
-class Reading:
+class BlockReader:
     """One block file that is being read.
 
     Thread: read() from any thread, a stripe once; check() and close() when all are through.
@@ -63,13 +63,13 @@ class Reading:
         self._checksums[index] = checksum(payload)
         return payload
 
-    def check(self) -> Outcome:
+    def check(self) -> BlockResult:
         """Whether what was read is the block. Requires: every stripe was read."""
         try:
             check_header(self._spec, self._key, self._header, self._checksums)
         except Corrupt as error:
-            return outcome_of(error)
-        return Outcome(True, refresh=self._refresh)
+            return result_of(error)
+        return BlockResult(True, refresh=self._refresh)
 
     def close(self) -> None:
         """Required once. Blocks: as long as storage does."""

@@ -14,7 +14,7 @@ DEADLINE = "deadline"
 # Another node is writing the block under its final name, or died doing so less than a minute ago.
 UNFINISHED = "unfinished"
 # Not about one file: the server or the mount is gone, or its answers cannot be had.
-SICK = frozenset(
+UNHEALTHY = frozenset(
     errno.errorcode[number].lower()
     for number in (
         errno.EIO,
@@ -33,21 +33,21 @@ SICK = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BlockResult:
     """What became of one operation. reason: why not (a metrics label); refresh: its mtime is old."""
 
     ok: bool
     reason: str = ""
-    existed: bool = False
+    already_stored: bool = False
     refresh: bool = False
-    damaged: bool = False
+    corrupt: bool = False
 
 
-def outcome_of(error: OSError | Corrupt) -> Outcome:
+def result_of(error: OSError | Corrupt) -> BlockResult:
     """What an error makes of a block that was being read."""
     if isinstance(error, Corrupt):
-        return Outcome(False, error.rule.value, damaged=True)
-    return Outcome(False, reason_of(error))
+        return BlockResult(False, error.rule.value, corrupt=True)
+    return BlockResult(False, reason_of(error))
 
 
 def reason_of(error: OSError) -> str:

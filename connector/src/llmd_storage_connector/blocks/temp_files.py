@@ -4,9 +4,6 @@
 Only files whose names this project makes for unfinished blocks are looked at, so nothing else can be removed.
 Removing the file of a writer that is alive after all (its clock is ahead by minutes, or it hung) costs that
 writer one block.
-
-    field  | owner | guarded by
-    _ended | any   | itself
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ import logging
 import os
 import random
 import stat
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,14 +30,14 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class Collected:
     """What was removed. bytes: as the files' lengths say."""
 
     files: int = 0
     bytes: int = 0
 
 
-def sweep_folder(folder: str, older_than_s: float, now: float) -> Swept:
+def collect_folder(folder: str, older_than_s: float, now: float) -> Collected:
     """Remove scratch files in `folder` that were last written more than older_than_s before `now` (wall clock).
 
     Ensures: nothing is removed but regular files with a scratch file's name; links are not followed, `folder`
@@ -64,70 +60,30 @@ def sweep_folder(folder: str, older_than_s: float, now: float) -> Swept:
                 logger.debug("could not remove %s/%s: %s", folder, name, error)
     finally:
         os.close(fd)
-    return Swept(files, length)
+    return Collected(files, length)
 
 
-class Sweeper:
-    """Walks a namespace once after the engine's start and then once a day. Constructing starts nothing.
+class TempFileCollector:
+    """Walks a namespace folder by folder, once after the engine's start and then once a day. Thread: one, whichever.
 
-    folder(): the namespace's folder, "" before it is open. may_touch(): whether storage is used now; the walk waits
-    while it is not. on_swept: told of each folder in which something was removed.
+    pause_s: seconds until the next poll().
     """
 
-    def __init__(
-        self,
-        folder: Callable[[], str],
-        may_touch: Callable[[], bool],
-        on_swept: Callable[[Swept], None],
-        *,
-        wall_clock: Callable[[], float] = time.time,
-        older_than_s: float = OLDER_THAN_S,
-        pause_s: float = PAUSE_S,
-        every_s: float = EVERY_S,
-    ) -> None:
-        self._folder = folder
-        self._may_touch = may_touch
-        self._on_swept = on_swept
+    def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._now = wall_clock
-        self._older_than_s = older_than_s
-        self._pause_s = pause_s
-        self._every_s = every_s
-        self._ended = threading.Event()
-
-    def close(self) -> None:
-        """End run() at its next step; one that hangs in a system call ends when the call does. Thread: any."""
-        self._ended.set()
-
-    def run(self) -> None:
-        """Walk until close(). Belongs on a daemon thread of its own. Never raises."""
-        while True:
-            self._walk()
-            if self._ended.wait(self._every_s):
-                return
-
-    def _walk(self) -> None:
         # Engines of one claim start together: each begins elsewhere.
         names = [*layout.fanout_names(), layout.DAMAGED, ""]
         start = random.randrange(len(names))
-        for name in names[start:] + names[:start]:
-            while True:
-                if self._ended.wait(self._pause_s):
-                    return
-                if self._usable():
-                    break
-            self._sweep(name)
+        self._names = names[start:] + names[:start]
+        self._at = 0
+        self.pause_s = PAUSE_S
 
-    def _usable(self) -> bool:
-        return bool(self._folder()) and self._may_touch()
-
-    def _sweep(self, name: str) -> None:
-        folder = f"{self._folder()}/{name}".rstrip("/")
-        try:
-            swept = sweep_folder(folder, self._older_than_s, self._now())
-            if swept.files:
-                logger.info("removed %d unfinished files (%d bytes) in %s", swept.files, swept.bytes, folder)
-                self._on_swept(swept)
-        except OSError as error:
-            logger.debug("could not sweep %s: %s", folder, error)
-        except Exception:
-            logger.exception("sweeping %s failed in an unforeseen way", folder)
+    def poll(self, folder: str) -> Collected:
+        """Look through the walk's next folder. folder: the namespace's. Raises: OSError. Blocks: as storage does."""
+        place = f"{folder}/{self._names[self._at]}".rstrip("/")
+        self._at = (self._at + 1) % len(self._names)
+        self.pause_s = PAUSE_S if self._at else EVERY_S
+        collected = collect_folder(place, OLDER_THAN_S, self._now())
+        if collected.files:
+            logger.info("removed %d unfinished files (%d bytes) in %s", collected.files, collected.bytes, place)
+        return collected

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The storage tier without vLLM. Its face is engine.StorageEngine."""

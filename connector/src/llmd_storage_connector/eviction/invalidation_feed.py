@@ -6,26 +6,20 @@
 
 And what engines tell it: manifest.json of a namespace in use is never older than a day.
 
-    field            | owner      |
-    _offsets, _first | the thread |
-    _ended           | any        | itself
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from llmd_storage_connector.blocks import layout
-
-logger = logging.getLogger("vllm.llmd_storage_connector.eviction.invalidation_feed")
 
 STATE = ".evictor"
 JOURNAL = "journal"
@@ -41,64 +35,43 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST_BYTES = 256 << 20
 
 
-class Notices:
-    """Reads what the evictor wrote since the last look. Constructing starts nothing.
+@dataclass(frozen=True, slots=True)
+class FeedUpdate:
+    """What is new. removed: keys of blocks of this namespace that are gone.
 
-    folder(): the namespace's folder, "" before it is open. may_touch(): whether storage is used now.
-    on_removed(keys): blocks of this namespace that are gone. on_advice(seconds): see touch_after_s of the store.
+    refresh_after_s: how old a block's mtime may be before a reader refreshes it; None: nothing new.
     """
 
-    def __init__(
-        self,
-        folder: Callable[[], str],
-        may_touch: Callable[[], bool],
-        on_removed: Callable[[list[bytes]], None],
-        on_advice: Callable[[float], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._folder = folder
-        self._may_touch = may_touch
-        self._on_removed = on_removed
-        self._on_advice = on_advice
+    removed: tuple[bytes, ...] = ()
+    refresh_after_s: float | None = None
+
+
+class InvalidationFeed:
+    """See the module's head. Thread: one, whichever."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._offsets: dict[str, int] = {}
         # What was removed before this engine asked for anything is of no interest to it.
         self._first = True
         self._advice_at = self._manifest_at = float("-inf")
-        self._ended = threading.Event()
+        self.pause_s = EVERY_S
 
-    def close(self) -> None:
-        """End run() at its next step; one that hangs in a system call ends when the call does. Thread: any."""
-        self._ended.set()
-
-    def run(self) -> None:
-        """Look every few seconds until close(). Belongs on a daemon thread of its own. Never raises."""
-        while not self._ended.wait(EVERY_S):
-            if not self._folder() or not self._may_touch():
-                continue
-            try:
-                self.look()
-            except OSError as error:
-                logger.debug("could not read the evictor's notices: %s", error)
-            except Exception:
-                logger.exception("reading the evictor's notices failed in an unforeseen way")
-
-    def look(self) -> None:
-        """One look. Raises: OSError. Blocks: as long as storage does."""
-        namespace = Path(self._folder())
+    def poll(self, folder: str) -> FeedUpdate:
+        """What is new since the last call. folder: the namespace's. Raises: OSError. Blocks: as storage does."""
+        namespace = Path(folder)
         state, now = namespace.parent / STATE, self._clock()
         removed = self._removed(state / JOURNAL, namespace.name)
-        if removed and not self._first:
-            self._on_removed(removed)
-        self._first = False
+        if self._first:
+            removed, self._first = [], False
+        refresh_after_s = None
         if now - self._advice_at >= ADVICE_EVERY_S:
             self._advice_at = now
-            advised = _advice(state / ADVICE)
-            if advised is not None:
-                self._on_advice(advised)
+            refresh_after_s = _advice(state / ADVICE)
         if now - self._manifest_at >= MANIFEST_EVERY_S:
             self._manifest_at = now
             os.utime(namespace / layout.MANIFEST, follow_symlinks=False)
+        return FeedUpdate(tuple(removed), refresh_after_s)
 
     def _removed(self, journal: Path, namespace: str) -> list[bytes]:
         try:
@@ -116,7 +89,7 @@ class Notices:
         return keys
 
     def _lines(self, path: Path) -> list[bytes]:
-        """Whole lines since the last look; one without its end is still being written."""
+        """Whole lines since the last poll; one without its end is still being written."""
         start = self._offsets[path.name]
         try:
             fd = os.open(path, _READ)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 VOID_S = 60.0
 
 
-class Allowance:
+class WriteBudget:
     """Thread: any; never waits for storage."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,30 +31,30 @@ class Allowance:
         self._taken = 0
         self._reported_at = float("-inf")
         self.written = 0
-        self.is_short = False
+        self.is_exhausted = False
 
-    def take(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
         """Whether so many bytes may be written now; they then count as taken until settle()."""
         with self._lock:
             if not self._known:
                 return False
             if self._limit is not None:
                 late = self._clock() - self._reported_at > VOID_S
-                self.is_short = late or self._taken + size > self._limit
-                if self.is_short:
+                self.is_exhausted = late or self._taken + size > self._limit
+                if self.is_exhausted:
                     return False
             self._taken += size
             return True
 
     def settle(self, size: int, written: bool) -> None:
-        """What was taken was written, or will not be."""
+        """What was reserved was written, or will not be."""
         with self._lock:
             if written:
                 self.written += size
             else:
                 self._taken -= size
 
-    def learn(self, limit: int | None) -> bool:
+    def update(self, limit: int | None) -> bool:
         """limit: None when nobody sets one. Returns: whether there is more than before."""
         with self._lock:
             more = not self._known or limit is None or self._limit is None or limit > self._limit
@@ -62,7 +62,7 @@ class Allowance:
             if more:
                 self._limit = limit
                 self._spare = 0 if limit is None else limit - self._taken
-                self.is_short = False
+                self.is_exhausted = False
             return more
 
     def reported(self, began: float) -> None:
@@ -77,7 +77,7 @@ class Allowance:
             return self._known
 
     @property
-    def runs_low(self) -> bool:
+    def is_low(self) -> bool:
         """Whether half of what was granted is used up: time to tell the evictor."""
         with self._lock:
-            return self._limit is not None and (self.is_short or 2 * (self._limit - self._taken) < self._spare)
+            return self._limit is not None and (self.is_exhausted or 2 * (self._limit - self._taken) < self._spare)

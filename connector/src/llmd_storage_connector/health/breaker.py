@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether storage is asked at all: sick storage costs a few deadlines, then nothing, and comes back by itself.
+"""A circuit breaker for storage: unhealthy storage costs a few deadlines, then nothing, and is used again by itself.
 
 Closed: storage is used. When operations of one kind miss their deadline TRIP_AFTER times with none in time between,
-it opens: every question is answered "no" at once, and one thread tries storage until a trial is answered in time.
+it opens: every lookup is a miss at once, until a health check is answered in time.
 
-    field                | owner | guarded by
-    _misses, _open, _end | any   | _changed
+    field                  | owner | guarded by
+    _misses, _open, _ended | any   | _changed
 """
 
 from __future__ import annotations
@@ -15,49 +15,39 @@ import threading
 import time
 from collections.abc import Callable
 
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+
 logger = logging.getLogger("vllm.llmd_storage_connector.health.breaker")
 
 # One missed deadline may be an accident; each further one is a request that waited in vain.
 TRIP_AFTER = 2
-# Between two trials. A trial that hangs is its own pause: it returns when storage does.
+# Between two health checks. One that hangs is its own pause: it returns when storage does.
 PAUSE_S = 1.0
 
 
 class Breaker:
-    """See the module's head. Constructing starts nothing: run() belongs on a thread of its own.
+    """See the module's head.
 
-    trial: touches storage as blocks do; whether it went well. May hang. limit_s: a slower trial is no answer.
-    on_open: called once each time it opens, on the thread that saw the last miss.
+    limit_s: a health check that takes longer has failed.
     """
 
-    def __init__(
-        self,
-        trial: Callable[[], bool],
-        limit_s: float,
-        on_open: Callable[[], None],
-        clock: Callable[[], float] = time.monotonic,
-        pause_s: float = PAUSE_S,
-    ) -> None:
-        self._trial = trial
+    def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic, pause_s: float = PAUSE_S) -> None:
         self._limit_s = limit_s
-        self._on_open = on_open
         self._clock = clock
         self._pause_s = pause_s
+        self._log = RateLimitedLog(logger)
         self._misses: dict[str, int] = {}
         self._open = False
-        self._end = False
+        self._ended = False
         self._changed = threading.Condition()
 
     @property
     def is_open(self) -> bool:
-        """Whether storage is left alone. Thread: any, no lock: a moment's difference costs one question."""
+        """Whether storage is left alone. Thread: any, no lock: a moment's difference costs one lookup."""
         return self._open
 
     def missed(self, operation: str, how: str = "unanswered past its deadline") -> None:
-        """A deadline passed, or storage failed in a way that is not about one block.
-
-        Thread: any. Never blocks on storage.
-        """
+        """The operation missed its deadline. Thread: any. Never blocks on storage."""
         with self._changed:
             self._misses[operation] = self._misses.get(operation, 0) + 1
             if self._open or self._misses[operation] < TRIP_AFTER:
@@ -65,47 +55,61 @@ class Breaker:
             self._open = True
             self._changed.notify_all()
         logger.error(
-            "KV cache storage is sick (%s %s, %d times): the engine serves without it and tries it again in the "
+            "KV cache storage is unhealthy (%s %s, %d times): the engine serves without it and checks it in the "
             "background",
             operation,
             how,
             TRIP_AFTER,
         )
-        self._on_open()
+
+    def failed(self, operation: str, reason: str) -> None:
+        """The operation ended with an error that is not about one block: as bad as a missed deadline.
+
+        reason: the error's symbol in lower case. Thread: any. Never blocks on storage.
+        """
+        symbol = reason.upper()
+        self._log.log(logging.WARNING, reason, "KV cache storage fails with %s (%s)", symbol, operation)
+        self.missed(operation, f"failed with {symbol}")
 
     def answered(self, operation: str) -> None:
-        """Storage did this in time. Thread: any."""
+        """The operation was answered in time. Thread: any."""
         if self._misses.get(operation):
             with self._changed:
                 self._misses[operation] = 0
 
-    def close(self) -> None:
-        """End run(). One that hangs in a trial ends when the trial does."""
+    def wait_open(self) -> bool:
+        """Wait until it is open, or close() is called. Returns: whether it is open."""
         with self._changed:
-            self._end = True
-            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._open or self._ended)
+            return not self._ended
 
-    def run(self) -> None:
-        """Try storage whenever it is open, until close()."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._open or self._end)
-                if self._end:
-                    return
+    def recover(self, health_check: Callable[[], bool]) -> None:
+        """Check storage until it is healthy, and close the breaker; or until close() is called.
+
+        health_check: uses storage as blocks do. It may hang, and this with it. Requires: called by one thread.
+        """
+        while not self._ended:
             began = self._clock()
-            well = self._try() and self._clock() - began <= self._limit_s
+            healthy = self._check(health_check) and self._clock() - began <= self._limit_s
             with self._changed:
-                if well:
+                if healthy:
                     self._misses.clear()
                     self._open = False
                 else:
-                    self._changed.wait_for(lambda: self._end, self._pause_s)
-            if well:
+                    self._changed.wait_for(lambda: self._ended, self._pause_s)
+            if healthy:
                 logger.warning("KV cache storage answers again: it is used")
+                return
 
-    def _try(self) -> bool:
+    def close(self) -> None:
+        """End wait_open() and recover(); one that hangs in a health check ends when the check does."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _check(self, health_check: Callable[[], bool]) -> bool:
         try:
-            return self._trial()
+            return health_check()
         except Exception:
-            logger.exception("trying the storage failed in an unforeseen way")
+            logger.exception("checking the storage failed unexpectedly")
             return False

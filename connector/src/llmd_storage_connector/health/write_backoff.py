@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from llmd_storage_connector.telemetry.rate_limited_log import Quiet
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger("vllm.llmd_storage_connector.health.write_backoff")
 
@@ -39,25 +39,20 @@ ADVICE = {
 }
 
 
-class WritePause:
-    """See the module's head. Thread: any. Never blocks on storage.
-
-    on_pause(reason): called each time writing pauses, on the thread whose write was refused, outside the lock.
-    """
+class WriteBackoff:
+    """See the module's head. Thread: any. Never blocks on storage."""
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        on_pause: Callable[[str], None] = lambda reason: None,
         *,
         first_pause_s: float = FIRST_PAUSE_S,
         longest_pause_s: float = LONGEST_PAUSE_S,
     ) -> None:
         self._clock = clock
-        self._on_pause = on_pause
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
-        self._quiet = Quiet(logger, clock=clock)
+        self._log = RateLimitedLog(logger, clock=clock)
         self._lock = threading.Lock()
         self._paused = False
         self._trying = False
@@ -83,8 +78,11 @@ class WritePause:
             self._retry_at = now + self._wait_s
             return True
 
-    def refused(self, reason: str) -> None:
-        """A block could not be written. reason: the error's symbol in lower case."""
+    def refused(self, reason: str) -> bool:
+        """A block could not be written. reason: the error's symbol in lower case.
+
+        Returns: whether writing pauses from now on.
+        """
         advice = ADVICE.get(reason)
         with self._lock:
             began = not self._paused and advice is not None
@@ -92,13 +90,13 @@ class WritePause:
                 self._paused = True
                 self._wait_s = self._first_pause_s
             elif not self._trying:
-                return  # another error, or a block that was on its way when writing paused
+                return False  # another error, or a block that was on its way when writing paused
             else:
                 self._wait_s = min(2 * self._wait_s, self._longest_pause_s)
             self._trying = False
             self._retry_at = self._clock() + self._wait_s
         if advice is not None:
-            self._quiet.log(
+            self._log.log(
                 logging.WARNING,
                 reason,
                 "KV cache blocks are not stored: %s. Reading goes on; writing is tried again every %g to %g s",
@@ -106,8 +104,7 @@ class WritePause:
                 self._first_pause_s,
                 self._longest_pause_s,
             )
-        if began:
-            self._on_pause(reason)
+        return began
 
     def succeeded(self) -> None:
         """A block was written. While writing pauses only the trial's counts: earlier ones prove nothing."""
@@ -117,4 +114,4 @@ class WritePause:
             if not self._trying:
                 return
             self._paused = self._trying = False
-        self._quiet.log(logging.WARNING, "resumed", "KV cache blocks are stored again")
+        self._log.log(logging.WARNING, "resumed", "KV cache blocks are stored again")

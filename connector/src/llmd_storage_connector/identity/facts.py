@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from llmd_storage_connector.blocks.format import FORMAT_VERSION
 
 MANIFEST_VERSION = 1
 # Keys of a model config that say where it came from, not what it computes.
@@ -35,7 +34,7 @@ class Identity:
     block: Mapping[str, Any]
     parallel: Mapping[str, Any]
     block_hash: Mapping[str, Any]
-    format_version: int = FORMAT_VERSION
+    format_version: int
 
     def facts(self) -> dict[str, Any]:
         """All fields as plain JSON."""

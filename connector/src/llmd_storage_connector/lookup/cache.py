@@ -11,14 +11,14 @@ from dataclasses import dataclass
 # recomputed prefix; "not there" ends when any other pod stores the block.
 PRESENT_S = 300.0
 ABSENT_S = 2.0
-MAX_VERDICTS = 200_000
+MAX_ENTRIES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CachedLookup:
     """reason: why the block cannot be had ("" when it can); at: when this was learnt.
 
-    inferred: from its neighbours in the chain, not seen: good enough to try, not to skip storing it.
+    inferred: from its neighbours in the prefix, not seen: good enough to try, not to skip storing it.
     """
 
     present: bool
@@ -31,30 +31,35 @@ class Verdict:
         return now - self.at < (PRESENT_S if self.present else ABSENT_S)
 
 
-class VerdictCache:
+class LookupCache:
     """Bounded; the oldest entry goes first.
 
     Thread: any (one lock, held for a few dictionary operations).
     """
 
-    def __init__(self, maximum: int = MAX_VERDICTS) -> None:
+    def __init__(self, maximum: int = MAX_ENTRIES) -> None:
         self._lock = threading.Lock()
         self._maximum = maximum
-        self._verdicts: dict[bytes, Verdict] = {}
+        self._entries: dict[bytes, CachedLookup] = {}
 
-    def get(self, key: bytes) -> Verdict | None:
-        """The latest verdict, however old. No lock: one look-up in a dictionary is whole by itself."""
-        return self._verdicts.get(key)
+    def get(self, key: bytes) -> CachedLookup | None:
+        """What was found last, however long ago. No lock: one read of a dictionary is whole by itself."""
+        return self._entries.get(key)
 
-    def put(self, key: bytes, verdict: Verdict) -> None:
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+
+    def put(self, key: bytes, found: CachedLookup) -> None:
         """Replace what is known."""
-        self.put_all((key,), verdict)
+        self.put_all((key,), found)
 
-    def put_all(self, keys: Iterable[bytes], verdict: Verdict) -> None:
+    def put_all(self, keys: Iterable[bytes], found: CachedLookup) -> None:
         """Replace what is known of all of these."""
         with self._lock:
             for key in keys:
-                self._verdicts.pop(key, None)
-                self._verdicts[key] = verdict
-            while len(self._verdicts) > self._maximum:
-                del self._verdicts[next(iter(self._verdicts))]
+                self._entries.pop(key, None)
+                self._entries[key] = found
+            while len(self._entries) > self._maximum:
+                del self._entries[next(iter(self._entries))]

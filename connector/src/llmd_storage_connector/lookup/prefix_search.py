@@ -10,7 +10,7 @@ it is loaded: what comes before it is used, the rest is computed.
 from __future__ import annotations
 
 
-class ChainSearch:
+class PrefixSearch:
     """Finds the first absent one of `length` blocks.
 
     Invariant: all up to index `present` are taken as there; `absent` (or the end) is not there.
@@ -31,7 +31,7 @@ class ChainSearch:
         """Whether `absent` is the first one that is not there."""
         return self.absent == self.present + 1
 
-    def ask(self) -> list[int]:
+    def next_round(self) -> list[int]:
         """The next round's indices, in order. Requires: the last round was answered, not found yet."""
         gap = self.absent - self.present - 1
         count = min(self._width, gap)
@@ -40,8 +40,8 @@ class ChainSearch:
         self._round, self._waiting, self._there = asked, set(asked), set()
         return asked
 
-    def answer(self, index: int, present: bool) -> bool:
-        """Note one answer. Returns: whether the round is complete."""
+    def note(self, index: int, present: bool) -> bool:
+        """Note one result. Returns: whether the round is complete."""
         self._waiting.discard(index)
         if present:
             self._there.add(index)

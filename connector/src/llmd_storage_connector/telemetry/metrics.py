@@ -48,8 +48,8 @@ METRICS: dict[str, Metric] = {
     "writes_paused": _gauge("Whether blocks are not stored (1) because storage refuses writing."),
     "write_pauses": Metric("Times that writing paused, by the error that storage refused it with.", "reason"),
     "queued_bytes": _gauge("KV bytes that wait to be stored."),
-    "room_short": _gauge("Whether blocks wait (1) until the evictor has made room for them within the budget."),
-    "publish_way": _gauge("How finished blocks get their names (1 for the way in use).", "way"),
+    "budget_exhausted": _gauge("Whether blocks wait (1) until the evictor has made room for them within the budget."),
+    "publish_strategy": _gauge("How finished blocks get their names (1 for the strategy in use).", "strategy"),
     "lookup_hits": Metric("Blocks that a request asked for and storage has."),
     "lookup_misses": Metric("Blocks that a request asked for and cannot have, by reason.", "reason"),
     "lookup_seconds": _seconds("Time a request waited, in all, to learn which of its blocks storage has, in seconds."),
@@ -65,7 +65,7 @@ METRICS: dict[str, Metric] = {
     "store_seconds": _seconds("Time one store took from its submission, all its blocks together, in seconds."),
     "corrupt_blocks": Metric("Block files refused as damaged, by the rule they break.", "rule"),
     "deadline_misses": Metric("Operations given up at their deadline.", "operation"),
-    "swept_files": Metric("Unfinished files of killed writers that were removed."),
+    "removed_temp_files": Metric("Unfinished files of killed writers that were removed."),
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 EVERY_S = 60.0
 
 
-class Quiet:
+class RateLimitedLog:
     """Writes the first line of a key at once and later ones at most every `every_s`; says how many it held back.
 
     Keys are few and fixed (an error's symbol, a kind of event): they are kept for ever.
@@ -43,6 +43,6 @@ class Quiet:
         self._logger.log(level, message, *args)
         return True
 
-    def unforeseen(self, what: str) -> None:
+    def unexpected(self, what: str) -> None:
         """Log the exception that is being handled, with where it came from: a bug, that may repeat for every block."""
         self.log(logging.ERROR, what, "%s failed in an unforeseen way:\n%s", what, traceback.format_exc())

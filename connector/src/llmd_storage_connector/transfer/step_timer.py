@@ -15,7 +15,7 @@ from collections import deque
 _MOST = 8
 
 
-class Pace:
+class StepTimer:
     """See the module's head."""
 
     def __init__(self) -> None:

@@ -1,54 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
 """One submit from vLLM: a set of blocks to load or to store, which ends exactly once.
 
-    LIVE    -> threads may copy between their own buffers and the job's rows
-    EXPIRED -> its deadline passed: no copy may begin; it ends when the last one running is over
-    DONE    -> reported; its rows belong to someone else
+    LIVE      -> threads may copy between their own buffers and the job's chunks
+    CANCELLED -> nobody waits for it any more: no copy may begin; it ends when the last one running is over
+    DONE      -> reported; its chunks belong to someone else
 
-Copies are memory only, so EXPIRED lasts milliseconds; system calls that hang hold a thread's buffer, no row.
+Copies are memory only, so CANCELLED lasts milliseconds; system calls that hang hold a thread's buffer, no chunk.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from llmd_storage_connector.blocks.reader import Reading
-from llmd_storage_connector.blocks.result import Outcome
+from llmd_storage_connector.blocks.reader import BlockReader
+from llmd_storage_connector.blocks.result import BlockResult
 
 
-class Kind(Enum):
-    """Direction."""
+class Direction(Enum):
+    """LOAD: storage to the CPU tier (vLLM's promotion). STORE: CPU tier to storage (vLLM's cascade)."""
 
     LOAD = "load"
     STORE = "store"
 
 
-class State(Enum):
+class JobState(Enum):
     """See the module's head."""
 
     LIVE = "live"
-    EXPIRED = "expired"
+    CANCELLED = "cancelled"
     DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What vLLM is told. succeeded: the keys that were loaded or stored; failed: the others.
+class FinishedJob:
+    """What became of a job. results: of the blocks that a thread came to an end with; the other keys have none.
 
-    seconds: since its submission; worked_s: since a thread began with it.
+    cancel_reason: why it ended before its time ("" when it did not), with `unsettled` blocks still under way.
+    seconds: since its submission; active_s: since a thread began with it.
     """
 
     job_id: int
-    kind: Kind
+    direction: Direction
     request_id: str
-    succeeded: tuple[bytes, ...]
-    failed: tuple[bytes, ...]
+    keys: tuple[bytes, ...]
+    results: Mapping[bytes, BlockResult]
+    cancel_reason: str
+    unsettled: int
     seconds: float
-    worked_s: float
-    moved_bytes: int
+    active_s: float
+
+    @property
+    def succeeded(self) -> tuple[bytes, ...]:
+        """Keys that were loaded, or are stored."""
+        return tuple(key for key, result in self.results.items() if result.ok)
+
+    @property
+    def failed(self) -> tuple[bytes, ...]:
+        """The other keys."""
+        return tuple(key for key in self.keys if key not in self.results or not self.results[key].ok)
+
+    @property
+    def moved(self) -> tuple[bytes, ...]:
+        """Keys whose bytes went from or to storage."""
+        return tuple(key for key, result in self.results.items() if result.ok and not result.already_stored)
 
     @property
     def success(self) -> bool:
@@ -57,61 +75,76 @@ class Result:
 
 @dataclass(slots=True)
 class Job:
-    """Guarded by the ledger's lock. todo: blocks no thread has taken; left: not settled yet; outcomes: of the rest.
+    """Guarded by the scheduler's lock. pending: (key, chunk) of blocks no thread has taken; left: not settled yet;
+    results: of the rest.
 
-    began: when a thread first took one; others_bytes: the ledger's count of copied bytes then, or at submission;
-    copied_bytes: its own.
+    began: when a thread first took one; others_bytes: the scheduler's count of copied bytes then, or at submission;
+    copied_bytes: its own. Times are monotonic seconds.
     """
 
     job_id: int
-    kind: Kind
+    direction: Direction
     request_id: str
     keys: list[bytes]
     submitted: float
     deadline: float
-    todo: deque[tuple[bytes, int]] = field(default_factory=deque)
-    state: State = State.LIVE
+    pending: deque[tuple[bytes, int]] = field(default_factory=deque)
+    state: JobState = JobState.LIVE
+    cancel_reason: str = ""
     left: int = 0
     copying: int = 0
     began: float | None = None
     copied_bytes: int = 0
     others_bytes: int = 0
-    outcomes: dict[bytes, Outcome] = field(default_factory=dict)
+    results: dict[bytes, BlockResult] = field(default_factory=dict)
 
-    def result(self, now: float, block_bytes: int) -> Result:
-        """What to report once it is over."""
-        succeeded = tuple(key for key, outcome in self.outcomes.items() if outcome.ok)
-        return Result(
+    def finished(self, now: float) -> FinishedJob:
+        """What to report. Requires: it is over."""
+        return FinishedJob(
             self.job_id,
-            self.kind,
+            self.direction,
             self.request_id,
-            succeeded,
-            tuple(key for key in self.keys if key not in self.outcomes or not self.outcomes[key].ok),
+            tuple(self.keys),
+            self.results,
+            self.cancel_reason,
+            self.left,
             now - self.submitted,
             0.0 if self.began is None else now - self.began,
-            block_bytes * sum(outcome.ok and not outcome.existed for outcome in self.outcomes.values()),
         )
 
 
-class Fetch:
-    """A block that is being read by several threads, a stripe each.
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How far a load is. seconds: since a thread began with it, or since its submission; part: loaded, 0 to 1.
 
-    Thread: any; `lock` guards what follows it. The one that finishes the last stripe settles the block.
+    others_progress: whether other loads got bytes in that time.
     """
 
-    def __init__(self, reading: Reading, stripes: int) -> None:
-        self.reading = reading
+    job: Job
+    seconds: float
+    part: float
+    others_progress: bool
+
+
+class InflightRead:
+    """A block that is being read by several threads, a stripe each.
+
+    Thread: any; `_lock` guards what follows it. The one that finishes the last stripe settles the block.
+    """
+
+    def __init__(self, reader: BlockReader, stripes: int) -> None:
+        self.reader = reader
         self._lock = threading.Lock()
         self._left = stripes
-        self._failure: Outcome | None = None
-        self.given_up = False
+        self._failure: BlockResult | None = None
+        self.cancelled = False
 
     @property
     def is_over(self) -> bool:
         """Whether reading more of it is pointless."""
-        return self.given_up or self._failure is not None
+        return self.cancelled or self._failure is not None
 
-    def fail(self, failure: Outcome) -> None:
+    def fail(self, failure: BlockResult) -> None:
         """A stripe cannot be had; the first reason stays."""
         with self._lock:
             self._failure = self._failure or failure
@@ -122,36 +155,37 @@ class Fetch:
             self._left -= 1
             return self._left == 0
 
-    def close(self) -> Outcome:
+    def close(self) -> BlockResult:
         """What became of the block. Requires: every stripe is through. Blocks: as long as storage does."""
         try:
-            return self._failure or (Outcome(False) if self.given_up else self.reading.check())
+            return self._failure or (BlockResult(False) if self.cancelled else self.reader.check())
         finally:
-            self.reading.close()
+            self.reader.close()
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Task:
     """What a thread takes: a block nobody has begun, or one more stripe of a block that is being read.
 
-    alone: there are blocks for all threads, so that this one is to be read by one.
+    chunk: index of the CPU tier's chunk that the block is copied to or from.
+    whole: there are blocks for all threads, so that this one is to be read by one.
     """
 
     job: Job
     key: bytes
-    row: int
-    alone: bool = True
-    fetch: Fetch | None = None
-    index: int = 0
+    chunk: int
+    whole: bool = True
+    read: InflightRead | None = None
+    stripe: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What became of a piece. outcome: of its block, None when that is not over, or nobody wants it any more.
+class Completion:
+    """What became of a task. result: of its block, None when that is not over, or nobody wants it any more.
 
-    copied_bytes: of a copy into the row that was begun and ends with this; None without one.
+    copied_bytes: of a copy into the chunk that was begun and ends with this; None without one.
     """
 
-    piece: Piece
-    outcome: Outcome | None = None
+    task: Task
+    result: BlockResult | None = None
     copied_bytes: int | None = None

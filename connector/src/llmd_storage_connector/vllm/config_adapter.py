@@ -12,9 +12,11 @@ import vllm
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading.config import build_offloading_config
 from vllm.platforms import current_platform
 
+from llmd_storage_connector.blocks.format import FORMAT_VERSION
 from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.identity.facts import Identity, plain
 from llmd_storage_connector.identity.weights import fingerprint
+from llmd_storage_connector.vllm.internals_0_32 import cpu_attention_isa
 
 if TYPE_CHECKING:
     from vllm.config import ModelConfig, VllmConfig
@@ -46,6 +48,7 @@ def identity_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Iden
         block=_block(offloading),
         parallel=_parallel(offloading),
         block_hash=_block_hash(cache.prefix_caching_hash_algo),
+        format_version=FORMAT_VERSION,
     )
 
 
@@ -105,11 +108,7 @@ def _attention(vllm_config: VllmConfig, offloading: OffloadingConfig) -> dict[st
     }
     if current_platform.is_cpu():
         # The CPU kernels pack keys for the instruction set they run on.
-        from vllm.v1.attention.backends.cpu_attn import _get_attn_isa
-
-        model = vllm_config.model_config
-        block_tokens = offloading.groups[0].tokens_per_block
-        facts["isa"] = _get_attn_isa(model.dtype, block_tokens, model.get_head_size())
+        facts["isa"] = cpu_attention_isa(vllm_config.model_config, offloading.groups[0].tokens_per_block)
     return facts
 
 

@@ -32,8 +32,9 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, MLAAtte
 
 from llmd_storage_connector.config import Config, check_topology, parse
 from llmd_storage_connector.errors import Misconfigured
-from llmd_storage_connector.transfer.step_timer import Pace
+from llmd_storage_connector.transfer.step_timer import StepTimer
 from llmd_storage_connector.vllm.config_adapter import identity_of
+from llmd_storage_connector.vllm.internals_0_32 import secondary_tiers
 from llmd_storage_connector.vllm.spec import TIER_TYPE, LlmdStorageSpec
 from llmd_storage_connector.vllm.tier import LlmdStorageTier
 
@@ -52,21 +53,20 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
         # Tiers live with the scheduler; workers only move bytes and need no identity.
         tier = _tier(vllm_config, kv_cache_config, config) if role == KVConnectorRole.SCHEDULER else {}
         super().__init__(_with_spec(vllm_config, config, tier), role, kv_cache_config)
-        self._pace = Pace()
-        manager = getattr(self.connector_scheduler, "manager", None)
-        self._tiers = [t for t in getattr(manager, "secondary_tiers", ()) if isinstance(t, LlmdStorageTier)]
+        self._step_timer = StepTimer()
+        self._tiers = [tier for tier in secondary_tiers(self) if isinstance(tier, LlmdStorageTier)]
 
     def build_connector_meta(self, scheduler_output: SchedulerOutput) -> KVConnectorMetadata:
         """A step is handed out: its time, and so what computing costs, is measured from here."""
-        self._pace.begin(scheduler_output.total_num_scheduled_tokens, time.monotonic())
+        self._step_timer.begin(scheduler_output.total_num_scheduled_tokens, time.monotonic())
         return super().build_connector_meta(scheduler_output)
 
     def take_events(self) -> Iterable[KVCacheEvent]:
         """A step came back: vLLM asks for events once for each, whatever else the step had to say."""
-        step = self._pace.end(time.monotonic())
+        step = self._step_timer.end(time.monotonic())
         if step is not None:
             for tier in self._tiers:
-                tier.computed(*step)
+                tier.step_done(*step)
         events: Iterable[KVCacheEvent] = super().take_events()
         return events
 
@@ -121,14 +121,14 @@ def _tier(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig, config: Confi
     """The tier's own arguments. Not knowing whose cache it is costs the cache, not the engine."""
     try:
         facts = identity_of(vllm_config, kv_cache_config).facts()
-        return {"identity": facts, "chained": _is_chained(kv_cache_config)}
+        return {"identity": facts, "chained": _needs_full_prefix(kv_cache_config)}
     except (Misconfigured, OSError) as error:
         if config.fail_fast:
             raise
         return {"identity_fault": str(error)}
 
 
-def _is_chained(kv_cache_config: KVCacheConfig) -> bool:
+def _needs_full_prefix(kv_cache_config: KVCacheConfig) -> bool:
     """Whether every layer looks at all tokens before: then a block is of use only with all blocks before it."""
     kinds = {type(group.kv_cache_spec) for group in kv_cache_config.kv_cache_groups}
     return kinds <= {FullAttentionSpec, MLAAttentionSpec}

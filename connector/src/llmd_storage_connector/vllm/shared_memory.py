@@ -28,7 +28,7 @@ _REGION = re.compile(r"vllm_offload_.+\.mmap")
 _BLOCK_BYTES = 512  # unit of st_blocks
 
 
-def remove_orphans(
+def remove_stale_regions(
     own_path: str, directory: str = SHARED_MEMORY, proc: str = "/proc", min_age_s: float = MIN_AGE_S
 ) -> int:
     """Remove regions of this user that no live process maps or holds open. own_path is never touched.

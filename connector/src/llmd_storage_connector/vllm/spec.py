@@ -6,7 +6,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-from typing import Any
 
 from vllm.platforms import current_platform
 from vllm.v1.kv_offload.base import CanonicalKVCaches, OffloadingManager, OffloadingWorker
@@ -15,7 +14,8 @@ from vllm.v1.kv_offload.tiering.factory import SecondaryTierFactory
 from vllm.v1.kv_offload.tiering.spec import TieringOffloadingSpec
 
 from llmd_storage_connector.vllm.host_worker import HostCopyWorker
-from llmd_storage_connector.vllm.shared_memory import remove_orphans
+from llmd_storage_connector.vllm.internals_0_32 import disown, region_of, region_path, scheduler_region
+from llmd_storage_connector.vllm.shared_memory import remove_stale_regions
 
 TIER_TYPE = "llmd_storage"
 
@@ -35,14 +35,14 @@ class LlmdStorageSpec(TieringOffloadingSpec):  # type: ignore[misc]  # vLLM is u
 
         Raises: RuntimeError when the name was gone before that: the workers' memory is then not the scheduler's.
         """
-        path = _region_path(self._engine_id)
-        remove_orphans(path)
+        path = region_path(self._engine_id)
+        remove_stale_regions(path)
         try:
             manager: OffloadingManager = super().get_manager()
         finally:
             _unlink(path)
-        if self._scheduler_mmap is not None and self._scheduler_mmap._creator:
-            self._scheduler_mmap._creator = False
+        region = scheduler_region(self)
+        if region is not None and disown(region):
             manager.shutdown()
             raise RuntimeError(
                 f"{path} was removed while the engine started, so its workers use other memory than its scheduler: "
@@ -54,14 +54,15 @@ class LlmdStorageSpec(TieringOffloadingSpec):  # type: ignore[misc]  # vLLM is u
         """A worker's half: vLLM's own on accelerators, plain copies on CPU."""
         if self._worker is None:
             # Before vLLM checks whether /dev/shm has room for its own region.
-            remove_orphans(_region_path(self._engine_id))
-            self._worker: OffloadingWorker | None = (
-                self._host_worker(kv_caches) if current_platform.is_cpu() else super().get_worker(kv_caches)
-            )
-            _leave_unlinking_to_scheduler(self._region_of_worker())
+            remove_stale_regions(region_path(self._engine_id))
+            if current_platform.is_cpu():
+                self._worker: OffloadingWorker | None = self._host_worker(kv_caches)
+                _leave_unlinking_to_scheduler(self._worker.region)
+            else:
+                _leave_unlinking_to_scheduler(region_of(super().get_worker(kv_caches)))
         return self._worker
 
-    def _host_worker(self, kv_caches: CanonicalKVCaches) -> OffloadingWorker:
+    def _host_worker(self, kv_caches: CanonicalKVCaches) -> HostCopyWorker:
         region = SharedOffloadRegion(
             engine_id=self._engine_id,
             num_chunks=self.num_chunks,
@@ -75,21 +76,12 @@ class LlmdStorageSpec(TieringOffloadingSpec):  # type: ignore[misc]  # vLLM is u
             region.cleanup()
             raise
 
-    def _region_of_worker(self) -> SharedOffloadRegion | None:
-        worker: Any = self._worker
-        return worker.region if isinstance(worker, HostCopyWorker) else worker._mmap_region
-
 
 def _leave_unlinking_to_scheduler(region: SharedOffloadRegion | None) -> None:
     """vLLM's creator unlinks at the end and complains when the name is gone already."""
-    if region is not None and region._creator:
-        region._creator = False
+    if region is not None and disown(region):
         # For a start that fails before the scheduler comes to it.
         atexit.register(_unlink, region.mmap_path)
-
-
-def _region_path(engine_id: str) -> str:
-    return f"/dev/shm/vllm_offload_{engine_id}.mmap"  # noqa: S108  vLLM's name for it
 
 
 def _unlink(path: str) -> None:

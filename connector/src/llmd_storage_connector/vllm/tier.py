@@ -34,42 +34,42 @@ from vllm.v1.kv_offload.tiering.base import JobResult, SecondaryTierManager, Tra
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.config import parse
-from llmd_storage_connector.engine.engine import TransferEngine
+from llmd_storage_connector.engine.engine import StorageEngine
 from llmd_storage_connector.errors import Unusable
 from llmd_storage_connector.identity.facts import digest_of
-from llmd_storage_connector.lookup.service import Answer
+from llmd_storage_connector.lookup.service import LookupStatus
 from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX, Counters, Metric, MetricKind
 from llmd_storage_connector.transfer.scheduler import Phase
-from llmd_storage_connector.transfer.tasks import Kind
+from llmd_storage_connector.transfer.tasks import Direction, FinishedJob
 
 logger = logging.getLogger("vllm.llmd_storage_connector.vllm.tier")
 
-_ANSWERS = {
-    Answer.HIT: LookupResult.HIT,
-    Answer.MISS: LookupResult.MISS,
-    Answer.ASK_AGAIN: LookupResult.RETRY,
+_STATUS = {
+    LookupStatus.HIT: LookupResult.HIT,
+    LookupStatus.MISS: LookupResult.MISS,
+    LookupStatus.RETRY: LookupResult.RETRY,
 }
 _OPEN_TIMEOUT_S = 60.0
 _SHUTDOWN_TIMEOUT_S = 5.0
 
 
-class ViewRows:
+class CpuTierChunks:
     """Rows of vLLM's CPU tier. numpy copies without the interpreter lock."""
 
     def __init__(self, view: memoryview) -> None:
-        self._rows = np.asarray(view)
+        self._chunks = np.asarray(view)
 
-    def view(self, row: int, offset: int, length: int) -> memoryview:
+    def view(self, chunk: int, offset: int, length: int) -> memoryview:
         """The row's bytes themselves, not a copy. Requires: the row has as many."""
-        return self._rows[row, offset : offset + length].data.cast("B")
+        return self._chunks[chunk, offset : offset + length].data.cast("B")
 
-    def copy_in(self, row: int, offset: int, source: memoryview) -> None:
+    def write(self, chunk: int, offset: int, source: memoryview) -> None:
         """Write source over the row's bytes from offset on. Requires: the row has as many."""
-        np.copyto(self._rows[row, offset : offset + source.nbytes], np.frombuffer(source, dtype=np.int8))
+        np.copyto(self._chunks[chunk, offset : offset + source.nbytes], np.frombuffer(source, dtype=np.int8))
 
     def release(self) -> None:
         """Let vLLM unmap the memory. Requires: no copy runs or will begin."""
-        self._rows = np.empty((0, 0), dtype=np.int8)
+        self._chunks = np.empty((0, 0), dtype=np.int8)
 
 
 class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is untyped here
@@ -86,7 +86,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         settings: Mapping[str, Any],
         identity: Mapping[str, Any] | None = None,
         identity_fault: str = "",
-        chained: bool = False,
+        needs_full_prefix: bool = False,
         backpressure_detector: Any = None,
     ) -> None:
         """settings: as the operator wrote them. identity: facts of Identity, or the reason there are none.
@@ -105,20 +105,20 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         self._counters = Counters()
         self._shown: dict[tuple[str, str], int] = {}
         # Nobody takes events that vLLM was not asked to publish.
-        self._tells = bool(offloading_spec.kv_events_config.enable_kv_cache_events)
+        self._emits_events = bool(offloading_spec.kv_events_config.enable_kv_cache_events)
         self._drain_timeout_s = max(config.load_deadline_s, config.store_deadline_s) + 1.0
-        self._rows = ViewRows(primary_kv_view)
+        self._chunks = CpuTierChunks(primary_kv_view)
         store = BlockStore(Path(config.root_dir), facts, spec, config.publish, direct_io=config.direct_io)
         if identity is None:
             store = _NoStore(spec, identity_fault)
         group_tokens = set(offloading_spec.tokens_per_block)
-        self._engine = TransferEngine(
+        self._engine = StorageEngine(
             store,
-            self._rows,
+            self._chunks,
             config,
             self._counters,
             # Blocks of groups with different lengths are no chain that could be searched by position.
-            chained=chained and len(group_tokens) == 1,
+            needs_full_prefix=needs_full_prefix and len(group_tokens) == 1,
             tokens_per_block=max(group_tokens) * offloading_spec.blocks_per_chunk,
         )
         self._engine.start()
@@ -140,19 +140,19 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
 
     def on_request_finished(self, req_context: ReqContext) -> None:
         """Forget what the request waited for."""
-        self._engine.lookups.forget(req_context.req_id)
+        self._engine.forget(req_context.req_id)
 
     def lookup(self, key: OffloadKey, req_context: ReqContext) -> LookupResult:
         """HIT, MISS, or RETRY until the answer or the request's deadline comes."""
-        return _ANSWERS[self._engine.ask(req_context.req_id, bytes(key))]
+        return _STATUS[self._engine.lookup(req_context.req_id, bytes(key))]
 
-    def computed(self, tokens: int, seconds: float) -> None:
+    def step_done(self, tokens: int, seconds: float) -> None:
         """A step of the engine took this long: what loading is measured against."""
-        self._engine.computed(tokens, seconds)
+        self._engine.step_done(tokens, seconds)
 
     def on_schedule_end(self, context: ScheduleEndContext) -> None:
-        """Send out the step's questions together."""
-        self._engine.lookups.flush()
+        """Send out the step's lookups together."""
+        self._engine.end_step()
 
     def submit_load(self, job_metadata: TransferJob) -> None:
         """Queue a promotion."""
@@ -165,22 +165,18 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         self._engine.submit_store(job.job_id, job.req_context.req_id, *_blocks(job))
 
     def get_finished_jobs(self) -> Iterable[JobResult]:
-        """Report ended jobs; the request whose load failed is not told "there" again."""
-        results = []
-        for result in self._engine.finished():
-            if result.kind is Kind.LOAD and result.failed:
-                self._engine.lookups.mark_missed(result.request_id, list(result.failed))
-            kept = [OffloadKey(key) for key in result.succeeded]
-            results.append(
-                JobResult(
-                    result.job_id,
-                    success=result.success,
-                    successful_keys=kept if result.kind is Kind.LOAD and result.failed else None,
-                    transfer_time=result.seconds,
-                    transfer_bytes=result.moved_bytes,
-                )
-            )
-        return results
+        """Report ended jobs."""
+        return [self._result(job) for job in self._engine.finished()]
+
+    def _result(self, job: FinishedJob) -> JobResult:
+        partly = job.direction is Direction.LOAD and not job.success
+        return JobResult(
+            job.job_id,
+            success=job.success,
+            successful_keys=[OffloadKey(key) for key in job.succeeded] if partly else None,
+            transfer_time=job.seconds,
+            transfer_bytes=len(job.moved) * self.block_size_bytes,
+        )
 
     def drain_jobs(self) -> None:
         """End every job; those past their deadline by force. Blocks up to the longest deadline."""
@@ -192,7 +188,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
 
         What other engines do to the storage is theirs to tell, so a removal may be told without its store.
         """
-        if not self._tells:
+        if not self._emits_events:
             return
         for removed, events in itertools.groupby(self._engine.take_events(), key=lambda event: event[1]):
             keys = [OffloadKey(key) for key, _ in events]
@@ -207,26 +203,13 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
             for seconds in samples:
                 stats.observe_histogram(PREFIX + name, seconds, self._label)
         # vLLM keeps a gauge's last value: sent when it changes, so that most steps send nothing.
-        gauges = self._gauges()
+        gauges = self._engine.gauges()
         for place in self._shown | gauges:
-            value = gauges.get(place, 0)  # a way to publish that is no longer used
+            value = gauges.get(place, 0)  # a publish strategy that is no longer used
             if self._shown.get(place) != value:
                 stats.set_gauge(PREFIX + place[0], value, self._labels(place[1]))
         self._shown = gauges
         return stats
-
-    def _gauges(self) -> dict[tuple[str, str], int]:
-        """{(name, detail): value} now."""
-        gauges = {
-            ("usable", ""): int(self._engine.phase is Phase.READY),
-            ("breaker_open", ""): int(self._engine.breaker.is_open),
-            ("writes_paused", ""): int(self._engine.writes_paused),
-            ("room_short", ""): int(self._engine.allowance.is_short),
-            ("queued_bytes", ""): self._engine.queued_bytes,
-        }
-        if self._engine.publish_way:  # not known before the namespace is open
-            gauges["publish_way", self._engine.publish_way] = 1
-        return gauges
 
     def _labels(self, detail: str) -> tuple[str, ...]:
         return self._label + ((detail,) if detail else ())
@@ -241,7 +224,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         hanging = self._engine.close(_SHUTDOWN_TIMEOUT_S)
         if hanging:
             logger.warning("%d storage threads still hang in a system call; they hold no KV memory", hanging)
-        self._rows.release()
+        self._chunks.release()
 
 
 def _definition(metric: Metric) -> OffloadingMetricMetadata:
@@ -266,4 +249,4 @@ class _NoStore(BlockStore):
 
 def _blocks(job: TransferJob) -> tuple[list[bytes], list[int]]:
     """Keys and rows, parallel to each other; vLLM may hand keys over as a set, whose order is its rows'."""
-    return [bytes(key) for key in job.keys], [int(row) for row in job.chunk_ids]
+    return [bytes(key) for key in job.keys], [int(chunk) for chunk in job.chunk_ids]

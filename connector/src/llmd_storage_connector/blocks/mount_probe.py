@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is found out of a mount by trying it with a file. Every function may hang, as storage does."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import mmap
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmd_storage_connector.blocks import layout, publish
+from llmd_storage_connector.blocks.files import READ
+from llmd_storage_connector.blocks.format import ALIGNMENT, BlockSpec
+from llmd_storage_connector.blocks.mounts import filesystem_of
+from llmd_storage_connector.blocks.namespace import WRITE_REFUSED
+from llmd_storage_connector.blocks.result import BlockResult, reason_of
+
+# Storage where a small file is made and removed in less than this answers without a way to go.
+_LOW_LATENCY_S = 0.002
+_TRIAL_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """What is known of a namespace's mount. owners, group: whose files are believed to be blocks.
+
+    read_flags: of open(2), for blocks. publish_strategy: a name of publish.STRATEGIES, "" when not known.
+    create_remove_s: seconds in which a small file is made and removed; not known: as on storage far away.
+    """
+
+    owners: frozenset[int] = frozenset()
+    group: int = -1
+    read_flags: int = READ
+    publish_strategy: str = ""
+    create_remove_s: float = math.inf
+
+    @property
+    def is_low_latency(self) -> bool:
+        """Whether the storage answers without a way to go."""
+        return self.create_remove_s < _LOW_LATENCY_S
+
+
+def probe_mount(folder: Path, spec: BlockSpec, *, strategy: str, direct_io: str, writable: bool) -> Mount:
+    """strategy: a name of publish.STRATEGIES, or "auto"; direct_io: "auto", "on" or "off". Raises: OSError.
+
+    writable: whether the namespace takes files. If not nothing can be tried, and what is right everywhere has to do.
+    """
+    found = os.stat(folder)
+    scratch = f"{folder}/{layout.DAMAGED}"
+    aligned = spec.payload_bytes % ALIGNMENT == 0
+    direct = direct_io == "on" or (direct_io == "auto" and aligned and writable and supports_direct_io(scratch))
+    if writable:
+        create_remove_s = min(create_remove_seconds(scratch) for _ in range(3))
+        strategy = publish.chosen(strategy, filesystem_of(os.path.realpath(folder)), scratch, spec.file_bytes)
+    else:
+        create_remove_s = math.inf
+        strategy = publish.DEFAULT if strategy == publish.AUTO else strategy
+    return Mount(
+        owners=frozenset({found.st_uid, os.geteuid()}),
+        group=found.st_gid,
+        read_flags=READ | os.O_DIRECT if direct else READ,
+        publish_strategy=strategy,
+        create_remove_s=create_remove_s,
+    )
+
+
+def is_healthy(folder: str, read_flags: int) -> bool:
+    """Whether a small file goes all the way to storage, is read back, and is removed again.
+
+    A stat would not do: a client's cache may answer for a server that is gone. Where writing is refused (read only,
+    full, not ours) a look at the folder has to do.
+    """
+    try:
+        return is_readable_back(folder, read_flags)
+    except OSError as error:
+        return error.errno in WRITE_REFUSED and os.access(folder, os.R_OK | os.X_OK)
+
+
+def try_writing(folder: str, file_bytes: int) -> BlockResult:
+    """Whether a file of a block's size (at most 4 MiB) can be written; it is removed again."""
+    name, scratch = layout.scratch_name(secrets.token_hex(6), 0), f"{folder}/{layout.DAMAGED}"
+    try:
+        publish.publish(publish.DEFAULT, scratch, name, publish.whole([bytes(min(file_bytes, _TRIAL_BYTES))]))
+        os.unlink(f"{scratch}/{name}")
+    except OSError as error:
+        return BlockResult(False, reason_of(error))
+    return BlockResult(True)
+
+
+def is_readable_back(folder: str, flags: int) -> bool:
+    """Whether a page that is written is read again, by a descriptor opened with `flags`. Raises: OSError."""
+    page = mmap.mmap(-1, ALIGNMENT)
+    page[:5] = b"trial"
+    name = layout.scratch_name(secrets.token_hex(6), 0)
+    path = f"{folder}/{name}"
+    publish.publish("exclusive", folder, name, publish.whole([memoryview(page)]))
+    try:
+        fd = os.open(path, flags)
+        try:
+            page[:5] = bytes(5)
+            return os.preadv(fd, [page], 0) == len(page) and page[:5] == b"trial"
+        finally:
+            os.close(fd)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def create_remove_seconds(folder: str) -> float:
+    """Seconds to make a small file and remove it. Not to read it: past the page cache that waits for the disk.
+
+    Raises: OSError.
+    """
+    name = layout.scratch_name(secrets.token_hex(6), 0)
+    began = time.perf_counter()
+    publish.publish("exclusive", folder, name, publish.whole([b"trial"]))
+    os.unlink(f"{folder}/{name}")
+    return time.perf_counter() - began
+
+
+def supports_direct_io(folder: str) -> bool:
+    """Whether a file can be read past the page cache. Raises: OSError other than a refusal of that."""
+    try:
+        return is_readable_back(folder, READ | os.O_DIRECT)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            return False
+        raise

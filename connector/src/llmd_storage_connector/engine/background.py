@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The threads of one engine's storage tier: they touch storage, and say what follows from what they found.
+
+Everything that one part's news means for another is decided here: a block's result for health and write backoff, an
+open breaker for the jobs under way, the evictor's news for lookups and writers.
+
+    field      | owner      | guarded by
+    fault      | opener     | written before the phase that shows it
+    _refreshes | any        | itself (a queue)
+    _closing   | any        | itself
+    a thread's BlockBuffer | the thread |
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+from llmd_storage_connector.blocks.reader import BlockBuffer
+from llmd_storage_connector.blocks.result import DEADLINE, UNHEALTHY, BlockResult
+from llmd_storage_connector.engine.parts import Parts
+from llmd_storage_connector.errors import ConnectorError
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+from llmd_storage_connector.transfer.scheduler import Phase
+from llmd_storage_connector.transfer.tasks import Completion, Direction
+
+logger = logging.getLogger("vllm.llmd_storage_connector.engine.background")
+
+UNUSABLE = "unusable"
+# Between two tries to open storage that could not be opened.
+REOPEN_S = 5.0
+# Between two looks whether refused writing is due for a trial.
+MAINTENANCE_EVERY_S = 1.0
+# Where a call takes no time worth mentioning, more threads only take the interpreter from each other.
+LOW_LATENCY_THREADS = 8
+# What storing a block costs the interpreter, and what a thread writes without it meanwhile, about
+# (docs/decisions/0003-transfers.md). The figures only have to be right to a factor of two.
+_STORE_PYTHON_S = 150e-6
+_WRITTEN_BYTES_S = 1 << 30
+
+
+def useful_writers(create_remove_s: float, block_bytes: int) -> int:
+    """How many threads can store blocks on low-latency storage without queueing for the interpreter.
+
+    create_remove_s: seconds in which a small file is made and removed there.
+    """
+    return max(1, int((create_remove_s + block_bytes / _WRITTEN_BYTES_S) / _STORE_PYTHON_S))
+
+
+class Background:
+    """See the module's head. Constructing starts nothing: call start()."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._log = RateLimitedLog(logger)
+        self._refreshes: SimpleQueue[bytes | None] = SimpleQueue()
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.fault: ConnectorError | None = None
+
+    def start(self) -> None:
+        """Open storage and begin to work. Thread: the owner's, once."""
+        parts = self._parts
+        targets: list[tuple[str, Callable[[], None]]] = [
+            ("open", self._open),
+            ("breaker", self._watch_breaker),
+            ("maintain", self._maintain),
+            ("temp-files", lambda: self._poll(lambda: parts.temp_files.pause_s, self._collect_temp_files)),
+            ("feed", lambda: self._poll(lambda: parts.feed.pause_s, self._poll_feed)),
+            ("budget", self._keep_budget),
+        ]
+        targets += [(f"io-{index}", self._move_blocks) for index in range(parts.config.io_threads)]
+        for name, target in targets:
+            thread = threading.Thread(target=target, name=f"llmd-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self, timeout_s: float) -> int:
+        """End all threads. Requires: the scheduler is closed. Blocks up to timeout_s.
+
+        Returns: how many threads still hang in a system call (daemons; they hold only their own buffers).
+        """
+        parts = self._parts
+        parts.pool.close()
+        parts.breaker.close()
+        self._closing.set()
+        self._refreshes.put(None)
+        limit = time.monotonic() + timeout_s
+        threads = [*self._threads, *parts.pool.threads]
+        for thread in threads:
+            thread.join(max(0.0, limit - time.monotonic()))
+        return sum(thread.is_alive() for thread in threads)
+
+    # ---- opening --------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        parts = self._parts
+        while (fault := self._try_to_open()) is not None:
+            self.fault = fault
+            self._log.log(
+                logging.ERROR, UNUSABLE, "KV cache storage is NOT used, the engine serves without it: %s", fault
+            )
+            parts.scheduler.enter(Phase.UNUSABLE, UNUSABLE)
+            if not getattr(fault, "transient", False) or self._closing.wait(REOPEN_S):
+                return
+        store, scheduler = parts.store, parts.scheduler
+        logger.info("KV cache storage is open: %s, blocks are published by %s", store.folder, store.publish_strategy)
+        if store.is_low_latency:
+            writers = useful_writers(store.create_remove_s, store.spec.payload_bytes)
+            scheduler.limit(threads=LOW_LATENCY_THREADS, max_writers=writers)
+        else:
+            scheduler.limit(blocks_per_writer=1)  # who waits for storage takes the interpreter from nobody
+        self._poll_budget()
+        if not parts.budget.is_known:
+            parts.budget.update(None)
+        scheduler.enter(Phase.READY)
+        parts.pool.start()
+
+    def _try_to_open(self) -> ConnectorError | None:
+        try:
+            self._parts.store.open()
+        except ConnectorError as error:
+            return error
+        except Exception as error:
+            logger.exception("opening the storage failed unexpectedly")
+            return ConnectorError(str(error))
+        return None
+
+    # ---- moving blocks --------------------------------------------------------------------------------
+
+    def _move_blocks(self) -> None:
+        buffer: BlockBuffer | None = None
+        done: Completion | None = None
+        while (task := self._parts.scheduler.next_task(done)) is not None:
+            # Made at first use: a thread that never works costs no memory.
+            buffer = buffer or BlockBuffer(self._parts.store.spec)
+            done = self._parts.runner.run(task, buffer)
+            if done.result is not None:
+                self._judge(task.job.direction, task.key, done.result)
+
+    def _judge(self, direction: Direction, key: bytes, result: BlockResult) -> None:
+        """What one block's result says of the storage."""
+        parts = self._parts
+        if result.corrupt:
+            parts.counters.add("corrupt_blocks", detail=result.reason)
+        if result.refresh:
+            self._refreshes.put(key)
+        if result.ok:
+            parts.breaker.answered(direction.value)
+        if direction is Direction.LOAD and result.reason in UNHEALTHY:
+            parts.breaker.failed(direction.value, result.reason)
+        elif direction is Direction.STORE and not result.ok:
+            self._judge_writing(result)
+
+    def _judge_writing(self, result: BlockResult) -> None:
+        if result.ok:
+            self._parts.backoff.succeeded()
+        elif self._parts.backoff.refused(result.reason):
+            self._parts.counters.add("write_pauses", detail=result.reason)
+
+    # ---- what nobody waits for ------------------------------------------------------------------------
+
+    def _watch_breaker(self) -> None:
+        """What waits for unhealthy storage ends at once: its chunks are wanted back, its requests can be computed."""
+        parts = self._parts
+        while parts.breaker.wait_open():
+            parts.counters.add("breaker_trips")
+            parts.scheduler.cancel_all(DEADLINE)
+            parts.breaker.recover(parts.store.is_healthy)
+
+    def _maintain(self) -> None:
+        """Blocks that were read are marked as used, and refused writing is tried again."""
+        parts = self._parts
+        while not self._closing.is_set():
+            try:
+                key = self._refreshes.get(timeout=MAINTENANCE_EVERY_S)
+            except Empty:
+                if parts.backoff.is_paused and parts.in_use and parts.backoff.admits(parts.clock()):
+                    self._judge_writing(parts.store.try_writing())
+            else:
+                if key is not None:
+                    parts.store.refresh_mtime(key)
+
+    def _poll(self, pause_s: Callable[[], float], poll: Callable[[], None]) -> None:
+        """Call it again and again while storage is used."""
+        while not self._closing.wait(pause_s()):
+            if self._parts.in_use:
+                poll()
+
+    def _collect_temp_files(self) -> None:
+        try:
+            self._parts.counters.add("removed_temp_files", self._parts.temp_files.poll(self._parts.store.folder).files)
+        except OSError as error:
+            logger.debug("could not collect unfinished files: %s", error)
+        except Exception:
+            self._log.unexpected("collecting unfinished files")
+
+    def _poll_feed(self) -> None:
+        try:
+            news = self._parts.feed.poll(self._parts.store.folder)
+        except OSError as error:
+            logger.debug("could not read what the evictor removed: %s", error)
+        except Exception:
+            self._log.unexpected("reading what the evictor removed")
+        else:
+            if news.removed:
+                self._parts.recorder.removed(news.removed)
+            if news.refresh_after_s is not None:
+                self._parts.store.refresh_after_s = news.refresh_after_s
+
+    def _keep_budget(self) -> None:
+        parts = self._parts
+        self._poll(lambda: parts.budget_client.pause_s, self._poll_budget)
+        if parts.in_use:
+            with suppress(OSError):
+                parts.budget_client.leave(parts.store.folder)
+
+    def _poll_budget(self) -> None:
+        parts = self._parts
+        try:
+            more = parts.budget_client.poll(parts.store.folder, parts.queued_file_bytes)
+        except OSError as error:
+            text = "the evictor cannot be told what is written (%s): it keeps the budget by scanning alone"
+            self._log.log(logging.WARNING, "report", text, error)
+        except Exception:
+            self._log.unexpected("talking with the evictor")
+        else:
+            if more:
+                parts.scheduler.wake()
