@@ -25,7 +25,7 @@ from typing import Any
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.config import parse
-from llmd_storage_connector.engine.engine import TransferEngine
+from llmd_storage_connector.engine.engine import StorageEngine
 from llmd_storage_connector.identity.facts import digest_of
 from llmd_storage_connector.telemetry.metrics import Counters
 from llmd_storage_connector.transfer.scheduler import Phase
@@ -42,7 +42,7 @@ class Rows:
     def view(self, row: int, offset: int, length: int) -> memoryview:
         return self._bytes[offset : offset + length]
 
-    def copy_in(self, row: int, offset: int, source: memoryview) -> None:
+    def write(self, chunk: int, offset: int, source: memoryview) -> None:
         """Nothing is loaded here."""
 
 
@@ -56,11 +56,11 @@ class Writer:
         self._counters, self._jobs = Counters(), 0
         self.counts: dict[str, int] = {}
         self._block_bytes = block_bytes
-        self.engine = TransferEngine(
+        self.engine = StorageEngine(
             BlockStore(root, facts, spec, "auto"), Rows(block_bytes), parse(settings), self._counters
         )
         if not limited:
-            self.engine.allowance.take = lambda size: True  # type: ignore[method-assign]
+            self.engine.parts.budget.reserve = lambda size: True  # type: ignore[method-assign]
         self.engine.start()
         assert self.engine.wait_open(30) is Phase.READY
 

@@ -58,12 +58,14 @@ class Worker:
     def _setup(self) -> dict[str, Any]:
         """What the tier chose, as far as it tells."""
         engine = getattr(self._driver.tier, "_engine", None)
-        config = getattr(engine, "_config", None)
+        if engine is None:
+            return {"threads": 16, "lookup_threads": 1, "publish": "rename"}  # vLLM's own
+        parts = engine.parts
         return {
             # Of those configured, as many work as the mount can use.
-            "threads": getattr(getattr(engine, "_ledger", None), "threads", 16),
-            "lookup_threads": getattr(config, "lookup_threads", 1),
-            "publish": getattr(engine, "publish_strategy", "") or getattr(config, "publish", "rename"),
+            "threads": parts.scheduler.queue.threads,
+            "lookup_threads": parts.config.lookup_threads,
+            "publish": parts.store.publish_strategy,
         }
 
     def store(self, seed: int, jobs: int) -> dict[str, Any]:

@@ -39,23 +39,21 @@ from llmd_storage_connector.vllm.tier import CpuTierChunks, LlmdStorageTier
 
 pytestmark = pytest.mark.engine
 
-ROWS, ROW_BYTES = 4, 4096
+CHUNKS, CHUNK_BYTES = 4, 4096
 LABEL = "1:llmd_storage"
 BLOCK_TOKENS, BLOCKS_A_FILE = 32, 4
 
 
 class StandIn:
-    """Stands for TransferEngine: says what a test wants, and remembers what it was asked."""
+    """Stands for StorageEngine: says what a test wants, and remembers what it was asked."""
 
-    def __init__(self, store: Any, rows: Any, config: Any, counters: Any, **given: Any) -> None:
+    def __init__(self, store: Any, chunks: Any, config: Any, counters: Any, **given: Any) -> None:
         self.counters = counters
         self.given = given
         self.phase = Phase.READY
-        self.breaker = SimpleNamespace(is_open=False)
-        self.writes_paused = False
-        self.allowance = SimpleNamespace(is_short=False)
-        self.queued_bytes = 0
-        self.publish_strategy = ""
+        self.shown = dict.fromkeys(
+            ((name, "") for name in ("usable", "breaker_open", "writes_paused", "budget_exhausted", "queued_bytes")), 0
+        )
         self.fault = None
         self.events: list[tuple[bytes, bool]] = []
         self.asked: list[tuple[str, bytes]] = []
@@ -63,7 +61,10 @@ class StandIn:
 
     def start(self) -> None: ...
 
-    def ask(self, request_id: str, key: bytes) -> LookupStatus:
+    def gauges(self) -> dict[tuple[str, str], int]:
+        return dict(self.shown)
+
+    def lookup(self, request_id: str, key: bytes) -> LookupStatus:
         self.asked.append((request_id, key))
         return self.answer
 
@@ -82,7 +83,7 @@ def engine_of(tier: LlmdStorageTier) -> StandIn:
 @pytest.fixture
 def make_tier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., LlmdStorageTier]:
     """make_tier(events=, tokens_per_block=, **tier arguments)."""
-    monkeypatch.setattr(tier_module, "TransferEngine", StandIn)
+    monkeypatch.setattr(tier_module, "StorageEngine", StandIn)
 
     def make(events: bool = True, tokens_per_block: tuple[int, ...] = (BLOCK_TOKENS,), **given: Any) -> LlmdStorageTier:
         offloading_spec = SimpleNamespace(
@@ -93,9 +94,9 @@ def make_tier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
         )
         return LlmdStorageTier(
             offloading_spec=offloading_spec,
-            primary_kv_view=memoryview(np.zeros((ROWS, ROW_BYTES), dtype=np.int8)),
+            primary_kv_view=memoryview(np.zeros((CHUNKS, CHUNK_BYTES), dtype=np.int8)),
             tier_type="llmd_storage",
-            settings={"root_dir": str(tmp_path), "cpu_bytes_to_use": ROWS * ROW_BYTES},
+            settings={"root_dir": str(tmp_path), "cpu_bytes_to_use": CHUNKS * CHUNK_BYTES},
             identity={"runner": "test"},
             **given,
         )
@@ -126,7 +127,8 @@ def values(stats: OffloadingConnectorStats) -> dict[str, Any]:
 
 
 def test_each_gauge_is_sent_when_it_changes_and_only_then(tier: LlmdStorageTier) -> None:
-    engine = engine_of(tier)
+    shown = engine_of(tier).shown
+    shown["usable", ""] = 1
     assert values(tier.get_stats()) == {
         "usable": 1,
         "breaker_open": 0,
@@ -135,20 +137,18 @@ def test_each_gauge_is_sent_when_it_changes_and_only_then(tier: LlmdStorageTier)
         "queued_bytes": 0,
     }
     assert values(tier.get_stats()) == {}
-    engine.publish_strategy = "link"
-    engine.queued_bytes = 8192
-    engine.writes_paused = True
+    shown |= {("publish_strategy", "link"): 1, ("queued_bytes", ""): 8192, ("writes_paused", ""): 1}
     assert values(tier.get_stats()) == {"publish_strategy{link}": 1, "queued_bytes": 8192, "writes_paused": 1}
-    engine.phase = Phase.UNUSABLE
-    engine.breaker.is_open = True
-    engine.writes_paused = False
+    shown |= {("usable", ""): 0, ("breaker_open", ""): 1, ("writes_paused", ""): 0}
     assert values(tier.get_stats()) == {"usable": 0, "breaker_open": 1, "writes_paused": 0}
 
 
-def test_of_two_ways_to_publish_only_the_one_in_use_is_shown(tier: LlmdStorageTier) -> None:
-    engine_of(tier).publish_strategy = "link"
+def test_of_two_publish_strategies_only_the_one_in_use_is_shown(tier: LlmdStorageTier) -> None:
+    shown = engine_of(tier).shown
+    shown["publish_strategy", "link"] = 1
     tier.get_stats()
-    engine_of(tier).publish_strategy = "rename"
+    del shown["publish_strategy", "link"]
+    shown["publish_strategy", "rename"] = 1
     assert values(tier.get_stats()) == {"publish_strategy{link}": 0, "publish_strategy{rename}": 1}
     assert values(tier.get_stats()) == {}
 
@@ -168,7 +168,7 @@ def test_every_metric_is_declared_as_vllm_wants_it_and_can_be_sent(tier: LlmdSto
     definitions = LlmdStorageTier.build_metric_definitions({})
     assert set(definitions) == {PREFIX + name for name in METRICS}
     engine = engine_of(tier)
-    engine.publish_strategy = "link"
+    engine.shown["publish_strategy", "link"] = 1
     for name, metric in METRICS.items():
         if metric.kind is MetricKind.COUNTER:
             engine.counters.add(name, detail="x" if metric.detail else "")
@@ -230,12 +230,12 @@ def test_a_lookup_is_passed_on_and_its_answer_back(
 
 
 @pytest.mark.parametrize(
-    ("chained", "tokens", "expected"),
+    ("needs_full_prefix", "tokens", "expected"),
     [
-        (True, (32,), {"chained": True, "tokens_per_block": 128}),
-        (True, (32, 32), {"chained": True, "tokens_per_block": 128}),
-        (False, (32,), {"chained": False, "tokens_per_block": 128}),
-        (True, (16, 64), {"chained": False, "tokens_per_block": 256}),
+        (True, (32,), {"needs_full_prefix": True, "tokens_per_block": 128}),
+        (True, (32, 32), {"needs_full_prefix": True, "tokens_per_block": 128}),
+        (False, (32,), {"needs_full_prefix": False, "tokens_per_block": 128}),
+        (True, (16, 64), {"needs_full_prefix": False, "tokens_per_block": 256}),
     ],
 )
 def test_a_prefix_is_searched_only_where_blocks_are_chains_of_one_length(
@@ -250,59 +250,59 @@ def test_a_prefix_is_searched_only_where_blocks_are_chains_of_one_length(
 def test_no_tier_searches_prefixes_unless_it_is_told_that_it_may(
     make_tier: Callable[..., LlmdStorageTier],
 ) -> None:
-    assert engine_of(make_tier()).given["chained"] is False
+    assert engine_of(make_tier()).given["needs_full_prefix"] is False
 
 
 # ---- rows --------------------------------------------------------------------------------------------
 
 
 def numbered() -> np.ndarray:
-    return np.arange(ROWS * ROW_BYTES, dtype=np.int64).astype(np.int8).reshape(ROWS, ROW_BYTES)
+    return np.arange(CHUNKS * CHUNK_BYTES, dtype=np.int64).astype(np.int8).reshape(CHUNKS, CHUNK_BYTES)
 
 
 def test_a_part_of_a_row_is_copied_and_nothing_beside_it() -> None:
     memory = numbered()
-    rows = CpuTierChunks(memoryview(memory))
-    assert bytes(rows.view(2, 1000, 100)) == memory[2, 1000:1100].tobytes()
+    chunks = CpuTierChunks(memoryview(memory))
+    assert bytes(chunks.view(2, 1000, 100)) == memory[2, 1000:1100].tobytes()
     before = memory.copy()
-    rows.copy_in(1, 4000, memoryview(b"\x55" * 96))
+    chunks.write(1, 4000, memoryview(b"\x55" * 96))
     before[1, 4000:4096] = 0x55
     assert np.array_equal(memory, before)
 
 
-@pytest.mark.parametrize("offset", [ROW_BYTES - 50, ROW_BYTES, 2 * ROW_BYTES])
+@pytest.mark.parametrize("offset", [CHUNK_BYTES - 50, CHUNK_BYTES, 2 * CHUNK_BYTES])
 def test_a_copy_past_the_end_of_a_row_never_reaches_the_next(offset: int) -> None:
     memory = numbered()
     before = memory.copy()
-    rows = CpuTierChunks(memoryview(memory))
+    chunks = CpuTierChunks(memoryview(memory))
     with pytest.raises(ValueError, match="broadcast"):
-        rows.copy_in(0, offset, memoryview(b"\x55" * 100))
-    assert len(rows.view(0, offset, 100)) < 100
+        chunks.write(0, offset, memoryview(b"\x55" * 100))
+    assert len(chunks.view(0, offset, 100)) < 100
     assert np.array_equal(memory, before)
 
 
 def test_copies_of_other_threads_go_on_meanwhile() -> None:
     """A load must not stop the scheduler: parts of one row are copied by several threads at once, each its own."""
-    memory = np.zeros((1, 64 * ROW_BYTES), dtype=np.int8)
-    rows = CpuTierChunks(memoryview(memory))
+    memory = np.zeros((1, 64 * CHUNK_BYTES), dtype=np.int8)
+    chunks = CpuTierChunks(memoryview(memory))
     threads = [
-        threading.Thread(target=rows.copy_in, args=(0, at * ROW_BYTES, memoryview(bytes([at]) * ROW_BYTES)))
+        threading.Thread(target=chunks.write, args=(0, at * CHUNK_BYTES, memoryview(bytes([at]) * CHUNK_BYTES)))
         for at in range(64)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert memory.reshape(64, ROW_BYTES).min(axis=1).tolist() == list(range(64))
-    assert memory.reshape(64, ROW_BYTES).max(axis=1).tolist() == list(range(64))
+    assert memory.reshape(64, CHUNK_BYTES).min(axis=1).tolist() == list(range(64))
+    assert memory.reshape(64, CHUNK_BYTES).max(axis=1).tolist() == list(range(64))
 
 
 def test_after_release_vllm_can_unmap_its_memory() -> None:
-    memory = bytearray(ROWS * ROW_BYTES)
-    rows = CpuTierChunks(memoryview(memory).cast("b", (ROWS, ROW_BYTES)))
+    memory = bytearray(CHUNKS * CHUNK_BYTES)
+    chunks = CpuTierChunks(memoryview(memory).cast("b", (CHUNKS, CHUNK_BYTES)))
     with pytest.raises(BufferError):
         memory.extend(b"x")
-    rows.release()
+    chunks.release()
     memory.extend(b"x")
 
 
@@ -331,7 +331,7 @@ def test_workers_and_scheduler_never_work_on_different_memory(
     manager = SimpleNamespace(shutdown=lambda: closed.append(True))
     swept = []
     monkeypatch.setattr(spec_module.TieringOffloadingSpec, "get_manager", lambda self: manager)
-    monkeypatch.setattr(spec_module, "remove_orphans", swept.append)
+    monkeypatch.setattr(spec_module, "remove_stale_regions", swept.append)
     spec = FakeSpec("test-tier-no-such-region", scheduler_created)
     if scheduler_created:
         with pytest.raises(RuntimeError, match="removed while the engine started"):

@@ -109,7 +109,7 @@ _OPTIONS: dict[str, Option] = {
     "skip_slow_loads": Option(
         bool,
         True,
-        "Whether loads are left out, or given up, that take longer than computing; they are tried again later.",
+        "Whether loads are left out, or cancelled, that take longer than computing; they are tried again later.",
     ),
     "direct_io": Option(
         str,

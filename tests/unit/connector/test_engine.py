@@ -611,3 +611,20 @@ def test_stores_without_room_wait_and_then_end_while_loads_go_on(
     assert play.results()[0].success
     assert play.counted("store_failures", "no_budget") == 2
     assert play.counted("deadline_misses", "store") == 0 and not play.engine.parts.breaker.is_open
+
+
+def test_gauges_say_how_things_are_now(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench()
+    play.engine.wait_open(CEILING_S)
+    expected = {"usable": 1, "breaker_open": 0, "writes_paused": 0, "budget_exhausted": 0, "queued_bytes": 0}
+    assert play.engine.gauges() == {(name, ""): value for name, value in expected.items()} | {
+        ("publish_strategy", "link"): 1
+    }
+    sick.refuses = "enospc"
+    play.store_rows([0])
+    play.engine.parts.breaker.missed("lookup")
+    play.engine.parts.breaker.missed("lookup")
+    assert play.engine.gauges()["writes_paused", ""] == 1
+    assert play.engine.gauges()["breaker_open", ""] == 1
+    play.engine.close(5)
+    assert play.engine.gauges()["usable", ""] == 0

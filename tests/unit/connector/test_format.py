@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmd_storage_connector.blocks.format import ALIGNMENT, FORMAT_VERSION, MAGIC, BlockSpec, check, encode_header
+from llmd_storage_connector.blocks.file_check import UNFINISHED_GRACE_S
+from llmd_storage_connector.blocks.format import (
+    ALIGNMENT,
+    DEFAULT_STRIPE_BYTES,
+    FORMAT_VERSION,
+    MAGIC,
+    MAX_KEY_BYTES,
+    BlockSpec,
+    check,
+    encode_header,
+)
+from llmd_storage_connector.blocks.publish import STRATEGIES
 from llmd_storage_connector.errors import Corrupt, Rule
 
 GOLDEN = Path(__file__).parent / "golden" / f"block-v{FORMAT_VERSION}.kvb"
@@ -129,3 +140,13 @@ def test_the_page_shows_the_golden_file_and_every_rule() -> None:
         shown = bytes.fromhex(chunk)
         assert FILE[int(offset, 16) :][: len(shown)] == shown
     assert re.findall(r"^\| F\d+ \| `(\w+)` \|", page, re.MULTILINE) == [rule.value for rule in Rule]
+
+
+def test_the_page_states_the_constants_of_the_code() -> None:
+    page = (Path(__file__).parents[3] / "connector/docs/FORMAT.md").read_text()
+    assert f"# Block files, format {FORMAT_VERSION}\n" in page
+    assert f"default {DEFAULT_STRIPE_BYTES >> 20} MiB" in page
+    assert f"multiple of {ALIGNMENT}" in page
+    assert f"| 68 | 2 | key length K | 1 to {MAX_KEY_BYTES} |" in page
+    assert f"younger than {UNFINISHED_GRACE_S:g} s" in page
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) == set(STRATEGIES)

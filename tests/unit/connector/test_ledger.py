@@ -105,7 +105,7 @@ def test_stores_take_as_many_threads_as_the_storage_is_worth(
 ) -> None:
     crowd = Crowd(MIB)
     crowds.append(crowd)
-    crowd.scheduler.limit(**{setting: value})
+    crowd.scheduler.queue.limit(**{setting: value})
     crowd.submit(Direction.STORE, blocks)
     assert crowd.taken(Direction.STORE, writers) == writers
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of one operation on one block, and the words for why not: labels of metrics and keys of verdicts."""
+"""What became of one operation on one block, and the words for why not: labels of metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llmd_storage_connector.errors import Corrupt
 
 ABSENT = "absent"
-# Storage had not answered when it was given up.
+# Storage had not answered by then.
 DEADLINE = "deadline"
 # Another node is writing the block under its final name, or died doing so less than a minute ago.
 UNFINISHED = "unfinished"

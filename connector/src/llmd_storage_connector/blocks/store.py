@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 
 from llmd_storage_connector.blocks import format as block_format
 from llmd_storage_connector.blocks import layout, publish
+from llmd_storage_connector.blocks.file_check import UNFINISHED_GRACE_S, check_file
 from llmd_storage_connector.blocks.files import write_all
 from llmd_storage_connector.blocks.folders import Folder, Folders
 from llmd_storage_connector.blocks.format import BlockSpec
@@ -34,8 +34,6 @@ from llmd_storage_connector.errors import Corrupt, Rule, Unusable
 logger = logging.getLogger("vllm.llmd_storage_connector.blocks.store")
 
 _OPEN_THREADS = 16
-# A file this young may still be being written by a node that creates under the final name.
-UNFINISHED_GRACE_S = 60.0
 # Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read. Where blocks live
 # for less than hours, the evictor advises less.
 REFRESH_AFTER_S = 3600.0
@@ -130,7 +128,7 @@ class BlockStore:
             found = os.stat(layout.block_name(key), dir_fd=folder.fd, follow_symlinks=False)
         except OSError as error:
             return BlockResult(False, reason_of(error))
-        return self._judge(found)
+        return self._check(found)
 
     def open_block(self, key: bytes) -> BlockReader | BlockResult:
         """Begin to read the block; the outcome when it cannot be had."""
@@ -141,17 +139,17 @@ class BlockStore:
             if error.errno == errno.ELOOP:
                 return BlockResult(False, Rule.NOT_REGULAR.value)
             # Past the page cache only files can be opened: look what this is.
-            judged = self.contains(key) if error.errno == errno.EINVAL else BlockResult(False)
-            return judged if judged.reason else BlockResult(False, reason_of(error))
+            checked = self.contains(key) if error.errno == errno.EINVAL else BlockResult(False)
+            return checked if checked.reason else BlockResult(False, reason_of(error))
         try:
-            judged = self._judge(os.fstat(fd))
+            checked = self._check(os.fstat(fd))
         except OSError as error:
-            judged = BlockResult(False, reason_of(error))
-        reading = BlockReader(self.spec, key, fd, judged.refresh)
-        if judged.ok:
+            checked = BlockResult(False, reason_of(error))
+        reading = BlockReader(self.spec, key, fd, checked.refresh)
+        if checked.ok:
             return reading
         reading.close()
-        return judged
+        return checked
 
     def get(self, key: bytes, buffer: BlockBuffer, sink: Sink) -> BlockResult:
         """Read the block alone, handing each stripe to `sink` before it is checked.
@@ -242,16 +240,9 @@ class BlockStore:
             else:
                 write_all(fd, [memoryview(block_format.header_of(spec, key, checksums)), payload], 0)
 
-    def _judge(self, found: os.stat_result) -> BlockResult:
-        if not stat.S_ISREG(found.st_mode):
-            return BlockResult(False, Rule.NOT_REGULAR.value)
-        if found.st_uid not in self._mount.owners and found.st_gid != self._mount.group:
-            return BlockResult(False, Rule.OWNER.value)
+    def _check(self, found: os.stat_result) -> BlockResult:
         age_s = self._now() - found.st_mtime
-        if found.st_size != self.spec.file_bytes:
-            unfinished = found.st_size < self.spec.file_bytes and age_s < UNFINISHED_GRACE_S
-            return BlockResult(False, Rule.LENGTH.value, corrupt=not unfinished)
-        return BlockResult(True, refresh=age_s > self.refresh_after_s)
+        return check_file(found, self.spec, self._mount, age_s, refresh_after_s=self.refresh_after_s)
 
     def _quarantine(self, key: bytes) -> None:
         """Out of the way, so that the block can be stored again; kept, so that someone can look."""

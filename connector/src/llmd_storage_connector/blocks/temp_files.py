@@ -20,7 +20,7 @@ from llmd_storage_connector.blocks import layout
 
 logger = logging.getLogger("vllm.llmd_storage_connector.blocks.temp_files")
 
-# No block takes this long to write: its job is given up long before.
+# No block takes this long to write: its job is cancelled long before.
 OLDER_THAN_S = 600.0
 # Between two folders: a whole walk takes minutes and costs storage a listing every now and then.
 PAUSE_S = 2.0

@@ -111,9 +111,9 @@ class Background:
         logger.info("KV cache storage is open: %s, blocks are published by %s", store.folder, store.publish_strategy)
         if store.is_low_latency:
             writers = useful_writers(store.create_remove_s, store.spec.payload_bytes)
-            scheduler.limit(threads=LOW_LATENCY_THREADS, max_writers=writers)
+            scheduler.queue.limit(threads=LOW_LATENCY_THREADS, max_writers=writers)
         else:
-            scheduler.limit(blocks_per_writer=1)  # who waits for storage takes the interpreter from nobody
+            scheduler.queue.limit(blocks_per_writer=1)  # who waits for storage takes the interpreter from nobody
         self._poll_budget()
         if not parts.budget.is_known:
             parts.budget.update(None)

@@ -87,7 +87,7 @@ class StorageEngine:
             ("breaker_open", ""): int(parts.breaker.is_open),
             ("writes_paused", ""): int(parts.backoff.is_paused),
             ("budget_exhausted", ""): int(parts.budget.is_exhausted),
-            ("queued_bytes", ""): parts.scheduler.queued_bytes,
+            ("queued_bytes", ""): parts.scheduler.queue.queued_bytes,
         }
         if parts.store.publish_strategy:  # not known before the namespace is open
             gauges["publish_strategy", parts.store.publish_strategy] = 1

@@ -74,7 +74,7 @@ class Parts:
     @property
     def queued_file_bytes(self) -> int:
         """Bytes of files that wait to be written, or are being written."""
-        return self.scheduler.queued_bytes // self.store.spec.payload_bytes * self.store.spec.file_bytes
+        return self.scheduler.queue.queued_bytes // self.store.spec.payload_bytes * self.store.spec.file_bytes
 
 
 def assemble(

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-
 MANIFEST_VERSION = 1
 # Keys of a model config that say where it came from, not what it computes.
 _PROVENANCE = {"_name_or_path", "transformers_version", "_commit_hash"}

@@ -44,7 +44,7 @@ def _seconds(doc: str) -> Metric:
 METRICS: dict[str, Metric] = {
     "usable": _gauge("Whether the storage tier is usable (1) or serving without it (0)."),
     "breaker_open": _gauge("Whether storage is left alone (1) because it failed or missed its deadlines."),
-    "breaker_trips": Metric("Times that storage was given up for failures or missed deadlines."),
+    "breaker_trips": Metric("Times that the circuit breaker opened, for failures or missed deadlines."),
     "writes_paused": _gauge("Whether blocks are not stored (1) because storage refuses writing."),
     "write_pauses": Metric("Times that writing paused, by the error that storage refused it with.", "reason"),
     "queued_bytes": _gauge("KV bytes that wait to be stored."),
@@ -64,7 +64,7 @@ METRICS: dict[str, Metric] = {
     "store_drops": Metric("Blocks not stored because the queue was full or storage is not used, by reason.", "reason"),
     "store_seconds": _seconds("Time one store took from its submission, all its blocks together, in seconds."),
     "corrupt_blocks": Metric("Block files refused as damaged, by the rule they break.", "rule"),
-    "deadline_misses": Metric("Operations given up at their deadline.", "operation"),
+    "deadline_misses": Metric("Operations cancelled at their deadline.", "operation"),
     "removed_temp_files": Metric("Unfinished files of killed writers that were removed."),
 }
 

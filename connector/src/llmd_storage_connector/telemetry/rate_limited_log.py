@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log lines that sick storage cannot turn into a flood: one a minute for each thing that goes wrong."""
+"""Log lines that unhealthy storage cannot turn into a flood: one a minute for each thing that goes wrong."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ class RateLimitedLog:
 
     def unexpected(self, what: str) -> None:
         """Log the exception that is being handled, with where it came from: a bug, that may repeat for every block."""
-        self.log(logging.ERROR, what, "%s failed in an unforeseen way:\n%s", what, traceback.format_exc())
+        self.log(logging.ERROR, what, "%s failed unexpectedly:\n%s", what, traceback.format_exc())

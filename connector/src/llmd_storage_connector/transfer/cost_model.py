@@ -79,7 +79,7 @@ class CostModel:
     def should_cancel(self, blocks: int, done: float, seconds: float, others_progress: bool) -> bool:
         """Whether a load under way will be slower than computing. seconds: since it began to be worked on.
 
-        others_move: whether anything at all was loaded meanwhile; then a first result may still be due.
+        others_progress: whether anything at all was loaded meanwhile; then a first result may still be due.
         """
         compute = self.compute_s(blocks)
         if not self._enabled or compute is None or seconds < max(SHORTEST_S, TRIAL_SHARE * compute):

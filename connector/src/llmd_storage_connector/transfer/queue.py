@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is to be moved next: blocks that were begun, then loads, then stores.
 
-Pure. Every method is called under the scheduler's lock. Several loads take turns block by block, since requests wait for them. Stores go one after the other and never take all
-threads.
+Pure. Every method is called under the scheduler's lock. Several loads take turns block by block, since requests wait
+for them. Stores go one after the other and never take all threads.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ class TaskQueue:
         self._stores: deque[Job] = deque()
         self._moving = 0
         self._writing = 0
+
+    def limit(self, *, threads: int | None = None, max_writers: int = 0, blocks_per_writer: int | None = None) -> None:
+        """Set what the class says of these. threads: at most as many as before."""
+        self.threads = min(self.threads, threads or self.threads)
+        self.max_writers = max_writers
+        self.blocks_per_writer = blocks_per_writer or self.blocks_per_writer
 
     def add(self, job: Job, blocks: list[tuple[bytes, int]]) -> int:
         """Queue the job's blocks, (key, chunk), as far as there is room. Returns: how many were queued."""

@@ -61,7 +61,7 @@ class TransferScheduler:
         self._file_bytes = file_bytes
         self._budget = budget
         self._clock = clock
-        self._queue = TaskQueue(chunk_bytes, store_queue_bytes, threads)
+        self.queue = TaskQueue(chunk_bytes, store_queue_bytes, threads)
         self._jobs: dict[int, Job] = {}
         self._copied = 0
         self._finished: deque[FinishedJob] = deque()
@@ -70,18 +70,6 @@ class TransferScheduler:
         # Threads that want work wait for the one, all others for the other: waking one of them is enough.
         self._work = threading.Condition(self._lock)
         self._changed = threading.Condition(self._lock)
-
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes that wait to be stored, or are being stored. No lock."""
-        return self._queue.queued_bytes
-
-    def limit(self, *, threads: int | None = None, max_writers: int = 0, blocks_per_writer: int | None = None) -> None:
-        """Set what TaskQueue says of these. threads: at most as many as before."""
-        with self._lock:
-            self._queue.threads = min(self._queue.threads, threads or self._queue.threads)
-            self._queue.max_writers = max_writers
-            self._queue.blocks_per_writer = blocks_per_writer or self._queue.blocks_per_writer
 
     # ---- phases ---------------------------------------------------------------------------------------
 
@@ -111,11 +99,11 @@ class TransferScheduler:
     def submit(self, job: Job, blocks: list[tuple[bytes, int]]) -> int:
         """Queue the job's blocks, (key, chunk). Returns: how many of the last ones were refused, which fails them."""
         with self._lock:
-            queued = self._queue.add(job, [] if self.refuses else blocks)
+            queued = self.queue.add(job, [] if self.refuses else blocks)
             job.others_bytes = self._copied
             if queued:
                 self._jobs[job.job_id] = job
-                self._work.notify(queued if job.direction is Direction.LOAD else self._queue.free_writers)
+                self._work.notify(queued if job.direction is Direction.LOAD else self.queue.free_writers)
             else:
                 self._finish(job)
             return len(blocks) - queued
@@ -123,17 +111,9 @@ class TransferScheduler:
     def progress(self) -> list[LoadProgress]:
         """The loads under way. For one that no thread has begun with, all counts from its submission."""
         with self._lock:
-            now = self._clock()
-            return [
-                LoadProgress(
-                    job,
-                    now - (job.submitted if job.began is None else job.began),
-                    job.copied_bytes / (len(job.keys) * self._chunk_bytes),
-                    self._copied > job.others_bytes + job.copied_bytes,
-                )
-                for job in self._jobs.values()
-                if job.direction is Direction.LOAD and job.state is JobState.LIVE
-            ]
+            now, live = self._clock(), (job for job in self._jobs.values() if job.state is JobState.LIVE)
+            loads = (job for job in live if job.direction is Direction.LOAD)
+            return [job.progress(now, self._chunk_bytes, self._copied) for job in loads]
 
     def overdue(self, now: float) -> list[Job]:
         """Jobs past their deadline."""
@@ -185,18 +165,18 @@ class TransferScheduler:
             if done is not None:
                 self._end_task(done)
             while self.phase is not Phase.CLOSED:
-                task = self._queue.pop(self._may_store) if self.phase is Phase.READY else None
+                task = self.queue.pop(self._may_store) if self.phase is Phase.READY else None
                 if task is not None:
                     return self._begun(task)
                 self._work.wait()
             # What was begun has files open: they are closed by the threads, never by whoever closes the scheduler.
-            return self._queue.pop_stripe()
+            return self.queue.pop_stripe()
 
     def split(self, first: Task, read: InflightRead, stripes: int) -> None:
         """A block was opened by the thread that will read its first stripe: the others may be read as well."""
         with self._lock:
             rest = (replace(first, read=read, stripe=at) for at in range(1, stripes))
-            self._queue.add_stripes(rest)
+            self.queue.add_stripes(rest)
             self._work.notify(stripes - 1)
 
     def begin_copy(self, job: Job) -> bool:
@@ -220,7 +200,7 @@ class TransferScheduler:
     def wake(self) -> None:
         """There may be budget for blocks that wait to be stored."""
         with self._lock:
-            if self._queue.has_stores:
+            if self.queue.has_stores:
                 self._work.notify_all()
 
     # ---- under the lock -------------------------------------------------------------------------------
@@ -232,14 +212,14 @@ class TransferScheduler:
         job = task.job
         if job.began is None:
             job.began, job.others_bytes = self._clock(), self._copied
-        if job.direction is Direction.LOAD and self._queue.has_stores and self._queue.free_writers:
+        if job.direction is Direction.LOAD and self.queue.has_stores and self.queue.free_writers:
             self._work.notify()  # this thread may have been the one that stored
         return task
 
     def _end_task(self, done: Completion) -> None:
         job = done.task.job
         settled = done.result is not None and job.state is JobState.LIVE
-        self._queue.end(done.task, settled)
+        self.queue.end(done.task, settled)
         if settled and done.result is not None:
             job.left -= 1
             job.results[done.task.key] = done.result
@@ -253,7 +233,7 @@ class TransferScheduler:
         if job.state is JobState.DONE:
             return
         job.state = JobState.DONE
-        self._queue.remove(job)
+        self.queue.remove(job)
         self._jobs.pop(job.job_id, None)
         self._finished.append(job.finished(self._clock()))
         self._changed.notify_all()

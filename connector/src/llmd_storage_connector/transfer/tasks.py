@@ -73,6 +73,19 @@ class FinishedJob:
         return not self.failed
 
 
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How far a load is. seconds: since a thread began with it, or since its submission; part: loaded, 0 to 1.
+
+    others_progress: whether other loads got bytes in that time.
+    """
+
+    job: Job
+    seconds: float
+    part: float
+    others_progress: bool
+
+
 @dataclass(slots=True)
 class Job:
     """Guarded by the scheduler's lock. pending: (key, chunk) of blocks no thread has taken; left: not settled yet;
@@ -98,6 +111,15 @@ class Job:
     others_bytes: int = 0
     results: dict[bytes, BlockResult] = field(default_factory=dict)
 
+    def progress(self, now: float, chunk_bytes: int, copied: int) -> LoadProgress:
+        """How far a load is. copied: the scheduler's count of bytes."""
+        return LoadProgress(
+            self,
+            now - (self.submitted if self.began is None else self.began),
+            self.copied_bytes / (len(self.keys) * chunk_bytes),
+            copied > self.others_bytes + self.copied_bytes,
+        )
+
     def finished(self, now: float) -> FinishedJob:
         """What to report. Requires: it is over."""
         return FinishedJob(
@@ -111,19 +133,6 @@ class Job:
             now - self.submitted,
             0.0 if self.began is None else now - self.began,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class LoadProgress:
-    """How far a load is. seconds: since a thread began with it, or since its submission; part: loaded, 0 to 1.
-
-    others_progress: whether other loads got bytes in that time.
-    """
-
-    job: Job
-    seconds: float
-    part: float
-    others_progress: bool
 
 
 class InflightRead:

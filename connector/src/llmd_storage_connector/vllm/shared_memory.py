@@ -79,7 +79,7 @@ def _names_in(folder: str) -> Iterator[str]:
     files = os.path.join(folder, "fd")
     for descriptor in os.listdir(files):
         with contextlib.suppress(FileNotFoundError):
-            # Only the link is read: looking at what it names could hang on a sick filesystem.
+            # Only the link is read: looking at what it names could hang on an unhealthy filesystem.
             yield from _region_of(os.readlink(os.path.join(files, descriptor)))
 
 

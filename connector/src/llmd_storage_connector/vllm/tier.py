@@ -181,7 +181,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
     def drain_jobs(self) -> None:
         """End every job; those past their deadline by force. Blocks up to the longest deadline."""
         if not self._engine.drain(self._drain_timeout_s):
-            logger.warning("storage did not finish its transfers in time: they were given up")
+            logger.warning("storage did not finish its transfers in time: they were cancelled")
 
     def take_events(self) -> Iterable[OffloadingEvent]:
         """Blocks that this engine stored, or found gone or damaged, since the last call.
