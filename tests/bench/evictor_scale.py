@@ -21,13 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from llmd_storage_connector import layout
-from llmd_storage_evictor import checkpoint, names
-from llmd_storage_evictor.carrying import Parts
+from llmd_storage_evictor.cache import checkpoint, names
+from llmd_storage_evictor.cache.directory import Tree
 from llmd_storage_evictor.config import parse
-from llmd_storage_evictor.controller import Controller
-from llmd_storage_evictor.metrics import Metrics
-from llmd_storage_evictor.progress import Progress
-from llmd_storage_evictor.tree import Tree
+from llmd_storage_evictor.controller.controller import Controller
+from llmd_storage_evictor.controller.eviction import Parts
+from llmd_storage_evictor.controller.liveness import Progress
+from llmd_storage_evictor.controller.metrics import Metrics
 
 BLOCK = 16 << 20
 NAMESPACES = 4

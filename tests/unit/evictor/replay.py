@@ -14,9 +14,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmd_storage_evictor import policy
 from llmd_storage_evictor.config import Config, NamespaceRule, parse
-from llmd_storage_evictor.policy import NS, Entry, Share, rank
+from llmd_storage_evictor.core import policy
+from llmd_storage_evictor.core.policy import NS, Entry, Share, rank
 
 NAMESPACE = "a" * 32
 Chain = list[tuple[str, int]]

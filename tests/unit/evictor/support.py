@@ -15,13 +15,13 @@ from typing import Any
 from llmd_storage_connector import layout
 from llmd_storage_connector.format import BlockSpec, encode_header
 from llmd_storage_connector.identity import digest_of, manifest
-from llmd_storage_evictor import names
-from llmd_storage_evictor.carrying import Parts
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import Tree
 from llmd_storage_evictor.config import Config, parse
-from llmd_storage_evictor.controller import Controller
-from llmd_storage_evictor.metrics import Metrics
-from llmd_storage_evictor.progress import Progress
-from llmd_storage_evictor.tree import Tree
+from llmd_storage_evictor.controller.controller import Controller
+from llmd_storage_evictor.controller.eviction import Parts
+from llmd_storage_evictor.controller.liveness import Progress
+from llmd_storage_evictor.controller.metrics import Metrics
 from tests.unit.connector.conftest import make_facts
 
 NOW = 1_800_000_000.0

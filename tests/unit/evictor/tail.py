@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmd_storage_evictor import names
-from llmd_storage_evictor.journal import FILE_NAME, FOLDER
-from llmd_storage_evictor.tree import READ, Tree
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import READ, Tree
+from llmd_storage_evictor.cache.journal import FILE_NAME, FOLDER
 
 
 @dataclass(frozen=True, slots=True)

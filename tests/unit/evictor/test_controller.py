@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from llmd_storage_connector import layout
-from llmd_storage_evictor import checkpoint
+from llmd_storage_evictor.cache import checkpoint
+from llmd_storage_evictor.cache.directory import Tree
 from llmd_storage_evictor.errors import AuthorityLost
-from llmd_storage_evictor.tree import Tree
 from tests.unit.evictor.support import BLOCK, NOW, Namespace, config, evictor, key, namespace, stamp
 from tests.unit.evictor.tail import Tail
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_removed_stops_nothing_else(cache: Namespace, monkeypatch
             raise PermissionError(1, "Operation not permitted")
         unlink(path, **named)
 
-    monkeypatch.setattr("llmd_storage_evictor.remover.os.unlink", refusing)
+    monkeypatch.setattr("llmd_storage_evictor.cache.remover.os.unlink", refusing)
     with evictor(config(cache.root)) as bench:
         bench.round()
         assert cache.numbers() == [0, *range(5, 12)]
@@ -260,7 +260,7 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_others(
             raise OSError(5, "Input/output error")
         return listdir(fd)
 
-    monkeypatch.setattr("llmd_storage_evictor.scanner.os.listdir", failing)
+    monkeypatch.setattr("llmd_storage_evictor.cache.scanner.os.listdir", failing)
     with evictor(config(cache.root)) as bench:
         bench.round()
         errors = {"error": "eio"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_evictor.fence import STALE_S, VALID_S, Fence
-from llmd_storage_evictor.tree import Tree
+from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.leader.file_lease import STALE_S, VALID_S, Fence
 
 
 class Time:
@@ -106,7 +106,7 @@ def test_a_refresh_that_took_too_long_is_not_believed(stand: Stand, monkeypatch:
         time.now += VALID_S + 1
         utime(*args, **named)
 
-    monkeypatch.setattr("llmd_storage_evictor.fence.os.utime", hanging)
+    monkeypatch.setattr("llmd_storage_evictor.leader.file_lease.os.utime", hanging)
     assert not first.step(True) and not first.held()
 
 
@@ -124,7 +124,7 @@ def test_of_two_that_try_at_once_one_leads(stand: Stand, monkeypatch: pytest.Mon
             assert third.step(True)  # in the moment between second's look and its rename
         rename(*args, **named)
 
-    monkeypatch.setattr("llmd_storage_evictor.fence.os.rename", racing)
+    monkeypatch.setattr("llmd_storage_evictor.leader.file_lease.os.rename", racing)
     assert not second.step(True)
     assert third.step(True) and not second.step(True)
 
@@ -158,7 +158,8 @@ def test_a_full_disk_keeps_nobody_from_taking_over(stand: Stand, monkeypatch: py
 
     real = os.open
     monkeypatch.setattr(
-        "llmd_storage_evictor.fence.os.open", lambda *a, **n: full() if a[1] & os.O_WRONLY else real(*a, **n)
+        "llmd_storage_evictor.leader.file_lease.os.open",
+        lambda *a, **n: full() if a[1] & os.O_WRONLY else real(*a, **n),
     )
     assert second.step(True)
 
@@ -173,7 +174,7 @@ def test_a_disk_that_was_full_before_anyone_came_is_relieved_and_then_locked(
         def refused(*args: object, **named: object) -> None:
             raise OSError(28, "No space left on device")
 
-        full.setattr("llmd_storage_evictor.tree.os.mkdir", refused)
+        full.setattr("llmd_storage_evictor.cache.directory.os.mkdir", refused)
         with pytest.raises(OSError, match="No space"):
             second.step(False)
         assert first.step(True) and first.generation == 0

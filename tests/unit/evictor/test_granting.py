@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from llmd_storage_connector.allowance import VOID_S
 from llmd_storage_connector.quiet import Quiet
 from llmd_storage_connector.room import Room
-from llmd_storage_evictor import admission, granting
-from llmd_storage_evictor.admission import Admission
 from llmd_storage_evictor.config import parse
-from llmd_storage_evictor.granting import Writer
+from llmd_storage_evictor.controller import write_grants
+from llmd_storage_evictor.controller.write_grants import Admission
+from llmd_storage_evictor.core import grants
+from llmd_storage_evictor.core.grants import Writer
 from tests.unit.connector.test_allowance import Clock, allowance_of
 from tests.unit.evictor.support import BLOCK, config, evictor, namespace
 
@@ -35,7 +36,7 @@ def test_no_order_of_what_engines_and_evictor_do_exceeds_the_budget(
 ) -> None:
     """Engines write all they may, whenever they may, and read their limits as late as they like."""
     one = parse(settings(high))
-    newcomer = granting.newcomer_bytes(one)
+    newcomer = grants.newcomer_bytes(one)
     written, reported, limit = [0, 0, 0], [0, 0, 0], [newcomer] * 3
     disk = held = 0
     seen: dict[str, int] = {}
@@ -56,7 +57,7 @@ def test_no_order_of_what_engines_and_evictor_do_exceeds_the_budget(
             disk, held = disk - gone, held - gone
         else:
             writers = {str(name): Writer(count, size) for name, count in enumerate(reported)}
-            after = granting.limits(one, held, seen, writers, issued)
+            after = grants.limits(one, held, seen, writers, issued)
             assert all(after[name] >= issued.get(name, newcomer) for name in after), "a limit was lowered"
             issued = after
         assert disk <= BUDGET + 2 * newcomer, "three began at once: only the one that is expected was kept room for"
@@ -65,14 +66,14 @@ def test_no_order_of_what_engines_and_evictor_do_exceeds_the_budget(
 def test_what_waits_is_granted_as_far_as_there_is_room_and_shared_by_need() -> None:
     one = parse(settings())
     much, little = Writer(100, 600), Writer(100, 0)
-    now = granting.limits(one, 200, {"a": 100, "b": 100}, {"a": much, "b": little}, {"a": 100, "b": 100})
+    now = grants.limits(one, 200, {"a": 100, "b": 100}, {"a": much, "b": little}, {"a": 100, "b": 100})
     assert now["a"] == 200 and 100 < now["b"] < 150, "no more at once than its part of a fifth of the budget"
-    tight = granting.limits(one, 900, {"a": 100, "b": 100}, {"a": much, "b": much}, {"a": 100, "b": 100})
+    tight = grants.limits(one, 900, {"a": 100, "b": 100}, {"a": much, "b": much}, {"a": 100, "b": 100})
     assert tight == {"a": 190, "b": 100}, "one after the other: halves might be too small for a block"
-    later = granting.limits(one, 900, {"a": 190, "b": 100}, {"a": Writer(190, 600), "b": much}, tight)
+    later = grants.limits(one, 900, {"a": 190, "b": 100}, {"a": Writer(190, 600), "b": much}, tight)
     assert later["b"] == 190 and later["a"] == 190, "who has written least is next"
-    full = granting.limits(one, 1000, {"a": 100}, {"a": much}, {"a": 100})
-    assert full == {"a": 100} and granting.short({"a": much}, full)
+    full = grants.limits(one, 1000, {"a": 100}, {"a": much}, {"a": 100})
+    assert full == {"a": 100} and grants.short({"a": much}, full)
 
 
 def test_room_is_made_for_who_waits_though_another_does_not_use_what_it_was_granted() -> None:
@@ -80,16 +81,16 @@ def test_room_is_made_for_who_waits_though_another_does_not_use_what_it_was_gran
     one = parse(settings())
     writers = {"idle": Writer(0, 0), "busy": Writer(300, 500)}
     held, seen, granted = 800, {"idle": 0, "busy": 300}, {"idle": 190, "busy": 300}
-    assert granting.short(writers, granted)
-    held -= max(0, held - (BUDGET - granting.room_wanted(one, writers, granted)))
-    assert granting.limits(one, held, seen, writers, granted)["busy"] == 350
+    assert grants.short(writers, granted)
+    held -= max(0, held - (BUDGET - grants.room_wanted(one, writers, granted)))
+    assert grants.limits(one, held, seen, writers, granted)["busy"] == 350
 
 
 def test_an_idle_engine_holds_back_little(tmp_path: Path) -> None:
     """Else a hundred idle engines would keep the cache empty."""
     one = parse(settings())
     idle = {str(name): Writer(0, 0) for name in range(100)}
-    now = granting.limits(one, 0, {}, idle, dict.fromkeys(idle, 0))
+    now = grants.limits(one, 0, {}, idle, dict.fromkeys(idle, 0))
     assert sum(now.values()) <= BUDGET * 0.05
 
 
@@ -97,7 +98,7 @@ def test_an_idle_engine_holds_back_little(tmp_path: Path) -> None:
 def test_a_report_that_makes_no_sense_changes_nothing(tmp_path: Path, text: str) -> None:
     cache = namespace(tmp_path / "blocks")
     with evictor(config(cache.root)) as bench:
-        one = Admission(config(cache.root), bench.controller._parts, Quiet(admission.logger))
+        one = Admission(config(cache.root), bench.controller._parts, Quiet(write_grants.logger))
         one.attend(0)
         (cache.root / ".evictor/writers" / ("ab" * 6)).write_text(text)
         (cache.root / ".evictor/writers" / "someone-else").write_text(text)

@@ -6,9 +6,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_evictor import checkpoint
-from llmd_storage_evictor.index import Folder, Index
-from llmd_storage_evictor.policy import rank
+from llmd_storage_evictor.cache import checkpoint
+from llmd_storage_evictor.core.index import Folder, Index
+from llmd_storage_evictor.core.policy import rank
 
 files = st.lists(
     st.tuples(st.sampled_from(["00", "7f", "damaged"]), st.integers(0, 5000), st.integers(0, 99)), max_size=80

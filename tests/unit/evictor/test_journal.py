@@ -9,8 +9,8 @@ import pytest
 
 from llmd_storage_connector import layout
 from llmd_storage_connector.notices import Notices
-from llmd_storage_evictor.journal import FOLDER, Journal
-from llmd_storage_evictor.tree import Tree
+from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.journal import FOLDER, Journal
 from tests.unit.evictor.tail import Tail
 
 NAME = "a" * 32

@@ -10,8 +10,8 @@ from typing import Any
 import kubernetes
 import pytest
 
-from llmd_storage_evictor import lease
-from llmd_storage_evictor.lease import RENEW_DEADLINE_S, LeaseElection
+from llmd_storage_evictor.leader import lease
+from llmd_storage_evictor.leader.lease import RENEW_DEADLINE_S, LeaseElection
 
 
 class Lock:

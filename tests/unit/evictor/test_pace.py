@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 from llmd_storage_evictor.config import parse
-from llmd_storage_evictor.metrics import Metrics
-from llmd_storage_evictor.pace import Pace, Settling
-from llmd_storage_evictor.policy import Reason
+from llmd_storage_evictor.controller.metrics import Metrics
+from llmd_storage_evictor.core.policy import Reason
+from llmd_storage_evictor.core.scan_timer import Pace, Settling
 
 GIB = 2**30
 DOCS = Path(__file__).parents[3] / "docs/evictor.md"

@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_evictor import policy
 from llmd_storage_evictor.config import Config, NamespaceRule, parse
-from llmd_storage_evictor.policy import NS, Entry, Reason, Share, Task, choose, rank, tasks
+from llmd_storage_evictor.core import policy
+from llmd_storage_evictor.core.policy import NS, Entry, Reason, Share, Task, choose, rank, tasks
 
 NOW = 10_000
 NAMES = ["a" * 32, "b" * 32, "c" * 32]

@@ -40,6 +40,7 @@ RootArgument = Annotated[
     ),
 ]
 OutputOption = Annotated[Form, typer.Option("--output", help="json: one object, for programs.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, max=128, help="Threads that look at files.")]
 NamespaceOption = Annotated[
     list[str] | None, typer.Option("--namespace", help="Beginning of a namespace's name; again for more.")
 ]

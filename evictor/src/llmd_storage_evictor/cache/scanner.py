@@ -17,9 +17,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from llmd_storage_connector import layout
-from llmd_storage_evictor import names
-from llmd_storage_evictor.index import Folder, Index
-from llmd_storage_evictor.tree import Tree
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.core.index import Folder, Index
 
 # A folder that changes twice within a tick of its filesystem's clock shows one mtime: such a one is listed again.
 _SETTLED_S = 2.0

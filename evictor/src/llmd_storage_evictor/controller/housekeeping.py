@@ -10,10 +10,11 @@ import contextlib
 import logging
 from collections.abc import Mapping
 
-from llmd_storage_evictor import policy, sweeps
-from llmd_storage_evictor.carrying import Removals
+from llmd_storage_evictor.cache import cleanup
 from llmd_storage_evictor.config import NamespaceRule
-from llmd_storage_evictor.policy import NS, Reason
+from llmd_storage_evictor.controller.eviction import Removals
+from llmd_storage_evictor.core import policy
+from llmd_storage_evictor.core.policy import NS, Reason
 
 logger = logging.getLogger(__name__)
 
@@ -23,16 +24,16 @@ def sweep(removals: Removals, rules: Mapping[str, NamespaceRule], scratch: list[
     config, parts, index = removals.config, removals.parts, removals.index
     now, may = parts.wall_clock(), parts.may_remove
     found = index.namespaces()
-    gone = sweeps.sweep_scratch(parts.tree, scratch, found, now - config.scratch_keep_s, may)
+    gone = cleanup.sweep_scratch(parts.tree, scratch, found, now - config.scratch_keep_s, may)
     parts.metrics.removed_files.labels(Reason.SCRATCH.value).inc(len(gone))
     parts.metrics.removed_bytes.labels(Reason.SCRATCH.value).inc(sum(size for _, size in gone))
     if config.probe_dir:
-        runs = sweeps.sweep_probes(config.probe_dir, now - config.probe_keep_s, may)
+        runs = cleanup.sweep_probes(config.probe_dir, now - config.probe_keep_s, may)
         parts.metrics.removed_files.labels(Reason.PROBE.value).inc(len(runs))
     last = {}
     for name in found:
         with contextlib.suppress(OSError):
-            last[name] = sweeps.last_used_ns(parts.tree, name)
+            last[name] = cleanup.last_used_ns(parts.tree, name)
     for name in policy.unused(index.shares(), rules, last, config, int(now * NS)):
         _retire(removals, name)
 
@@ -41,9 +42,9 @@ def _retire(removals: Removals, namespace: str) -> None:
     """All of a namespace that nobody uses. A block that was used meanwhile ends it."""
     parts = removals.parts
     logger.info("removing a namespace that is not used any more", extra={"facts": {"namespace": namespace}})
-    sweeps.retire(parts.tree, namespace, parts.may_remove)
+    cleanup.retire(parts.tree, namespace, parts.may_remove)
     while entries := removals.first([namespace]):
         if removals.remove(entries, Reason.UNUSED) < len(entries):
             return
-    if sweeps.remove_folders(parts.tree, namespace, parts.may_remove):
+    if cleanup.remove_folders(parts.tree, namespace, parts.may_remove):
         removals.index.forget(namespace)

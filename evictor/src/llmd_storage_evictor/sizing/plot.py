@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmd_storage_evictor.errors import Misconfigured
-from llmd_storage_evictor.planning import Plan
+from llmd_storage_evictor.sizing.planning import Plan
 
 
 def draw(path: Path, plan: Plan, storage_mib_s: float) -> None:

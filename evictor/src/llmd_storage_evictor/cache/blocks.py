@@ -14,9 +14,9 @@ from llmd_storage_connector import format as block_format
 from llmd_storage_connector import layout
 from llmd_storage_connector.errors import Corrupt, Rule
 from llmd_storage_connector.format import BlockSpec
-from llmd_storage_evictor import names
-from llmd_storage_evictor.scanner import age_ns
-from llmd_storage_evictor.tree import READ, Tree
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import READ, Tree
+from llmd_storage_evictor.cache.scanner import age_ns
 
 # What the header says of the block's shape (connector/docs/FORMAT.md); format.check_header checks all of it.
 _SHAPE = struct.Struct("<16xQI4x32sI")

@@ -12,16 +12,17 @@ import json
 import logging
 
 from llmd_storage_connector.quiet import Quiet
-from llmd_storage_evictor import checkpoint, names, policy
-from llmd_storage_evictor.admission import Admission
-from llmd_storage_evictor.carrying import Parts, Removals, symbol
+from llmd_storage_evictor.cache import checkpoint, names
+from llmd_storage_evictor.cache.directory import replace_file
+from llmd_storage_evictor.cache.scanner import Scanner
 from llmd_storage_evictor.config import Config, NamespaceRule
-from llmd_storage_evictor.housekeeping import sweep
-from llmd_storage_evictor.manifests import model_of
-from llmd_storage_evictor.pace import Pace
-from llmd_storage_evictor.policy import NS, Entry, Reason, Task
-from llmd_storage_evictor.scanner import Scanner
-from llmd_storage_evictor.tree import replace_file
+from llmd_storage_evictor.controller.eviction import Parts, Removals, symbol
+from llmd_storage_evictor.controller.housekeeping import sweep
+from llmd_storage_evictor.controller.write_grants import Admission
+from llmd_storage_evictor.core import policy
+from llmd_storage_evictor.core.manifests import model_of
+from llmd_storage_evictor.core.policy import NS, Entry, Reason, Task
+from llmd_storage_evictor.core.scan_timer import Pace
 
 logger = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from llmd_storage_evictor import names
-from llmd_storage_evictor.tree import CREATE, FILE_MODE, Tree, read_file
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import CREATE, FILE_MODE, Tree, read_file
 
 logger = logging.getLogger(__name__)
 

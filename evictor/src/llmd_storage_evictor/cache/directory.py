@@ -20,7 +20,7 @@ from typing import Any
 from llmd_storage_connector import layout
 from llmd_storage_connector.format import Buffer
 from llmd_storage_connector.identity import digest_of
-from llmd_storage_evictor import names
+from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.errors import NotThere, Unusable
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

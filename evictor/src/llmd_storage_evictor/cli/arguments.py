@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.scanner import Scanner
 from llmd_storage_evictor.cli.output import USAGE, stop
+from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.errors import Unusable
-from llmd_storage_evictor.index import Index
-from llmd_storage_evictor.scanner import Scanner
-from llmd_storage_evictor.tree import Tree
 
 _NEVER_S = float("inf")
 

@@ -17,9 +17,9 @@ from array import array
 import xxhash
 
 from llmd_storage_connector.format import Buffer
-from llmd_storage_evictor import names
-from llmd_storage_evictor.index import Folder, Index
-from llmd_storage_evictor.tree import Tree, read_file, replace_file
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import Tree, read_file, replace_file
+from llmd_storage_evictor.core.index import Folder, Index
 
 _MAGIC = b"LLMDIDX1"
 _FOLDER = "index"

@@ -15,17 +15,17 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from llmd_storage_connector.quiet import Quiet
-from llmd_storage_evictor import names
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.journal import Journal
+from llmd_storage_evictor.cache.remover import Removal, remove
 from llmd_storage_evictor.config import Config
+from llmd_storage_evictor.controller.liveness import Progress
+from llmd_storage_evictor.controller.metrics import Metrics
+from llmd_storage_evictor.core.index import Index
+from llmd_storage_evictor.core.policy import Entry, Reason
+from llmd_storage_evictor.core.scan_timer import Settling
 from llmd_storage_evictor.errors import AuthorityLost
-from llmd_storage_evictor.index import Index
-from llmd_storage_evictor.journal import Journal
-from llmd_storage_evictor.metrics import Metrics
-from llmd_storage_evictor.pace import Settling
-from llmd_storage_evictor.policy import Entry, Reason
-from llmd_storage_evictor.progress import Progress
-from llmd_storage_evictor.remover import Removal, remove
-from llmd_storage_evictor.tree import Tree
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import stat
 from collections.abc import Callable, Iterable
 
 from llmd_storage_connector import layout
-from llmd_storage_evictor import names
-from llmd_storage_evictor.remover import remove_scratch
-from llmd_storage_evictor.tree import FOLDER, Tree
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import FOLDER, Tree
+from llmd_storage_evictor.cache.remover import remove_scratch
 
 May = Callable[[], bool]
 _PROBE_RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from llmd_storage_evictor.policy import Share
+from llmd_storage_evictor.core.policy import Share
 
 _PREFIX = "llmd_storage_evictor_"
 

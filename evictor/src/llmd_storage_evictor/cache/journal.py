@@ -20,8 +20,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from llmd_storage_evictor import names
-from llmd_storage_evictor.tree import CREATE, FILE_MODE, Tree
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import CREATE, FILE_MODE, Tree
 
 FOLDER = "journal"
 KEYS_A_LINE = 256

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from llmd_storage_evictor import names
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.scanner import age_ns
+from llmd_storage_evictor.core.policy import Entry
 from llmd_storage_evictor.errors import AuthorityLost
-from llmd_storage_evictor.policy import Entry
-from llmd_storage_evictor.scanner import age_ns
-from llmd_storage_evictor.tree import Tree
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from llmd_storage_connector import layout
-from llmd_storage_evictor.policy import Entry, Share, rank
+from llmd_storage_evictor.core.policy import Entry, Share, rank
 
 _NEVER = float("-inf")
 

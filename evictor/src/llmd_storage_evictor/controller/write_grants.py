@@ -14,11 +14,12 @@ import re
 from typing import Any
 
 from llmd_storage_connector.quiet import Quiet
-from llmd_storage_evictor import granting, names
-from llmd_storage_evictor.carrying import Parts
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import read_file, replace_file
 from llmd_storage_evictor.config import Config
-from llmd_storage_evictor.granting import Writer
-from llmd_storage_evictor.tree import read_file, replace_file
+from llmd_storage_evictor.controller.eviction import Parts
+from llmd_storage_evictor.core import grants
+from llmd_storage_evictor.core.grants import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -69,27 +70,27 @@ class Admission:
         Returns: bytes held by now, as far as engines tell. Raises: OSError.
         """
         self._read()
-        granted = granting.limits(self._config, held, self._seen, self._writers, self._limits)
-        low = granting.runs_low(self._config, self._writers, self._limits)
+        granted = grants.limits(self._config, held, self._seen, self._writers, self._limits)
+        low = grants.runs_low(self._config, self._writers, self._limits)
         now = self._clock()
         if (low and granted != self._limits) or set(granted) != set(self._limits) or now - self._told_at > _RENEW_S:
             self._tell(granted)
             self._told_at = now
-        self.is_short = granting.short(self._writers, self._limits)
+        self.is_short = grants.short(self._writers, self._limits)
         self.every_s = _BUSY_S if low or self.is_short else _IDLE_S
         self._metrics.writers.set(len(self._writers))
         self._metrics.short.set(self.is_short)
-        return held + granting.unseen(self._seen, self._writers)
+        return held + grants.unseen(self._seen, self._writers)
 
     def room_wanted(self) -> int:
         """Bytes of the budget to be left free for what engines may write and want to write."""
-        return granting.room_wanted(self._config, self._writers, self._limits)
+        return grants.room_wanted(self._config, self._writers, self._limits)
 
     def _tell(self, granted: dict[str, int]) -> None:
         """Once it is written, it counts: engines may have read it even if the end of writing failed."""
         if not self._may():
             return
-        content: dict[str, Any] = {"newcomer": granting.newcomer_bytes(self._config), "limits": granted}
+        content: dict[str, Any] = {"newcomer": grants.newcomer_bytes(self._config), "limits": granted}
         self._limits = granted
         self._tree.state_folder(WRITERS)
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""stats, ls, explain: what is there. Nothing here writes."""
+"""llmd-kv stats."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ import json
 import os
 import time
 from bisect import bisect_right
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from llmd_storage_evictor import blocks, names
-from llmd_storage_evictor.cli import output, places
-from llmd_storage_evictor.cli.output import Form, NamespaceOption, OutputOption, RootArgument
-from llmd_storage_evictor.index import Index
-from llmd_storage_evictor.manifests import differences, model_of, title_of
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import Tree, read_file
+from llmd_storage_evictor.cli import arguments, output
+from llmd_storage_evictor.cli.output import Form, OutputOption, RootArgument, ThreadsOption
+from llmd_storage_evictor.core.index import Index
+from llmd_storage_evictor.core.manifests import model_of, title_of
 from llmd_storage_evictor.sizes import show_bytes, show_seconds
-from llmd_storage_evictor.tree import Tree, read_file
 
-# Last use, by age in seconds: what share of the cache earns its place.
+# Last use, by age in seconds: which share of the cache is in use.
 _AGES = {"1h": 3600.0, "1d": 86400.0, "7d": 7 * 86400.0}
-ThreadsOption = Annotated[int, typer.Option("--threads", min=1, max=128, help="Threads that look at files.")]
 
 
 def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption = Form.TABLE) -> None:
@@ -30,9 +27,9 @@ def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption 
 
     Example: llmd-kv stats /mnt/kv-cache/blocks
     """
-    tree = places.open_tree(root)
+    tree = arguments.open_tree(root)
     with output.progress("folders", max(1, len(tree.namespaces()) * len(names.FOLDERS))) as bar:
-        index = places.scan(tree, threads, bar.step)
+        index = arguments.scan(tree, threads, bar.step)
     found = _stats(tree, index)
     if output_ is Form.JSON:
         output.show_json(found)
@@ -119,70 +116,3 @@ def _evictor(tree: Tree) -> str:
             holder = json.loads(text).get("holder", "?") if text else "?"
             return f"{holder}, {found[-1]}, last sign of life {show_seconds(max(0.0, age_s))} ago"
     return ""
-
-
-def ls(
-    root: RootArgument,
-    *,
-    namespace: NamespaceOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Lines at most; 0: all.")] = 100,
-    damaged: Annotated[bool, typer.Option("--damaged", help="Those that were set aside, instead.")] = False,
-    output_: OutputOption = Form.TABLE,
-) -> None:
-    """Block files, one a line.
-
-    Example: llmd-kv ls /mnt/kv-cache/blocks --namespace 3f2a --limit 0
-    """
-    tree = places.open_tree(root)
-    rows = []
-    for name in places.chosen(tree.namespaces(), namespace):
-        for folder in names.FOLDERS:
-            if (folder == "damaged") != damaged:
-                continue
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                for block in blocks.each(tree, name, folder):
-                    rows.append(block)
-                    if limit and len(rows) >= limit:
-                        return _show_blocks(rows, output_)
-    return _show_blocks(rows, output_)
-
-
-def _show_blocks(rows: list[blocks.Found], form: Form) -> None:
-    if form is Form.JSON:
-        keys = ("namespace", "folder", "key", "size", "age_s")
-        output.show_json([{key: getattr(block, key) for key in keys} for block in rows])
-        return
-    output.show_table(
-        ["namespace", "key", "bytes", "last used"],
-        [(block.namespace[:12], block.key, block.size, show_seconds(block.age_s)) for block in rows],
-        right=["bytes", "last used"],
-    )
-
-
-def explain(
-    a: Annotated[str, typer.Argument(help="A namespace (the beginning of its name), or a manifest.json.")],
-    b: Annotated[str, typer.Argument(help="Another one.")],
-    root: Annotated[str, typer.Option("--root", envvar="LLMD_KV_ROOT", help="The cache directory.")] = "",
-    output_: OutputOption = Form.TABLE,
-) -> None:
-    """Why two namespaces (so, two pods) do not share blocks: what differs, in words. Exit code 1 when something does.
-
-    Example: llmd-kv explain 3f2a 9c01 --root /mnt/kv-cache/blocks
-    """
-    one, other = (places.manifest_at(root, what) for what in (a, b))
-    found = differences(one["fields"], other["fields"])
-    if output_ is Form.JSON:
-        keys = ("field", "words", "a", "b", "remedy")
-        output.show_json([{key: getattr(item, key) for key in keys} for item in found])
-    elif not found:
-        print("Nothing differs: they are one identity and share every block.")
-    else:
-        rows = [(item.words, item.field, _shown(item.a), _shown(item.b), item.remedy) for item in found]
-        output.show_table(["what differs", "field", "A", "B", "to share, you could"], rows)
-    if found:
-        raise typer.Exit(output.FOUND)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."

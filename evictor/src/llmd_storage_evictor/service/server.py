@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from llmd_storage_evictor.metrics import Metrics
+from llmd_storage_evictor.controller.metrics import Metrics
 
 
 def serve(port: int, metrics: Metrics, fault: Callable[[], str]) -> ThreadingHTTPServer:

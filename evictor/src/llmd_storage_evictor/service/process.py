@@ -22,16 +22,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from llmd_storage_connector.quiet import Quiet
-from llmd_storage_evictor.carrying import Parts, symbol
+from llmd_storage_evictor.cache.directory import Tree
 from llmd_storage_evictor.config import Config
-from llmd_storage_evictor.controller import Controller
+from llmd_storage_evictor.controller.controller import Controller
+from llmd_storage_evictor.controller.eviction import Parts, symbol
+from llmd_storage_evictor.controller.liveness import Progress
+from llmd_storage_evictor.controller.metrics import Metrics
 from llmd_storage_evictor.errors import AuthorityLost, NotThere, Unusable
-from llmd_storage_evictor.fence import HEARTBEAT_S, Fence
-from llmd_storage_evictor.lease import Alone, LeaseElection, pod_namespace
-from llmd_storage_evictor.metrics import Metrics
-from llmd_storage_evictor.progress import Progress
-from llmd_storage_evictor.server import serve
-from llmd_storage_evictor.tree import Tree
+from llmd_storage_evictor.leader.file_lease import HEARTBEAT_S, Fence
+from llmd_storage_evictor.leader.lease import Alone, LeaseElection, pod_namespace
+from llmd_storage_evictor.service.server import serve
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""llmd-kv evict."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+import typer
+
+from llmd_storage_evictor.cache import remover
+from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.journal import Journal
+from llmd_storage_evictor.cli import arguments, output
+from llmd_storage_evictor.cli.output import Form, NamespaceOption, OutputOption, RootArgument, ThreadsOption
+from llmd_storage_evictor.core import policy
+from llmd_storage_evictor.core.index import Index
+from llmd_storage_evictor.core.policy import Entry, Reason, Share, Task
+from llmd_storage_evictor.sizes import bytes_of, seconds_of, show_bytes
+
+_JOURNAL_BYTES = 32 << 20
+_BATCH = 4096
+
+
+def evict(
+    root: RootArgument,
+    *,
+    namespace: NamespaceOption = None,
+    older_than: Annotated[str, typer.Option("--older-than", help="Not used for so long: 12h, 30d.")] = "0",
+    free: Annotated[str, typer.Option("--free", help="Only as many, oldest first, as free this size: 500Gi.")] = "",
+    down_to: Annotated[str, typer.Option("--down-to", help="Only until so much is left: 2Ti.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Remove. Without it, what would go is said.")] = False,
+    threads: ThreadsOption = 8,
+    output_: OutputOption = Form.TABLE,
+) -> None:
+    """Remove blocks by age, namespace and size, least recently used first. A dry run unless --yes is given.
+
+    Pins, quotas and minimums of the evictor's configuration do not hold here: you choose.
+
+    Example: llmd-kv evict /mnt/kv-cache/blocks --older-than 30d --yes
+    """
+    if not (namespace or free or down_to) and older_than == "0":
+        output.stop("say what has to go: --older-than, --namespace, --free or --down-to", output.USAGE)
+    try:
+        age_s, size = seconds_of(older_than), bytes_of(free) if free else None
+        left = bytes_of(down_to) if down_to else None
+    except ValueError as error:
+        output.stop(str(error), output.USAGE)
+    tree = arguments.open_tree(root)
+    index = arguments.scan(tree, threads)
+    shares = {name: index.shares()[name] for name in arguments.chosen(index.namespaces(), namespace)}
+    entries = _to_evict(index, shares, age_s, size, left)
+    removed = _remove(tree, entries, threads) if yes else []
+    result: dict[str, Any] = {
+        "dry_run": not yes,
+        "chosen_files": len(entries),
+        "chosen_bytes": sum(entry.size for entry in entries),
+        "by_namespace": Counter(entry.namespace for entry in entries),
+        "removed_files": sum(len(one.removed) for one in removed),
+        "spared_files": sum(len(one.touched) for one in removed),
+        "failed_files": sum(len(one.failed) for one in removed),
+    }
+    if output_ is Form.JSON:
+        output.show_json(result)
+    else:
+        rows = [(name[:12], count) for name, count in sorted(result["by_namespace"].items())]
+        output.show_table(["namespace", "files"], rows, right=["files"])
+        verb = "were chosen" if yes else "would go (--yes removes them)"
+        print(f"{len(entries)} files, {show_bytes(result['chosen_bytes'])}, {verb}")
+        if yes:
+            print("{removed_files} removed, {spared_files} used meanwhile, {failed_files} failed".format(**result))
+    if result["failed_files"]:
+        raise typer.Exit(output.FOUND)
+
+
+def _to_evict(index: Index, shares: dict[str, Share], age_s: float, size: int | None, left: int | None) -> list[Entry]:
+    """In order of removal; damaged files are left to the evictor."""
+    needs = [] if size is None else [size]
+    if left is not None:
+        needs.append(sum(share.bytes for share in shares.values()) - left)
+    if needs and min(needs) <= 0:
+        return []
+    task = Task(Reason.ASKED, frozenset(shares), min(needs) if needs else None, age_s, damaged=False)
+    everything = sum(len(folder.ids) for name in shares for folder in index.folders(name).values())
+    return policy.choose(task, index.first(shares, everything), shares, time.time_ns())
+
+
+def _remove(tree: Tree, entries: list[Entry], threads: int) -> list[remover.Removal]:
+    results: list[remover.Removal] = []
+    journal = Journal(tree, _JOURNAL_BYTES)
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="io") as pool,
+        output.progress("files", len(entries)) as bar,
+    ):
+        for start in range(0, len(entries), _BATCH):
+            part = remover.remove(tree, pool, entries[start : start + _BATCH], lambda: True)
+            keys: dict[str, list[str]] = {}
+            for one in part:
+                keys.setdefault(one.namespace, []).extend(name.rpartition(".")[0] for name, _ in one.removed)
+            for name, gone in keys.items():
+                try:
+                    journal.append(name, Reason.ASKED.value, gone)
+                except OSError as error:
+                    output.note(f"the journal cannot be written: {error}")
+            results += part
+            bar.step(min(_BATCH, len(entries) - start))
+    return results

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""llmd-kv ls."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated
+
+import typer
+
+from llmd_storage_evictor.cache import blocks, names
+from llmd_storage_evictor.cli import arguments, output
+from llmd_storage_evictor.cli.output import Form, NamespaceOption, OutputOption, RootArgument
+from llmd_storage_evictor.sizes import show_seconds
+
+
+def ls(
+    root: RootArgument,
+    *,
+    namespace: NamespaceOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Lines at most; 0: all.")] = 100,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Those that were set aside, instead.")] = False,
+    output_: OutputOption = Form.TABLE,
+) -> None:
+    """Block files, one a line.
+
+    Example: llmd-kv ls /mnt/kv-cache/blocks --namespace 3f2a --limit 0
+    """
+    tree = arguments.open_tree(root)
+    rows = []
+    for name in arguments.chosen(tree.namespaces(), namespace):
+        for folder in names.FOLDERS:
+            if (folder == "damaged") != damaged:
+                continue
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                for block in blocks.each(tree, name, folder):
+                    rows.append(block)
+                    if limit and len(rows) >= limit:
+                        return _show_blocks(rows, output_)
+    return _show_blocks(rows, output_)
+
+
+def _show_blocks(rows: list[blocks.Found], form: Form) -> None:
+    if form is Form.JSON:
+        keys = ("namespace", "folder", "key", "size", "age_s")
+        output.show_json([{key: getattr(block, key) for key in keys} for block in rows])
+        return
+    output.show_table(
+        ["namespace", "key", "bytes", "last used"],
+        [(block.namespace[:12], block.key, block.size, show_seconds(block.age_s)) for block in rows],
+        right=["bytes", "last used"],
+    )

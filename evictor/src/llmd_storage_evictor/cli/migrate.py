@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""llmd-kv migrate."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from llmd_storage_connector.format import FORMAT_VERSION
+from llmd_storage_evictor.cli import arguments, output
+from llmd_storage_evictor.cli.output import Form, OutputOption, RootArgument
+
+
+def migrate(root: RootArgument, output_: OutputOption = Form.TABLE) -> None:
+    """Bring blocks to the newest format version.
+
+    Example: llmd-kv migrate /mnt/kv-cache/blocks
+    """
+    tree = arguments.open_tree(root)
+    versions = Counter(
+        manifest["fields"].get("format_version") for name in tree.namespaces() if (manifest := tree.manifest(name))
+    )
+    if output_ is Form.JSON:
+        output.show_json({"newest": FORMAT_VERSION, "namespaces": versions, "migrated": 0})
+        return
+    there = ", ".join(f"version {version}: {count} namespaces" for version, count in sorted(versions.items()))
+    print(f"Nothing to do: version {FORMAT_VERSION} is the only one there is. Found {there or 'no namespaces'}.")

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""llmd-kv verify."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmd_storage_evictor.cache import blocks, names
+from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cli import arguments, output
+from llmd_storage_evictor.cli.output import Form, NamespaceOption, OutputOption, RootArgument, ThreadsOption
+from llmd_storage_evictor.sizes import show_bytes
+
+
+def verify(
+    root: RootArgument,
+    *,
+    namespace: NamespaceOption = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged files aside, so that they are stored anew.")
+    ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="File that remembers finished folders: with it a broken-off run goes on."),
+    ] = None,
+    threads: ThreadsOption = 8,
+    output_: OutputOption = Form.TABLE,
+) -> None:
+    """Read every block and check it. Exit code 1 when one is damaged.
+
+    Example: llmd-kv verify /mnt/kv-cache/blocks --repair --state /tmp/verify
+    """
+    tree = arguments.open_tree(root)
+    done = set(state.read_text(encoding="utf-8").split()) if state and state.exists() else set()
+    work = [
+        (name, folder)
+        for name in arguments.chosen(tree.namespaces(), namespace)
+        for folder in names.FOLDERS
+        if folder != "damaged" and f"{name}/{folder}" not in done
+    ]
+    checked, size, damaged, unread = 0, 0, [], []
+    began = time.monotonic()
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="io") as pool,
+        output.progress("folders", len(work)) as bar,
+    ):
+        for (name, folder), found in zip(
+            work, pool.map(lambda one: _verify(tree, one[0], one[1], repair), work), strict=True
+        ):
+            checked, size = checked + found["checked"], size + found["bytes"]
+            damaged += found["damaged"]
+            unread += found["unread"]
+            # What is still damaged or unread is looked at again by the next run, and said again.
+            if state and not found["unread"] and (repair or not found["damaged"]):
+                with state.open("a", encoding="utf-8") as file:
+                    file.write(f"{name}/{folder}\n")
+            bar.step()
+    seconds = time.monotonic() - began
+    result = {
+        "checked": checked, "bytes": size, "seconds": round(seconds, 3), "skipped_folders": len(done),
+        "damaged": damaged, "unread": unread, "repaired": repair,
+    }  # fmt: skip
+    if output_ is Form.JSON:
+        output.show_json(result)
+    else:
+        _show_verified(result)
+    if damaged or unread:
+        raise typer.Exit(output.FOUND)
+
+
+def _verify(tree: Tree, namespace: str, folder: str, repair: bool) -> dict[str, Any]:
+    """One folder. Never raises: what cannot be read is said."""
+    found: dict[str, Any] = {"checked": 0, "bytes": 0, "damaged": [], "unread": []}
+    try:
+        for block in blocks.each(tree, namespace, folder):
+            place = {"namespace": namespace, "key": block.key}
+            try:
+                fault = blocks.fault(tree, block)
+                if fault and repair:
+                    blocks.set_aside(tree, block)
+            except OSError as error:
+                found["unread"].append(place | {"error": str(error)})
+                continue
+            found["checked"] += 1
+            found["bytes"] += block.size
+            if fault:
+                found["damaged"].append(place | {"rule": fault})
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        found["unread"].append({"namespace": namespace, "key": f"{folder}/", "error": str(error)})
+    return found
+
+
+def _show_verified(result: dict[str, Any]) -> None:
+    for kind, detail in (("damaged", "rule"), ("unread", "error")):
+        if result[kind]:
+            rows = [(one["namespace"][:12], one["key"], one[detail]) for one in result[kind]]
+            output.show_table(["namespace", kind, detail], rows)
+    what = "set aside" if result["repaired"] else "left where they are (--repair sets them aside)"
+    speed = result["bytes"] / max(result["seconds"], 1e-3)
+    print(f"{result['checked']} blocks checked, {show_bytes(result['bytes'])}, {show_bytes(speed)}/s")
+    if result["damaged"]:
+        print(f"{len(result['damaged'])} are damaged, {what}")
+    if result["skipped_folders"]:
+        print(f"{result['skipped_folders']} folders were checked by an earlier run")
