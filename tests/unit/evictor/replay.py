@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from llmd_storage_evictor.config import Config, NamespaceRule, parse
 from llmd_storage_evictor.core import policy
-from llmd_storage_evictor.core.policy import NS, Entry, Share, rank
+from llmd_storage_evictor.core.policy import NS, Entry, NamespaceUsage, rank
 
 NAMESPACE = "a" * 32
 Chain = list[tuple[str, int]]
@@ -111,9 +111,9 @@ def _evicted(config: Config, held: dict[tuple[str, int], int], now_ns: int) -> I
     entries = sorted(
         Entry(rank(held[key]), NAMESPACE, "00", place, held[key], 1, False) for place, key in enumerate(keys)
     )
-    shares = {NAMESPACE: Share(len(held), len(held), 0, min(held.values()), max(held.values()))}
-    for task in policy.tasks(config, {NAMESPACE: NamespaceRule()}, shares, None, now_ns):
-        for entry in policy.choose(task, entries, shares, now_ns):
+    usage = {NAMESPACE: NamespaceUsage(len(held), len(held), 0, min(held.values()), max(held.values()))}
+    for task in policy.tasks(config, {NAMESPACE: NamespaceRule()}, usage, None, now_ns):
+        for entry in policy.choose(task, entries, usage, now_ns):
             yield keys[entry.id]
 
 

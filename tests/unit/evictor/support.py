@@ -16,7 +16,7 @@ from llmd_storage_connector import layout
 from llmd_storage_connector.format import BlockSpec, encode_header
 from llmd_storage_connector.identity import digest_of, manifest
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import Config, parse
 from llmd_storage_evictor.controller.controller import Controller
 from llmd_storage_evictor.controller.eviction import Parts
@@ -44,7 +44,7 @@ class Namespace:
 
     def __post_init__(self) -> None:
         self.spec = BlockSpec(digest_of(self.facts), PAYLOAD)
-        for name in names.FOLDERS:
+        for name in names.BLOCK_FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
         (self.path / layout.MANIFEST).write_text(json.dumps(manifest(self.facts, "test")))
 
@@ -94,7 +94,7 @@ class Bench:
 
     controller: Controller
     metrics: Metrics
-    tree: Tree
+    directory: CacheDirectory
     may: list[bool]
     now: list[float]
     ticks: list[float]
@@ -112,14 +112,14 @@ class Bench:
 
 @contextmanager
 def evictor(settings: Config) -> Iterator[Bench]:
-    tree, metrics = Tree(settings.root_dir), Metrics(lambda: now[0])
+    directory, metrics = CacheDirectory(settings.root_dir), Metrics(lambda: now[0])
     may, now, ticks = [True], [NOW], [1000.0]
-    tree.open()
+    directory.open()
     with ThreadPoolExecutor(2) as pool:
         parts = Parts(
-            tree, pool, lambda: may[0], metrics, Progress(60), clock=lambda: ticks[0], wall_clock=lambda: now[0]
+            directory, pool, lambda: may[0], metrics, Progress(60), clock=lambda: ticks[0], wall_clock=lambda: now[0]
         )
         controller = Controller(settings, parts)
         controller.open()
-        yield Bench(controller, metrics, tree, may, now, ticks)
-    tree.close()
+        yield Bench(controller, metrics, directory, may, now, ticks)
+    directory.close()

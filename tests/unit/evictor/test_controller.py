@@ -11,8 +11,8 @@ import pytest
 
 from llmd_storage_connector import layout
 from llmd_storage_evictor.cache import checkpoint
-from llmd_storage_evictor.cache.directory import Tree
-from llmd_storage_evictor.errors import AuthorityLost
+from llmd_storage_evictor.cache.directory import CacheDirectory
+from llmd_storage_evictor.errors import LeadershipLost
 from tests.unit.evictor.support import BLOCK, NOW, Namespace, config, evictor, key, namespace, stamp
 from tests.unit.evictor.tail import Tail
 
@@ -28,7 +28,7 @@ def test_over_budget_the_oldest_go_down_to_the_low_mark_and_it_is_told(cache: Na
     for number in range(12):
         cache.store(number, age_s=1000 - number)
     with evictor(config(cache.root)) as bench:
-        tail = Tail(bench.tree)
+        tail = Tail(bench.directory)
         tail.read()
         bench.round()
         assert cache.numbers() == list(range(4, 12))
@@ -80,7 +80,7 @@ def test_a_disk_that_others_fill_is_relieved_and_only_once(cache: Namespace, mon
     """Free space that shows late must not empty the cache."""
     for number in range(8):
         cache.store(number, age_s=1000 - number)
-    monkeypatch.setattr(Tree, "space", lambda self: (10**12, 5 * BLOCK))
+    monkeypatch.setattr(CacheDirectory, "space", lambda self: (10**12, 5 * BLOCK))
     with evictor(config(cache.root, free_floor_bytes=7 * BLOCK)) as bench:
         bench.round()
         bench.round()
@@ -198,7 +198,7 @@ def test_whoever_may_not_remove_removes_nothing(cache: Namespace) -> None:
         cache.store(number, age_s=1000)
     with evictor(config(cache.root)) as bench:
         bench.may[0] = False
-        with pytest.raises(AuthorityLost):
+        with pytest.raises(LeadershipLost):
             bench.round()
     assert len(cache.numbers()) == 12
 
@@ -238,8 +238,8 @@ def test_a_new_leader_knows_what_the_last_one_knew(cache: Namespace) -> None:
     with evictor(config(cache.root)) as bench:
         bench.round()
         bench.controller.close()
-        known = checkpoint.load(bench.tree)
-        assert sum(share.files for share in known.shares().values()) == 7
+        known = checkpoint.load(bench.directory)
+        assert sum(held.files for held in known.usage().values()) == 7
     cache.file(3).unlink()
     for number in range(7, 12):
         cache.store(number, age_s=10)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.leader.file_lease import STALE_S, VALID_S, Fence
 
 
@@ -28,9 +28,9 @@ class Time:
 @pytest.fixture
 def stand(tmp_path: Path) -> Callable[[Time], Fence]:
     def make(time: Time) -> Fence:
-        tree = Tree(tmp_path)
-        tree.open()
-        return Fence(tree, "someone", time.clock, time.wall_ns)
+        directory = CacheDirectory(tmp_path)
+        directory.open()
+        return Fence(directory, "someone", time.clock, time.wall_ns)
 
     return make
 
@@ -60,11 +60,11 @@ def test_a_killed_leader_is_followed_within_seconds(stand: Stand) -> None:
 
 
 def test_a_pod_that_was_started_again_follows_itself_at_once_and_nobody_else(tmp_path: Path) -> None:
-    time, tree = Time(), Tree(tmp_path)
-    tree.open()
+    time, directory = Time(), CacheDirectory(tmp_path)
+    directory.open()
 
     def pod(name: str) -> Fence:
-        return Fence(tree, name, time.clock, time.wall_ns, alone=True)
+        return Fence(directory, name, time.clock, time.wall_ns, alone=True)
 
     assert pod("a_1").step(True), "killed after this"
     assert not pod("b_1").step(True)

@@ -36,12 +36,12 @@ def test_the_first_are_those_a_full_sort_would_give(found: list[tuple[str, int, 
 @given(found=files)
 def test_the_sums_are_those_of_the_files(found: list[tuple[str, int, int]]) -> None:
     index = index_of(found)
-    for share in index.shares().values():
+    for held in index.usage().values():
         good = [one for one in found if one[0] != "damaged"]
-        assert share.files == len(good)
-        assert share.bytes == sum(size for _, _, size in found)
-        assert share.damaged_bytes == sum(size for name, _, size in found if name == "damaged")
-        assert share.oldest_ns == min((mtime for _, mtime, _ in good), default=0)
+        assert held.files == len(good)
+        assert held.bytes == sum(size for _, _, size in found)
+        assert held.damaged_bytes == sum(size for name, _, size in found if name == "damaged")
+        assert held.oldest_ns == min((mtime for _, mtime, _ in good), default=0)
 
 
 @given(found=files, gone=st.sets(st.integers(0, 80)), touched=st.dictionaries(st.integers(0, 80), st.integers(0, 9)))

@@ -15,7 +15,7 @@ from llmd_storage_connector import layout
 from llmd_storage_connector.errors import Corrupt, Rule
 from llmd_storage_connector.format import BlockSpec
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import READ, Tree
+from llmd_storage_evictor.cache.directory import READ, CacheDirectory
 from llmd_storage_evictor.cache.scanner import age_ns
 
 # What the header says of the block's shape (connector/docs/FORMAT.md); format.check_header checks all of it.
@@ -40,12 +40,12 @@ class Found:
         return self.name.rpartition(".")[0]
 
 
-def each(tree: Tree, namespace: str, folder: str) -> Iterator[Found]:
+def each(directory: CacheDirectory, namespace: str, folder: str) -> Iterator[Found]:
     """The block files of one folder, sorted by name. Raises: OSError."""
     now = time.time()
-    with tree.folder(namespace, folder) as fd:
+    with directory.folder(namespace, folder) as fd:
         for name in sorted(os.listdir(fd)):
-            if names.key_in(folder, name) is None:
+            if names.key_of_block(folder, name) is None:
                 continue
             try:
                 found = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -55,17 +55,17 @@ def each(tree: Tree, namespace: str, folder: str) -> Iterator[Found]:
                 yield Found(namespace, folder, name, found.st_size, max(0.0, now - age_ns(found, folder) / 1e9))
 
 
-def fault(tree: Tree, block: Found) -> str:
+def fault(directory: CacheDirectory, block: Found) -> str:
     """The rule that the file breaks; "" when it is whole, gone, or still being written. Raises: OSError.
 
     A client may have a file from a stale cache, so one that breaks a rule is read once more.
     """
-    first = _read(tree, block)
-    return _read(tree, block) if first else ""
+    first = _read(directory, block)
+    return _read(directory, block) if first else ""
 
 
-def _read(tree: Tree, block: Found) -> str:
-    with tree.folder(block.namespace, block.folder) as folder:
+def _read(directory: CacheDirectory, block: Found) -> str:
+    with directory.folder(block.namespace, block.folder) as folder:
         try:
             fd = os.open(block.name, READ, dir_fd=folder)
         except FileNotFoundError:
@@ -108,10 +108,10 @@ def _check(fd: int, size: int, block: Found) -> None:
     block_format.check_header(spec, bytes.fromhex(block.key), header, checksums)
 
 
-def set_aside(tree: Tree, block: Found) -> None:
+def set_aside(directory: CacheDirectory, block: Found) -> None:
     """Move the file where no engine finds it, and where it can be looked at. Raises: OSError."""
     with (
-        tree.folder(block.namespace, block.folder) as folder,
-        tree.folder(block.namespace, layout.DAMAGED) as damaged,
+        directory.folder(block.namespace, block.folder) as folder,
+        directory.folder(block.namespace, layout.DAMAGED) as damaged,
     ):
         os.rename(block.name, block.name, src_dir_fd=folder, dst_dir_fd=damaged)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The index on disk: what a leader that has just started knows before it has looked.
+"""The index on disk, so that a new leader starts with what the last one knew.
 
 One file a namespace, `.evictor/index/<namespace>`: magic, JSON head with its length, the arrays of all folders one
-after the other, and a checksum over everything before it. A file that does not match is as good as none. What it says
-is believed only until the folder is listed; nothing is removed without another look at the file itself.
+after the other, and a checksum over everything before it. A file that does not match is ignored. A checkpoint holds
+only until a folder is listed, and no file is removed without a fresh stat.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import xxhash
 
 from llmd_storage_connector.format import Buffer
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import Tree, read_file, replace_file
+from llmd_storage_evictor.cache.directory import CacheDirectory, read_file, replace_file
 from llmd_storage_evictor.core.index import Folder, Index
 
 _MAGIC = b"LLMDIDX1"
@@ -26,11 +26,11 @@ _FOLDER = "index"
 _LIMIT = 1 << 34
 
 
-def save(tree: Tree, index: Index) -> None:
-    """Write what is known of every namespace. Raises: OSError (a full disk); then the last checkpoints stay."""
-    tree.state_folder(_FOLDER)
+def save(directory: CacheDirectory, index: Index) -> None:
+    """Write the index of every namespace. Raises: OSError (a full disk); then the previous checkpoints stay."""
+    directory.make_state_folder(_FOLDER)
     known = index.namespaces()
-    with tree.folder(names.STATE_FOLDER, _FOLDER) as fd:
+    with directory.folder(names.STATE_FOLDER, _FOLDER) as fd:
         for namespace in known:
             replace_file(fd, namespace, encode(index.folders(namespace)))
         for name in os.listdir(fd):
@@ -38,11 +38,11 @@ def save(tree: Tree, index: Index) -> None:
                 os.unlink(name, dir_fd=fd)
 
 
-def load(tree: Tree) -> Index:
-    """What was known, as far as it can be read. Every folder is due for another listing. Raises: OSError."""
+def load(directory: CacheDirectory) -> Index:
+    """The saved index; unreadable files are skipped. Every folder is due to be listed again. Raises: OSError."""
     index = Index()
     try:
-        with tree.folder(names.STATE_FOLDER, _FOLDER) as fd:
+        with directory.folder(names.STATE_FOLDER, _FOLDER) as fd:
             for name in sorted(filter(names.is_namespace, os.listdir(fd))):
                 with contextlib.suppress(ValueError, FileNotFoundError):
                     for folder, content in decode(read_file(fd, name, _LIMIT)).items():
@@ -53,7 +53,7 @@ def load(tree: Tree) -> Index:
 
 
 def encode(folders: dict[str, Folder]) -> list[Buffer]:
-    """Parts that make the file."""
+    """The content of the file, in parts."""
     counts = {name: len(folder.ids) for name, folder in folders.items()}
     head = json.dumps({"byteorder": sys.byteorder, "folders": counts}).encode()
     parts: list[Buffer] = [_MAGIC, len(head).to_bytes(4, "little"), head]
@@ -66,7 +66,7 @@ def encode(folders: dict[str, Folder]) -> list[Buffer]:
 
 
 def decode(data: bytes) -> dict[str, Folder]:
-    """Raises: ValueError when it is not what encode() made."""
+    """The inverse of encode(). Raises: ValueError when the data is damaged."""
     if data[:8] != _MAGIC or xxhash.xxh3_64_digest(memoryview(data)[:-8]) != data[-8:]:
         raise ValueError("not a checkpoint, or a damaged one")
     length = int.from_bytes(data[8:12], "little")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from llmd_storage_connector import layout
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import FOLDER, Tree
+from llmd_storage_evictor.cache.directory import FOLDER, CacheDirectory
 from llmd_storage_evictor.cache.remover import remove_scratch
 
 May = Callable[[], bool]
@@ -25,7 +25,11 @@ _STATE_FOLDERS = ((names.STATE_FOLDER,), (names.STATE_FOLDER, "index"))
 
 
 def sweep_scratch(
-    tree: Tree, found: Iterable[tuple[str, str, list[str]]], namespaces: Iterable[str], before: float, may: May
+    directory: CacheDirectory,
+    found: Iterable[tuple[str, str, list[str]]],
+    namespaces: Iterable[str],
+    before: float,
+    may: May,
 ) -> list[tuple[str, int]]:
     """Unfinished files last written before `before`: those found in block folders, those beside the manifests, our own.
 
@@ -34,46 +38,46 @@ def sweep_scratch(
     removed = []
     for namespace, folder, files in found:
         with contextlib.suppress(OSError):
-            removed += remove_scratch(tree, (namespace, folder), files, before, may)
+            removed += remove_scratch(directory, (namespace, folder), files, before, may)
     for place in (*((name,) for name in namespaces), *_STATE_FOLDERS):
         with contextlib.suppress(OSError):
-            with tree.folder(*place) as fd:
+            with directory.folder(*place) as fd:
                 files = [name for name in os.listdir(fd) if names.is_scratch(name)]
-            removed += remove_scratch(tree, place, files, before, may)
+            removed += remove_scratch(directory, place, files, before, may)
     return removed
 
 
-def last_used_ns(tree: Tree, namespace: str) -> int:
+def last_used_ns(directory: CacheDirectory, namespace: str) -> int:
     """When the namespace was last opened, as its folder and its manifest tell. Raises: OSError."""
-    with tree.folder(namespace) as fd:
+    with directory.folder(namespace) as fd:
         used = os.fstat(fd).st_mtime_ns
         with contextlib.suppress(FileNotFoundError):
             used = max(used, os.stat(layout.MANIFEST, dir_fd=fd, follow_symlinks=False).st_mtime_ns)
     return used
 
 
-def retire(tree: Tree, namespace: str, may: May) -> None:
+def retire(directory: CacheDirectory, namespace: str, may: May) -> None:
     """Remove the manifest, so that an engine that comes back makes the namespace anew. Raises: OSError.
 
     Requires: before the blocks are removed. A manifest that is not this namespace's is not ours to remove.
     """
-    if tree.manifest(namespace) is not None and may():
-        with tree.folder(namespace) as fd, contextlib.suppress(FileNotFoundError):
+    if directory.manifest(namespace) is not None and may():
+        with directory.folder(namespace) as fd, contextlib.suppress(FileNotFoundError):
             os.unlink(layout.MANIFEST, dir_fd=fd)
 
 
-def remove_folders(tree: Tree, namespace: str, may: May) -> bool:
+def remove_folders(directory: CacheDirectory, namespace: str, may: May) -> bool:
     """Remove the namespace's folders, as far as they are empty. Returns: whether the namespace is gone."""
     if not may():
         return False
     try:
-        with tree.folder(namespace) as fd:
+        with directory.folder(namespace) as fd:
             if layout.MANIFEST in os.listdir(fd):
                 return False  # an engine has come back
-            for name in names.FOLDERS:
+            for name in names.BLOCK_FOLDERS:
                 with contextlib.suppress(OSError):
                     os.rmdir(name, dir_fd=fd)
-        with tree.folder() as fd:
+        with directory.folder() as fd:
             os.rmdir(namespace, dir_fd=fd)
     except FileNotFoundError:
         return True

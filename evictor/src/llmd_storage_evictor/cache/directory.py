@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls on the cache directory. Every path is walked by open descriptors, one component at a time.
+"""System calls on the cache directory. Every path is opened one component at a time (openat).
 
-Links are never followed, and a folder on another device (something mounted into the cache) is not entered, so
-nothing outside the cache can be reached, whatever the directory holds.
+Symbolic links are never followed, and folders on another device (something mounted into the cache) are not entered.
+So nothing outside the cache can be reached, whatever the directory holds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmd_storage_connector import layout
 from llmd_storage_connector.format import Buffer
 from llmd_storage_connector.identity import digest_of
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.errors import NotThere, Unusable
+from llmd_storage_evictor.errors import NotFound, Unavailable
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -31,8 +31,8 @@ FOLDER_MODE = 0o2770
 _MAX_MANIFEST_BYTES = 4 << 20
 
 
-class Tree:
-    """The cache directory. Thread: any; open() and close() by the owner while nobody else is in."""
+class CacheDirectory:
+    """The cache directory. Thread: any; open() and close() only while no other call is running."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -40,13 +40,13 @@ class Tree:
         self._device = 0
 
     def open(self) -> None:
-        """Raises: Unusable with one sentence. Blocks: as long as storage does, as everything here."""
+        """Raises: NotFound, Unavailable. Blocks as long as storage does, like every method here."""
         self.close()
         try:
-            # The root itself may be a link: its owner named it.
+            # The root itself may be a link: the operator chose it.
             self._fd = os.open(self.root, FOLDER & ~os.O_NOFOLLOW)
         except OSError as error:
-            kind = NotThere if isinstance(error, FileNotFoundError) and self.root.parent.is_dir() else Unusable
+            kind = NotFound if isinstance(error, FileNotFoundError) and self.root.parent.is_dir() else Unavailable
             raise kind(
                 f"the cache directory {self.root} cannot be opened ({error.strerror}): mount the shared claim there, "
                 "readable for this pod's user or group, or set root_dir to where it is"
@@ -54,13 +54,13 @@ class Tree:
         self._device = os.fstat(self._fd).st_dev
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the descriptor."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
 
     def namespaces(self) -> list[str]:
-        """Names of the folders that look like namespaces, sorted. Raises: OSError."""
+        """Names of the namespace folders, sorted. Raises: OSError."""
         with os.scandir(self._fd) as entries:
             return sorted(
                 entry.name
@@ -70,7 +70,7 @@ class Tree:
 
     @contextlib.contextmanager
     def folder(self, *parts: str) -> Iterator[int]:
-        """A descriptor of the folder below the root. Raises: OSError, ELOOP or ENOTDIR for a link."""
+        """An open descriptor of a folder below the root. Raises: OSError (ELOOP or ENOTDIR for a link)."""
         fd = os.dup(self._fd)
         try:
             for part in parts:
@@ -84,12 +84,12 @@ class Tree:
             os.close(fd)
 
     def space(self) -> tuple[int, int]:
-        """(bytes in all, bytes free for writers) of the filesystem, as it shows itself. Raises: OSError."""
+        """(total bytes, bytes available to us) of the filesystem, as statvfs reports them. Raises: OSError."""
         found = os.fstatvfs(self._fd)
         return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
 
     def manifest(self, namespace: str) -> dict[str, Any] | None:
-        """The namespace's manifest; None when there is none that belongs to this folder. Raises: OSError."""
+        """The namespace's manifest. None: there is none, or its identity is not this folder's. Raises: OSError."""
         try:
             with self.folder(namespace) as fd:
                 data = read_file(fd, layout.MANIFEST, _MAX_MANIFEST_BYTES)
@@ -99,30 +99,30 @@ class Tree:
             return None
         return found if belongs else None
 
-    def state_folder(self, *below: str) -> None:
-        """Make the evictor's own folder, and one below it. Raises: OSError."""
+    def make_state_folder(self, *below: str) -> None:
+        """Create .evictor, and these folders in it. Raises: OSError."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(names.STATE_FOLDER, FOLDER_MODE, dir_fd=self._fd)
-            self._open_to_group(names.STATE_FOLDER)
+            self._make_group_writable(names.STATE_FOLDER)
         for name in below:
             with self.folder(names.STATE_FOLDER) as fd, contextlib.suppress(FileExistsError):
                 os.mkdir(name, FOLDER_MODE, dir_fd=fd)
-                self._open_to_group(names.STATE_FOLDER, name)
+                self._make_group_writable(names.STATE_FOLDER, name)
 
-    def _open_to_group(self, *parts: str) -> None:
-        """Whatever the umask took away."""
+    def _make_group_writable(self, *parts: str) -> None:
+        """Restore the group bits that the umask removed."""
         with contextlib.suppress(PermissionError), self.folder(*parts) as fd:
             os.fchmod(fd, FOLDER_MODE)
 
 
 def read_file(folder: int, name: str, limit: int) -> bytes:
-    """A regular file's bytes, at most `limit`. Raises: OSError, ValueError when it is longer or not regular."""
+    """The bytes of a regular file. Raises: OSError; ValueError when it is longer than `limit` bytes or not regular."""
     fd = os.open(name, READ, dir_fd=folder)
     with open(fd, "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ValueError(f"{name} is not a regular file")
-        # ceph-fuse: what was written over by another node, at the same length, is otherwise not seen for as long as
-        # the old content is in this node's page cache.
+        # ceph-fuse keeps serving this node's cached pages after another node has overwritten the file with content of
+        # the same length.
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         data = file.read(limit + 1) or b""
         while len(data) <= limit and (more := file.read(limit + 1 - len(data))):
@@ -133,7 +133,7 @@ def read_file(folder: int, name: str, limit: int) -> bytes:
 
 
 def replace_file(folder: int, name: str, parts: list[Buffer]) -> None:
-    """Put a file of this content in place, whole or not at all. Raises: OSError; then nothing is left behind."""
+    """Write a file atomically: temporary file, rename, fsync. Raises: OSError; then nothing is left behind."""
     scratch = layout.scratch_name(secrets.token_hex(6), 0)
     fd = os.open(scratch, CREATE, FILE_MODE, dir_fd=folder)
     placed = scratch

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was removed, for those who remember what was there (docs/evictor.md has the format).
+"""The journal of removals, for engines that remember which blocks exist (format: docs/evictor.md).
 
-`.evictor/journal/<milliseconds>-<writer>.jsonl`: one file a writer, appended to; a new one when it is large; the
-oldest go when all together exceed their bound. One line for each reason and at most 256 blocks of a namespace:
+`.evictor/journal/<milliseconds>-<writer>.jsonl`: each writer appends to a file of its own and starts a new one when
+it is large; the oldest files go when all together exceed the size limit. One line for each reason and up to 256 blocks:
 
     {"at": 1764064800.1, "namespace": "<32 hex>", "reason": "budget", "keys": ["<hex>", ...]}
 
-A line without its line feed is still being written, or never will be finished: it is not read. Engines read it
+A line without its line feed is unfinished, and readers ignore it. Engines read the journal
 (llmd_storage_connector.notices).
 """
 
@@ -21,58 +21,60 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import CREATE, FILE_MODE, Tree
+from llmd_storage_evictor.cache.directory import CREATE, FILE_MODE, CacheDirectory
 
 FOLDER = "journal"
-KEYS_A_LINE = 256
-_PARTS = 4  # files that the bound is divided into
+MAX_KEYS_PER_LINE = 256
+_PARTS = 4  # number of files that share the size limit
 FILE_NAME = re.compile(r"\d{13}-[0-9a-f]{12}\.jsonl")
 
 
 class Journal:
     """Thread: one."""
 
-    def __init__(self, tree: Tree, bound_bytes: int, wall_clock: Callable[[], float] = time.time) -> None:
-        self._tree, self._bound, self._now = tree, bound_bytes, wall_clock
+    def __init__(
+        self, directory: CacheDirectory, limit_bytes: int, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self._directory, self._limit, self._now = directory, limit_bytes, wall_clock
         self._name, self._written = "", 0
         self._writer = secrets.token_hex(6)
 
     def append(self, namespace: str, reason: str, keys: Iterable[str]) -> None:
-        """Tell that these blocks are gone. Raises: OSError (a full disk); readers then find out by a miss."""
+        """Record that these blocks were removed. keys: hex. Raises: OSError (a full disk); readers then see a miss."""
         lines = list(_lines(self._now(), namespace, reason, list(keys)))
         if not lines:
             return
         data = "".join(lines).encode()
-        self._tree.state_folder(FOLDER)
-        with self._tree.folder(names.STATE_FOLDER, FOLDER) as fd:
+        self._directory.make_state_folder(FOLDER)
+        with self._directory.folder(names.STATE_FOLDER, FOLDER) as fd:
             flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            if not self._name or self._written + len(data) > self._bound // _PARTS:
+            if not self._name or self._written + len(data) > self._limit // _PARTS:
                 self._name, self._written = f"{int(self._now() * 1000):013d}-{self._writer}.jsonl", 0
                 flags = CREATE | os.O_APPEND
-                _trim(fd, self._bound - self._bound // _PARTS)
+                _trim(fd, self._limit - self._limit // _PARTS)
             try:
                 file = os.open(self._name, flags, FILE_MODE, dir_fd=fd)
             except (FileNotFoundError, FileExistsError):
-                self._name = ""  # trimmed by another writer, or two files within a millisecond: the next gets a new one
+                self._name = ""  # trimmed by another writer, or two files in one millisecond: start a new one
                 return
             try:
-                # Whole lines or a line that readers skip: after a short write this file is not used again.
+                # A short write leaves an unfinished line, which readers ignore: start a new file after it.
                 if os.write(file, data) != len(data):
                     self._name = ""
-                # No fsync: it would hold removal up while the disk is busiest, and a lost line costs a reader a miss.
+                # No fsync: it would slow removal while the disk is busiest, and a lost line costs a reader one miss.
                 self._written += len(data)
             finally:
                 os.close(file)
 
 
 def _lines(now: float, namespace: str, reason: str, keys: list[str]) -> Iterator[str]:
-    for start in range(0, len(keys), KEYS_A_LINE):
+    for start in range(0, len(keys), MAX_KEYS_PER_LINE):
         record = {"at": round(now, 3), "namespace": namespace, "reason": reason}
-        yield json.dumps(record | {"keys": keys[start : start + KEYS_A_LINE]}, separators=(",", ":")) + "\n"
+        yield json.dumps(record | {"keys": keys[start : start + MAX_KEYS_PER_LINE]}, separators=(",", ":")) + "\n"
 
 
-def _trim(fd: int, bound: int) -> None:
-    """Remove the oldest files until what is left fits."""
+def _trim(fd: int, limit: int) -> None:
+    """Remove the oldest files until the others fit."""
     sizes = {}
     for name in sorted(filter(FILE_NAME.fullmatch, os.listdir(fd)), reverse=True):
         with contextlib.suppress(FileNotFoundError):
@@ -80,6 +82,6 @@ def _trim(fd: int, bound: int) -> None:
     total = 0
     for name, size in sizes.items():
         total += size
-        if total > bound:
+        if total > limit:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=fd)

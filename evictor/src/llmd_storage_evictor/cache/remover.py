@@ -15,10 +15,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cache.scanner import age_ns
 from llmd_storage_evictor.core.policy import Entry
-from llmd_storage_evictor.errors import AuthorityLost
+from llmd_storage_evictor.errors import LeadershipLost
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ def by_folder(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def remove(
-    tree: Tree,
+    directory: CacheDirectory,
     pool: Executor,
     entries: Iterable[Entry],
     may_remove: Callable[[], bool],
@@ -58,20 +58,20 @@ def remove(
     it may not be.
     """
     if not may_remove():
-        raise AuthorityLost("another process may be the leader by now: nothing was removed")
+        raise LeadershipLost("another process may be the leader by now: nothing was removed")
     results = []
-    for result in pool.map(lambda part: _remove_part(tree, part, may_remove), by_folder(entries)):
+    for result in pool.map(lambda part: _remove_part(directory, part, may_remove), by_folder(entries)):
         advanced()
         results.append(result)
     return results
 
 
-def _remove_part(tree: Tree, entries: Sequence[Entry], may_remove: Callable[[], bool]) -> Removal:
+def _remove_part(directory: CacheDirectory, entries: Sequence[Entry], may_remove: Callable[[], bool]) -> Removal:
     namespace, folder = entries[0].namespace, entries[0].folder
     result = Removal(namespace, folder)
     try:
-        with tree.folder(namespace, folder) as fd:
-            present = {names.block_id(name): name for name in os.listdir(fd)}
+        with directory.folder(namespace, folder) as fd:
+            present = {names.file_id(name): name for name in os.listdir(fd)}
             for entry in entries:
                 if not may_remove():
                     result.stopped = True
@@ -84,7 +84,7 @@ def _remove_part(tree: Tree, entries: Sequence[Entry], may_remove: Callable[[], 
 
 
 def _remove_one(fd: int, entry: Entry, name: str | None, result: Removal) -> None:
-    if name is None or names.key_in(entry.folder, name) is None:
+    if name is None or names.key_of_block(entry.folder, name) is None:
         result.gone.append(entry.id)
         return
     try:
@@ -104,14 +104,14 @@ def _remove_one(fd: int, entry: Entry, name: str | None, result: Removal) -> Non
 
 
 def remove_scratch(
-    tree: Tree, place: Sequence[str], files: Iterable[str], before: float, may_remove: Callable[[], bool]
+    directory: CacheDirectory, place: Sequence[str], files: Iterable[str], before: float, may_remove: Callable[[], bool]
 ) -> list[tuple[str, int]]:
     """Remove unfinished files last written before `before` (wall clock). place: names of folders below the root.
 
     Returns: (name, size) of what was removed. Raises: OSError when the folder cannot be opened.
     """
     removed = []
-    with tree.folder(*place) as fd:
+    with directory.folder(*place) as fd:
         for name in files:
             if not names.is_scratch(name) or not may_remove():
                 continue

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from llmd_storage_connector import layout
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.core.index import Folder, Index
 
 # A folder that changes twice within a tick of its filesystem's clock shows one mtime: such a one is listed again.
@@ -56,7 +56,7 @@ class Scanner:
 
     def __init__(
         self,
-        tree: Tree,
+        directory: CacheDirectory,
         index: Index,
         pool: Executor,
         *,
@@ -66,7 +66,7 @@ class Scanner:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._tree, self._index, self._pool = tree, index, pool
+        self._directory, self._index, self._pool = directory, index, pool
         self._relist_s, self._rescan_s = relist_s, rescan_s
         self._advanced = advanced
         self._clock, self._wall_clock = clock, wall_clock
@@ -80,10 +80,10 @@ class Scanner:
         now = self._clock()
         # What is due for its hourly look is spread over the hour.
         elapsed_s, self._last_look = now - self._last_look, now
-        found = self._tree.namespaces()
+        found = self._directory.namespaces()
         for gone in set(self._index.namespaces()) - set(found):
             self._index.forget(gone)
-        allowance = max(1.0, elapsed_s / self._rescan_s * len(found) * len(names.FOLDERS))
+        allowance = max(1.0, elapsed_s / self._rescan_s * len(found) * len(names.BLOCK_FOLDERS))
         result = Pass()
         for namespace in found:
             self._index.add_namespace(namespace)
@@ -111,7 +111,7 @@ class Scanner:
     def _folder_times(self, namespace: str) -> list[tuple[str, int]]:
         """(name, mtime) of the namespace's folders that hold blocks."""
         try:
-            times = self._pool.submit(folder_times, self._tree, namespace).result()
+            times = self._pool.submit(folder_times, self._directory, namespace).result()
         except OSError as error:
             if error.errno not in _NOT_THERE:
                 raise
@@ -125,7 +125,7 @@ class Scanner:
     def _list(self, work: Iterable[tuple[str, str, Folder | None]], result: Pass) -> None:
         def one(item: tuple[str, str, Folder | None]) -> Listing | OSError | None:
             try:
-                return read_folder(self._tree, *item, now=self._wall_clock)
+                return read_folder(self._directory, *item, now=self._wall_clock)
             except OSError as error:
                 return error
 
@@ -147,11 +147,11 @@ class Scanner:
                 result.scratch.append((namespace, name, listing.scratch))
 
 
-def folder_times(tree: Tree, namespace: str) -> list[tuple[str, int]]:
+def folder_times(directory: CacheDirectory, namespace: str) -> list[tuple[str, int]]:
     """(name, mtime_ns) of those of a namespace's block folders that are there, as folders. Raises: OSError."""
     times = []
-    with tree.folder(namespace) as fd:
-        for name in names.FOLDERS:
+    with directory.folder(namespace) as fd:
+        for name in names.BLOCK_FOLDERS:
             try:
                 found = os.stat(name, dir_fd=fd, follow_symlinks=False)
             except FileNotFoundError:
@@ -162,7 +162,7 @@ def folder_times(tree: Tree, namespace: str) -> list[tuple[str, int]]:
 
 
 def read_folder(
-    tree: Tree, namespace: str, name: str, known: Folder | None, now: Callable[[], float] = time.time
+    directory: CacheDirectory, namespace: str, name: str, known: Folder | None, now: Callable[[], float] = time.time
 ) -> Listing | None:
     """List a folder; look at files that are not in `known`, or at all. None: it is not there (any more), or a link.
 
@@ -170,7 +170,7 @@ def read_folder(
     """
     believed = known.known() if known is not None else {}
     try:
-        with tree.folder(namespace, name) as fd:
+        with directory.folder(namespace, name) as fd:
             changed_ns = os.fstat(fd).st_mtime_ns
             settled = now() - changed_ns / 1e9 > _SETTLED_S
             listing = Listing(Folder(changed_ns=changed_ns if settled else 0))
@@ -186,7 +186,7 @@ def read_folder(
 def _fill(listing: Listing, fd: int, folder: str, believed: dict[int, tuple[int, int]]) -> None:
     """This is where the time goes, once for each file: a microsecond more is a second more for a million."""
     names_here = os.listdir(fd)
-    ids = list(map(names.block_id, names_here))
+    ids = list(map(names.file_id, names_here))
     into = listing.folder
     unknown = names_here
     if believed:
@@ -196,7 +196,7 @@ def _fill(listing: Listing, fd: int, folder: str, believed: dict[int, tuple[int,
         into.sizes.extend([believed[id_][1] for id_ in kept])
         unknown = [name for name, id_ in zip(names_here, ids, strict=True) if id_ not in believed]
     for name in unknown:
-        if names.key_in(folder, name) is None:
+        if names.key_of_block(folder, name) is None:
             if names.is_scratch(name):
                 listing.scratch.append(name)
             else:
@@ -207,7 +207,7 @@ def _fill(listing: Listing, fd: int, folder: str, believed: dict[int, tuple[int,
         except OSError:
             continue  # it went, or is broken: not counted, never chosen
         if stat.S_ISREG(found.st_mode):
-            into.add(names.block_id(name), age_ns(found, folder), found.st_size)
+            into.add(names.file_id(name), age_ns(found, folder), found.st_size)
         else:
             into.foreign += 1
 

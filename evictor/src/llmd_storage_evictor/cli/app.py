@@ -11,7 +11,7 @@ from collections.abc import Callable
 import typer
 
 from llmd_storage_evictor.cli import bench, evict, explain, ls, migrate, output, plan, run, stats, verify
-from llmd_storage_evictor.errors import EvictorError, Misconfigured, Unusable
+from llmd_storage_evictor.errors import EvictorError, Misconfigured, Unavailable
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -41,6 +41,6 @@ def main() -> None:
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, Unusable | Misconfigured) or not isinstance(error, OSError):
+    if isinstance(error, Unavailable | Misconfigured) or not isinstance(error, OSError):
         return str(error)
     return f"the storage said: {error}"

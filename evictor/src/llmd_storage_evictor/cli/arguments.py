@@ -9,30 +9,30 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cache.scanner import Scanner
 from llmd_storage_evictor.cli.output import USAGE, stop
 from llmd_storage_evictor.core.index import Index
-from llmd_storage_evictor.errors import Unusable
+from llmd_storage_evictor.errors import Unavailable
 
 _NEVER_S = float("inf")
 
 
-def open_tree(root: str) -> Tree:
+def open_cache(root: str) -> CacheDirectory:
     """Ends the command when it cannot be opened."""
-    tree = Tree(root)
+    directory = CacheDirectory(root)
     try:
-        tree.open()
-    except Unusable as error:
+        directory.open()
+    except Unavailable as error:
         stop(str(error))
-    return tree
+    return directory
 
 
-def scan(tree: Tree, threads: int, advanced: Callable[[], None] = lambda: None) -> Index:
+def scan(directory: CacheDirectory, threads: int, advanced: Callable[[], None] = lambda: None) -> Index:
     """Everything that is in the cache. Raises: OSError."""
     index = Index()
     with ThreadPoolExecutor(threads, thread_name_prefix="io") as pool:
-        Scanner(tree, index, pool, relist_s=_NEVER_S, rescan_s=_NEVER_S, advanced=advanced).look()
+        Scanner(directory, index, pool, relist_s=_NEVER_S, rescan_s=_NEVER_S, advanced=advanced).look()
     return index
 
 
@@ -62,12 +62,12 @@ def manifest_at(root: str, what: str) -> dict[str, Any]:
         stop(f"{path} is not a namespace's manifest", USAGE)
     if not root:
         stop(f"{what!r} is no file; to name a namespace, give --root as well", USAGE)
-    tree = open_tree(root)
-    names = [name for name in tree.namespaces() if name.startswith(what)]
+    directory = open_cache(root)
+    names = [name for name in directory.namespaces() if name.startswith(what)]
     if len(names) != 1:
         many = "several namespaces begin" if names else "no namespace begins"
-        stop(f"{many} with {what!r}; there are: {', '.join(names or tree.namespaces()) or 'none'}", USAGE)
-    manifest = tree.manifest(names[0])
+        stop(f"{many} with {what!r}; there are: {', '.join(names or directory.namespaces()) or 'none'}", USAGE)
+    manifest = directory.manifest(names[0])
     if manifest is None:
         stop(f"namespace {names[0]} has no manifest (any more)")
     return manifest

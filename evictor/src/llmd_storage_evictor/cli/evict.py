@@ -11,13 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from llmd_storage_evictor.cache import remover
-from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cache.journal import Journal
 from llmd_storage_evictor.cli import arguments, output
 from llmd_storage_evictor.cli.output import Form, NamespaceOption, OutputOption, RootArgument, ThreadsOption
 from llmd_storage_evictor.core import policy
 from llmd_storage_evictor.core.index import Index
-from llmd_storage_evictor.core.policy import Entry, Reason, Share, Task
+from llmd_storage_evictor.core.policy import Entry, NamespaceUsage, Reason, Task
 from llmd_storage_evictor.sizes import bytes_of, seconds_of, show_bytes
 
 _JOURNAL_BYTES = 32 << 20
@@ -48,11 +48,11 @@ def evict(
         left = bytes_of(down_to) if down_to else None
     except ValueError as error:
         output.stop(str(error), output.USAGE)
-    tree = arguments.open_tree(root)
-    index = arguments.scan(tree, threads)
-    shares = {name: index.shares()[name] for name in arguments.chosen(index.namespaces(), namespace)}
-    entries = _to_evict(index, shares, age_s, size, left)
-    removed = _remove(tree, entries, threads) if yes else []
+    directory = arguments.open_cache(root)
+    index = arguments.scan(directory, threads)
+    usage = {name: index.usage()[name] for name in arguments.chosen(index.namespaces(), namespace)}
+    entries = _to_evict(index, usage, age_s, size, left)
+    removed = _remove(directory, entries, threads) if yes else []
     result: dict[str, Any] = {
         "dry_run": not yes,
         "chosen_files": len(entries),
@@ -75,27 +75,29 @@ def evict(
         raise typer.Exit(output.FOUND)
 
 
-def _to_evict(index: Index, shares: dict[str, Share], age_s: float, size: int | None, left: int | None) -> list[Entry]:
+def _to_evict(
+    index: Index, usage: dict[str, NamespaceUsage], age_s: float, size: int | None, left: int | None
+) -> list[Entry]:
     """In order of removal; damaged files are left to the evictor."""
     needs = [] if size is None else [size]
     if left is not None:
-        needs.append(sum(share.bytes for share in shares.values()) - left)
+        needs.append(sum(held.bytes for held in usage.values()) - left)
     if needs and min(needs) <= 0:
         return []
-    task = Task(Reason.ASKED, frozenset(shares), min(needs) if needs else None, age_s, damaged=False)
-    everything = sum(len(folder.ids) for name in shares for folder in index.folders(name).values())
-    return policy.choose(task, index.first(shares, everything), shares, time.time_ns())
+    task = Task(Reason.ASKED, frozenset(usage), min(needs) if needs else None, age_s, damaged=False)
+    everything = sum(len(folder.ids) for name in usage for folder in index.folders(name).values())
+    return policy.choose(task, index.first(usage, everything), usage, time.time_ns())
 
 
-def _remove(tree: Tree, entries: list[Entry], threads: int) -> list[remover.Removal]:
+def _remove(directory: CacheDirectory, entries: list[Entry], threads: int) -> list[remover.Removal]:
     results: list[remover.Removal] = []
-    journal = Journal(tree, _JOURNAL_BYTES)
+    journal = Journal(directory, _JOURNAL_BYTES)
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="io") as pool,
         output.progress("files", len(entries)) as bar,
     ):
         for start in range(0, len(entries), _BATCH):
-            part = remover.remove(tree, pool, entries[start : start + _BATCH], lambda: True)
+            part = remover.remove(directory, pool, entries[start : start + _BATCH], lambda: True)
             keys: dict[str, list[str]] = {}
             for one in part:
                 keys.setdefault(one.namespace, []).extend(name.rpartition(".")[0] for name, _ in one.removed)

@@ -26,14 +26,14 @@ def ls(
 
     Example: llmd-kv ls /mnt/kv-cache/blocks --namespace 3f2a --limit 0
     """
-    tree = arguments.open_tree(root)
+    directory = arguments.open_cache(root)
     rows = []
-    for name in arguments.chosen(tree.namespaces(), namespace):
-        for folder in names.FOLDERS:
+    for name in arguments.chosen(directory.namespaces(), namespace):
+        for folder in names.BLOCK_FOLDERS:
             if (folder == "damaged") != damaged:
                 continue
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                for block in blocks.each(tree, name, folder):
+                for block in blocks.each(directory, name, folder):
                     rows.append(block)
                     if limit and len(rows) >= limit:
                         return _show_blocks(rows, output_)

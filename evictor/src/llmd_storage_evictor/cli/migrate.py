@@ -15,9 +15,11 @@ def migrate(root: RootArgument, output_: OutputOption = Form.TABLE) -> None:
 
     Example: llmd-kv migrate /mnt/kv-cache/blocks
     """
-    tree = arguments.open_tree(root)
+    directory = arguments.open_cache(root)
     versions = Counter(
-        manifest["fields"].get("format_version") for name in tree.namespaces() if (manifest := tree.manifest(name))
+        manifest["fields"].get("format_version")
+        for name in directory.namespaces()
+        if (manifest := directory.manifest(name))
     )
     if output_ is Form.JSON:
         output.show_json({"newest": FORMAT_VERSION, "namespaces": versions, "migrated": 0})

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from typing import Any
 
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import Tree, read_file
+from llmd_storage_evictor.cache.directory import CacheDirectory, read_file
 from llmd_storage_evictor.cli import arguments, output
 from llmd_storage_evictor.cli.output import Form, OutputOption, RootArgument, ThreadsOption
 from llmd_storage_evictor.core.index import Index
@@ -27,10 +27,10 @@ def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption 
 
     Example: llmd-kv stats /mnt/kv-cache/blocks
     """
-    tree = arguments.open_tree(root)
-    with output.progress("folders", max(1, len(tree.namespaces()) * len(names.FOLDERS))) as bar:
-        index = arguments.scan(tree, threads, bar.step)
-    found = _stats(tree, index)
+    directory = arguments.open_cache(root)
+    with output.progress("folders", max(1, len(directory.namespaces()) * len(names.BLOCK_FOLDERS))) as bar:
+        index = arguments.scan(directory, threads, bar.step)
+    found = _stats(directory, index)
     if output_ is Form.JSON:
         output.show_json(found)
         return
@@ -67,30 +67,30 @@ def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption 
     )
 
 
-def _stats(tree: Tree, index: Index) -> dict[str, Any]:
-    now, shares = time.time(), index.shares()
-    total, free = tree.space()
+def _stats(directory: CacheDirectory, index: Index) -> dict[str, Any]:
+    now, usage = time.time(), index.usage()
+    total, free = directory.space()
     return {
-        "root": str(tree.root),
-        "files": sum(share.files for share in shares.values()),
-        "bytes": sum(share.bytes for share in shares.values()),
+        "root": str(directory.root),
+        "files": sum(held.files for held in usage.values()),
+        "bytes": sum(held.bytes for held in usage.values()),
         "foreign_files": index.foreign(),
         "filesystem_bytes": total,
         "free_bytes": free,
-        "evictor": _evictor(tree),
+        "evictor": _evictor(directory),
         "namespaces": [
             {
                 "namespace": name,
-                "model": title_of(manifest := tree.manifest(name)),
+                "model": title_of(manifest := directory.manifest(name)),
                 "model_id": model_of(manifest),
-                "files": share.files,
-                "bytes": share.bytes,
-                "damaged_bytes": share.damaged_bytes,
-                "oldest_s": max(0.0, now - share.oldest_ns / 1e9) if share.files else 0.0,
-                "newest_s": max(0.0, now - share.newest_ns / 1e9) if share.files else 0.0,
+                "files": held.files,
+                "bytes": held.bytes,
+                "damaged_bytes": held.damaged_bytes,
+                "oldest_s": max(0.0, now - held.oldest_ns / 1e9) if held.files else 0.0,
+                "newest_s": max(0.0, now - held.newest_ns / 1e9) if held.files else 0.0,
                 "used_within": _recency(index, name, now),
             }
-            for name, share in sorted(shares.items(), key=lambda item: -item[1].bytes)
+            for name, held in sorted(usage.items(), key=lambda item: -item[1].bytes)
         ],
     }
 
@@ -104,9 +104,9 @@ def _recency(index: Index, namespace: str, now: float) -> dict[str, float]:
     return {age: count / len(mtimes) if mtimes else 0.0 for age, count in newer.items()}
 
 
-def _evictor(tree: Tree) -> str:
+def _evictor(directory: CacheDirectory) -> str:
     """Who leads, as far as the lock on the storage tells."""
-    with contextlib.suppress(OSError, ValueError), tree.folder(names.STATE_FOLDER) as fd:
+    with contextlib.suppress(OSError, ValueError), directory.folder(names.STATE_FOLDER) as fd:
         found = sorted(
             (name for name in os.listdir(fd) if name.startswith("leader-")), key=lambda name: (len(name), name)
         )

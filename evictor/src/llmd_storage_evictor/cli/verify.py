@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from llmd_storage_evictor.cache import blocks, names
-from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cli import arguments, output
 from llmd_storage_evictor.cli.output import Form, NamespaceOption, OutputOption, RootArgument, ThreadsOption
 from llmd_storage_evictor.sizes import show_bytes
@@ -35,12 +35,12 @@ def verify(
 
     Example: llmd-kv verify /mnt/kv-cache/blocks --repair --state /tmp/verify
     """
-    tree = arguments.open_tree(root)
+    directory = arguments.open_cache(root)
     done = set(state.read_text(encoding="utf-8").split()) if state and state.exists() else set()
     work = [
         (name, folder)
-        for name in arguments.chosen(tree.namespaces(), namespace)
-        for folder in names.FOLDERS
+        for name in arguments.chosen(directory.namespaces(), namespace)
+        for folder in names.BLOCK_FOLDERS
         if folder != "damaged" and f"{name}/{folder}" not in done
     ]
     checked, size, damaged, unread = 0, 0, [], []
@@ -50,7 +50,7 @@ def verify(
         output.progress("folders", len(work)) as bar,
     ):
         for (name, folder), found in zip(
-            work, pool.map(lambda one: _verify(tree, one[0], one[1], repair), work), strict=True
+            work, pool.map(lambda one: _verify(directory, one[0], one[1], repair), work), strict=True
         ):
             checked, size = checked + found["checked"], size + found["bytes"]
             damaged += found["damaged"]
@@ -73,16 +73,16 @@ def verify(
         raise typer.Exit(output.FOUND)
 
 
-def _verify(tree: Tree, namespace: str, folder: str, repair: bool) -> dict[str, Any]:
+def _verify(directory: CacheDirectory, namespace: str, folder: str, repair: bool) -> dict[str, Any]:
     """One folder. Never raises: what cannot be read is said."""
     found: dict[str, Any] = {"checked": 0, "bytes": 0, "damaged": [], "unread": []}
     try:
-        for block in blocks.each(tree, namespace, folder):
+        for block in blocks.each(directory, namespace, folder):
             place = {"namespace": namespace, "key": block.key}
             try:
-                fault = blocks.fault(tree, block)
+                fault = blocks.fault(directory, block)
                 if fault and repair:
-                    blocks.set_aside(tree, block)
+                    blocks.set_aside(directory, block)
             except OSError as error:
                 found["unread"].append(place | {"error": str(error)})
                 continue

@@ -37,7 +37,7 @@ class Controller:
 
     def __init__(self, config: Config, parts: Parts) -> None:
         self._config, self._parts = config, parts
-        self._tree, self._metrics, self._clock = parts.tree, parts.metrics, parts.clock
+        self._directory, self._metrics, self._clock = parts.directory, parts.metrics, parts.clock
         self._quiet = Quiet(logger, clock=parts.clock)
         self._rules: dict[str, NamespaceRule] = {}
         self._pace = Pace(config)
@@ -50,12 +50,12 @@ class Controller:
     def open(self) -> None:
         """Learn what the last leader knew. Raises: OSError."""
         self._parts.progress.note("reading the checkpoint")
-        self.index = checkpoint.load(self._tree)
+        self.index = checkpoint.load(self._directory)
         self._removals = Removals(self._config, self._parts, self.index, self._quiet)
         self._admission.open()
         self._checkpoint_at = self._clock()
         self._scanner = Scanner(
-            self._tree,
+            self._directory,
             self.index,
             self._parts.pool,
             relist_s=self._config.relist_s,
@@ -119,12 +119,12 @@ class Controller:
         return self._admission.every_s
 
     def _held(self) -> int:
-        return sum(share.bytes for share in self.index.shares().values())
+        return sum(held.bytes for held in self.index.usage().values())
 
     def close(self) -> None:
         """Leave a checkpoint for the next one. Requires: this process still holds the lock. Raises: OSError."""
         if not self._config.dry_run:
-            checkpoint.save(self._tree, self.index)
+            checkpoint.save(self._directory, self.index)
 
     def _carry_out(self, began: float, looked: float) -> bool:
         """Tasks one after the other, each on fresh sums. False: more is to be done, but the cache is due for a look."""
@@ -134,7 +134,7 @@ class Controller:
             todo = policy.tasks(
                 self._config,
                 self._rules,
-                self.index.shares(),
+                self.index.usage(),
                 self._removals.free()[1],
                 now_ns,
                 begun=self._begun,
@@ -144,7 +144,7 @@ class Controller:
             task = next((one for one in todo if one.name not in given_up), None)
             if task is None:
                 return True
-            chosen = policy.choose(task, self._removals.first(task.namespaces), self.index.shares(), now_ns)
+            chosen = policy.choose(task, self._removals.first(task.namespaces), self.index.usage(), now_ns)
             if self._config.dry_run or not chosen:
                 self._say_left(task, chosen)
                 given_up.add(task.name)
@@ -159,7 +159,7 @@ class Controller:
         self._rules = {name: rule for name, rule in self._rules.items() if name in known}
         for name in known - set(self._rules):
             try:
-                manifest = self._tree.manifest(name)
+                manifest = self._directory.manifest(name)
             except OSError as error:
                 self._warn("manifest", "the manifest of %s cannot be read: %s", name, error)
                 continue
@@ -170,7 +170,7 @@ class Controller:
 
     def _show(self) -> None:
         config = self._config
-        self._metrics.show(self.index.shares(), config.budget_bytes, config.high_watermark, self.index.foreign())
+        self._metrics.show(self.index.usage(), config.budget_bytes, config.high_watermark, self.index.foreign())
 
     def _keep_notes(self) -> None:
         """Checkpoint and advice. A disk that takes neither is no reason to stop."""
@@ -180,24 +180,24 @@ class Controller:
             self._advise()
             if self._clock() - self._checkpoint_at > self._config.checkpoint_s:
                 self._checkpoint_at = self._clock()
-                checkpoint.save(self._tree, self.index)
+                checkpoint.save(self._directory, self.index)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             self._warn("notes", "checkpoint and advice cannot be written: %s", error)
 
     def _advise(self) -> None:
-        shares = self.index.shares()
+        usage = self.index.usage()
         held = self._held()
-        oldest_ns = min((share.oldest_ns for share in shares.values() if share.files), default=0)
+        oldest_ns = min((held.oldest_ns for held in usage.values() if held.files), default=0)
         # While there is room for as much again, nothing is removed soon, and age matters little.
         pressed = held > self._config.budget_bytes / 2
         age_s = self._parts.wall_clock() - oldest_ns / NS if pressed and oldest_ns else float("inf")
         touch_s = policy.touch_after_s(self._config, age_s)
         if self._advised and 0.8 < touch_s / self._advised < 1.25:
             return
-        self._tree.state_folder()
-        with self._tree.folder(names.STATE_FOLDER) as fd:
+        self._directory.make_state_folder()
+        with self._directory.folder(names.STATE_FOLDER) as fd:
             replace_file(fd, ADVICE, [json.dumps({"version": 1, "touchAfterS": round(touch_s, 1)}).encode() + b"\n"])
         self._advised = touch_s
 

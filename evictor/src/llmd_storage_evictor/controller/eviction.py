@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from llmd_storage_connector.quiet import Quiet
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cache.journal import Journal
 from llmd_storage_evictor.cache.remover import Removal, remove
 from llmd_storage_evictor.config import Config
@@ -25,7 +25,7 @@ from llmd_storage_evictor.controller.metrics import Metrics
 from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.policy import Entry, Reason
 from llmd_storage_evictor.core.scan_timer import Settling
-from llmd_storage_evictor.errors import AuthorityLost
+from llmd_storage_evictor.errors import LeadershipLost
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _STUCK_S = 60.0  # a file that could not be removed is left alone for so long
 class Parts:
     """What a controller works with."""
 
-    tree: Tree
+    directory: CacheDirectory
     pool: Executor
     may_remove: Callable[[], bool]
     metrics: Metrics
@@ -54,7 +54,7 @@ class Removals:
     def __init__(self, config: Config, parts: Parts, index: Index, quiet: Quiet) -> None:
         self.config, self.parts, self.index, self._quiet = config, parts, index, quiet
         self._metrics, self._clock = parts.metrics, parts.clock
-        self._journal = Journal(parts.tree, config.journal_bytes, parts.wall_clock)
+        self._journal = Journal(parts.directory, config.journal_bytes, parts.wall_clock)
         self._stuck: dict[tuple[str, str, int], float] = {}
         self._settling = Settling()
 
@@ -72,7 +72,7 @@ class Removals:
         """Returns: how many files went. Raises: AuthorityLost."""
         parts = self.parts
         before, _ = self.free()
-        results = remove(parts.tree, parts.pool, entries, parts.may_remove, parts.progress.note)
+        results = remove(parts.directory, parts.pool, entries, parts.may_remove, parts.progress.note)
         removed: dict[str, list[str]] = {}
         for result in results:
             self._learn(result)
@@ -88,17 +88,17 @@ class Removals:
         if reason is not Reason.DAMAGED:
             self._tell(removed, reason)
         if any(result.stopped for result in results):
-            raise AuthorityLost("another process may be the leader by now: removal was broken off")
+            raise LeadershipLost("another process may be the leader by now: removal was broken off")
         return len(sizes)
 
     def free(self) -> tuple[int, int | None]:
         """(free bytes as shown, free bytes to compare with the floor or None). Raises: OSError."""
-        _, shown = self.parts.tree.space()
+        _, shown = self.parts.directory.space()
         self._metrics.free.set(shown)
         return shown, self._settling.counted(self._clock(), shown) if self.config.free_floor_bytes else None
 
     def _learn(self, result: Removal) -> None:
-        gone = {names.block_id(name) for name, _ in result.removed} | set(result.gone)
+        gone = {names.file_id(name) for name, _ in result.removed} | set(result.gone)
         known = self.index.folder(result.namespace, result.folder)
         if known is not None:
             self.index.put(result.namespace, result.folder, known.changed(gone, result.touched))

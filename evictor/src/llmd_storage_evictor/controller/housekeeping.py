@@ -24,7 +24,7 @@ def sweep(removals: Removals, rules: Mapping[str, NamespaceRule], scratch: list[
     config, parts, index = removals.config, removals.parts, removals.index
     now, may = parts.wall_clock(), parts.may_remove
     found = index.namespaces()
-    gone = cleanup.sweep_scratch(parts.tree, scratch, found, now - config.scratch_keep_s, may)
+    gone = cleanup.sweep_scratch(parts.directory, scratch, found, now - config.scratch_keep_s, may)
     parts.metrics.removed_files.labels(Reason.SCRATCH.value).inc(len(gone))
     parts.metrics.removed_bytes.labels(Reason.SCRATCH.value).inc(sum(size for _, size in gone))
     if config.probe_dir:
@@ -33,8 +33,8 @@ def sweep(removals: Removals, rules: Mapping[str, NamespaceRule], scratch: list[
     last = {}
     for name in found:
         with contextlib.suppress(OSError):
-            last[name] = cleanup.last_used_ns(parts.tree, name)
-    for name in policy.unused(index.shares(), rules, last, config, int(now * NS)):
+            last[name] = cleanup.last_used_ns(parts.directory, name)
+    for name in policy.unused(index.usage(), rules, last, config, int(now * NS)):
         _retire(removals, name)
 
 
@@ -42,9 +42,9 @@ def _retire(removals: Removals, namespace: str) -> None:
     """All of a namespace that nobody uses. A block that was used meanwhile ends it."""
     parts = removals.parts
     logger.info("removing a namespace that is not used any more", extra={"facts": {"namespace": namespace}})
-    cleanup.retire(parts.tree, namespace, parts.may_remove)
+    cleanup.retire(parts.directory, namespace, parts.may_remove)
     while entries := removals.first([namespace]):
         if removals.remove(entries, Reason.UNUSED) < len(entries):
             return
-    if cleanup.remove_folders(parts.tree, namespace, parts.may_remove):
+    if cleanup.remove_folders(parts.directory, namespace, parts.may_remove):
         removals.index.forget(namespace)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from llmd_storage_evictor.core.policy import Share
+from llmd_storage_evictor.core.policy import NamespaceUsage
 
 _PREFIX = "llmd_storage_evictor_"
 
@@ -57,17 +57,17 @@ class Metrics:
         for gauge in (self.damaged, self.foreign, self.unwanted, self.writers, self.short):
             gauge.set(0)
 
-    def show(self, shares: Mapping[str, Share], budget: int, high: float, foreign: int) -> None:
+    def show(self, usage: Mapping[str, NamespaceUsage], budget: int, high: float, foreign: int) -> None:
         """State after a look."""
         for family in (self.bytes, self.files, self.oldest):
             family.clear()
         now = self._now()
-        for name, share in shares.items():
-            self.bytes.labels(name).set(share.bytes)
-            self.files.labels(name).set(share.files)
-            self.oldest.labels(name).set(max(0.0, now - share.oldest_ns / 1e9) if share.files else 0.0)
-        total = sum(share.bytes for share in shares.values())
-        self.damaged.set(sum(share.damaged_bytes for share in shares.values()))
+        for name, held in usage.items():
+            self.bytes.labels(name).set(held.bytes)
+            self.files.labels(name).set(held.files)
+            self.oldest.labels(name).set(max(0.0, now - held.oldest_ns / 1e9) if held.files else 0.0)
+        total = sum(held.bytes for held in usage.values())
+        self.damaged.set(sum(held.damaged_bytes for held in usage.values()))
         self.budget.set(budget)
         self.headroom.set(budget * high - total)
         self.unwanted.set(max(0, total - budget))

@@ -40,7 +40,7 @@ class Admission:
     """See granting.py for what is granted."""
 
     def __init__(self, config: Config, parts: Parts, quiet: Quiet) -> None:
-        self._config, self._tree, self._clock, self._quiet = config, parts.tree, parts.clock, quiet
+        self._config, self._directory, self._clock, self._quiet = config, parts.directory, parts.clock, quiet
         self._may, self._metrics = parts.may_remove, parts.metrics
         self._writers: dict[str, Writer] = {}
         self._changed: dict[str, tuple[int, float]] = {}  # mtime of a report, and when that was seen first
@@ -53,7 +53,7 @@ class Admission:
     def open(self) -> None:
         """Learn what the last leader granted. Raises: OSError."""
         try:
-            with self._tree.folder(names.STATE_FOLDER) as fd:
+            with self._directory.folder(names.STATE_FOLDER) as fd:
                 found = json.loads(read_file(fd, ROOM, _ROOM_BYTES))["room"]["limits"]
             self._limits = {name: int(limit) for name, limit in found.items() if _ID.fullmatch(name)}
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
@@ -92,9 +92,9 @@ class Admission:
             return
         content: dict[str, Any] = {"newcomer": grants.newcomer_bytes(self._config), "limits": granted}
         self._limits = granted
-        self._tree.state_folder(WRITERS)
+        self._directory.make_state_folder(WRITERS)
         try:
-            with self._tree.folder(names.STATE_FOLDER) as fd:
+            with self._directory.folder(names.STATE_FOLDER) as fd:
                 replace_file(fd, ROOM, [json.dumps({"version": 1, "room": content}).encode() + b"\n"])
         except OSError as error:
             self._quiet.log(logging.WARNING, "room", "engines cannot be told how much they may write: %s", error)
@@ -102,7 +102,7 @@ class Admission:
     def _read(self) -> None:
         """Reports of living engines; those of dead ones are removed. A report that makes no sense changes nothing."""
         try:
-            with self._tree.folder(names.STATE_FOLDER, WRITERS) as fd:
+            with self._directory.folder(names.STATE_FOLDER, WRITERS) as fd:
                 present = [name for name in os.listdir(fd) if _ID.fullmatch(name)]
                 living = [name for name in present if self._read_one(fd, name)]
         except (FileNotFoundError, NotADirectoryError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from llmd_storage_connector import layout
-from llmd_storage_evictor.core.policy import Entry, Share, rank
+from llmd_storage_evictor.core.policy import Entry, NamespaceUsage, rank
 
 _NEVER = float("-inf")
 
@@ -105,9 +105,9 @@ class Index:
         """The folder is not there any more."""
         self._folders.get(namespace, {}).pop(name, None)
 
-    def shares(self) -> dict[str, Share]:
+    def usage(self) -> dict[str, NamespaceUsage]:
         """What each namespace holds."""
-        return {name: _share(folders) for name, folders in self._folders.items()}
+        return {name: _namespace_usage(folders) for name, folders in self._folders.items()}
 
     def foreign(self) -> int:
         """Files in the namespaces' folders that are none of the cache's."""
@@ -158,11 +158,11 @@ class Index:
                 yield namespace, name, folder
 
 
-def _share(folders: Mapping[str, Folder]) -> Share:
+def _namespace_usage(folders: Mapping[str, Folder]) -> NamespaceUsage:
     blocks = [folder for name, folder in folders.items() if name != layout.DAMAGED and folder.ids]
     damaged = folders.get(layout.DAMAGED)
     damaged_bytes = damaged.bytes if damaged else 0
-    return Share(
+    return NamespaceUsage(
         files=sum(len(folder.ids) for folder in blocks),
         bytes=sum(folder.bytes for folder in blocks) + damaged_bytes,
         damaged_bytes=damaged_bytes,

@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     damaged: bool
 
 
-class Share(NamedTuple):
+class NamespaceUsage(NamedTuple):
     """What a namespace holds, in files and bytes, damaged ones included; oldest_ns: least mtime of its blocks."""
 
     files: int
@@ -98,7 +98,7 @@ def rule_for(config: Config, namespace: str, model: str) -> NamespaceRule:
 def tasks(
     config: Config,
     rules: Mapping[str, NamespaceRule],
-    shares: Mapping[str, Share],
+    usage: Mapping[str, NamespaceUsage],
     free_bytes: int | None,
     now_ns: int,
     *,
@@ -112,21 +112,21 @@ def tasks(
     about to be written; removal for the budget, once begun, makes room for it.
     Requires: a task is carried out, and the shares are looked at again, before the tasks after it are believed.
     """
-    found = _by_age(config, rules, shares, now_ns)
-    open_to = frozenset(name for name in shares if not rules[name].pinned)
+    found = _by_age(config, rules, usage, now_ns)
+    open_to = frozenset(name for name in usage if not rules[name].pinned)
     for name in sorted(open_to):
         quota = rules[name].quota_bytes
         if quota is not None:
-            need = _excess(config, shares[name].bytes, quota, (Reason.QUOTA, name) in begun)
+            need = _excess(config, usage[name].bytes, quota, (Reason.QUOTA, name) in begun)
             found += [Task(Reason.QUOTA, frozenset({name}), need, config.pin_younger_s)] if need > 0 else []
     keep = {name: rules[name].minimum_bytes for name in open_to if rules[name].minimum_bytes}
-    total = sum(share.bytes for share in shares.values())
+    total = sum(held.bytes for held in usage.values())
     for reason, need in (
         (Reason.BUDGET, _excess(config, total, config.budget_bytes, (Reason.BUDGET, "") in begun, ahead_bytes)),
         (Reason.FLOOR, _below_floor(config, free_bytes)),
     ):
         if need > 0:
-            able = frozenset(name for name in open_to if shares[name].bytes > keep.get(name, 0))
+            able = frozenset(name for name in open_to if usage[name].bytes > keep.get(name, 0))
             found.append(Task(reason, able, need, config.pin_younger_s, keep))
     return found
 
@@ -141,21 +141,23 @@ def _below_floor(config: Config, free_bytes: int | None) -> int:
     return 0 if free_bytes is None else config.free_floor_bytes - free_bytes
 
 
-def _by_age(config: Config, rules: Mapping[str, NamespaceRule], shares: Mapping[str, Share], now_ns: int) -> list[Task]:
-    damaged = frozenset(name for name, share in shares.items() if share.damaged_bytes)
+def _by_age(
+    config: Config, rules: Mapping[str, NamespaceRule], usage: Mapping[str, NamespaceUsage], now_ns: int
+) -> list[Task]:
+    damaged = frozenset(name for name, held in usage.items() if held.damaged_bytes)
     found = [Task(Reason.DAMAGED, damaged, None, config.damaged_keep_s, damaged=True)] if damaged else []
     by_ttl: dict[float, set[str]] = {}
-    for name, share in shares.items():
+    for name, held in usage.items():
         ttl_s = config.ttl_s if (own := rules[name].ttl_s) is None else own
         ttl_s = max(ttl_s, config.pin_younger_s) if ttl_s else 0.0
-        if ttl_s and not rules[name].pinned and share.files and now_ns - share.oldest_ns > ttl_s * NS:
+        if ttl_s and not rules[name].pinned and held.files and now_ns - held.oldest_ns > ttl_s * NS:
             by_ttl.setdefault(ttl_s, set()).add(name)
     for ttl_s, names in sorted(by_ttl.items()):
         found.append(Task(Reason.TTL, frozenset(names), None, ttl_s, damaged=False))
     return found
 
 
-def choose(task: Task, entries: Iterable[Entry], shares: Mapping[str, Share], now_ns: int) -> list[Entry]:
+def choose(task: Task, entries: Iterable[Entry], usage: Mapping[str, NamespaceUsage], now_ns: int) -> list[Entry]:
     """The entries to remove.
 
     Requires: entries in order of rank, each at most once. Ensures: at least need_bytes are freed if the entries allow
@@ -163,7 +165,7 @@ def choose(task: Task, entries: Iterable[Entry], shares: Mapping[str, Share], no
     keep_bytes. A block from the future (a clock that is ahead) is as young as can be; need alone still takes it, last.
     """
     chosen: list[Entry] = []
-    left = {name: shares[name].bytes for name in task.namespaces if name in shares}
+    left = {name: usage[name].bytes for name in task.namespaces if name in usage}
     keep = task.keep_bytes or {}
     freed = 0
     for entry in entries:
@@ -193,14 +195,14 @@ def touch_after_s(config: Config, oldest_age_s: float) -> float:
     return config.touch_after_s or min(3600.0, max(1.0, oldest_age_s / 8))
 
 
-def unused(shares: Mapping[str, Share], rules: Mapping[str, NamespaceRule], last_used_ns: Mapping[str, int],
+def unused(usage: Mapping[str, NamespaceUsage], rules: Mapping[str, NamespaceRule], last_used_ns: Mapping[str, int],
            config: Config, now_ns: int) -> Sequence[str]:  # fmt: skip
     """Namespaces that nobody has read or written for namespace_unused_s. last_used_ns: of their manifests."""
     if not config.namespace_unused_s:
         return []
     return [
         name
-        for name, share in sorted(shares.items())
+        for name, held in sorted(usage.items())
         if not rules[name].pinned
-        and now_ns - max(share.newest_ns, last_used_ns.get(name, now_ns)) > config.namespace_unused_s * NS
+        and now_ns - max(held.newest_ns, last_used_ns.get(name, now_ns)) > config.namespace_unused_s * NS
     ]

@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import CREATE, FILE_MODE, Tree, read_file
+from llmd_storage_evictor.cache.directory import CREATE, FILE_MODE, CacheDirectory, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Fence:
 
     def __init__(
         self,
-        tree: Tree,
+        directory: CacheDirectory,
         holder: str,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
@@ -64,7 +64,7 @@ class Fence:
         alone: bool = False,
     ) -> None:
         """alone: no two processes that live at the same time have this holder's name."""
-        self._tree, self._holder, self._alone = tree, holder, alone
+        self._directory, self._holder, self._alone = directory, holder, alone
         self._clock, self._wall_clock_ns = clock, wall_clock_ns
         self._held: _Held | None = None
         self._watched: tuple[int, int] | None = None  # (generation, mtime) of another's file
@@ -106,13 +106,13 @@ class Fence:
         held, self._held = self._held, None
         self._watched = None
         if held is not None and held.generation and self._clock() - held.beaten_at < VALID_S:
-            with self._tree.folder(names.STATE_FOLDER) as fd, contextlib.suppress(FileNotFoundError):
+            with self._directory.folder(names.STATE_FOLDER) as fd, contextlib.suppress(FileNotFoundError):
                 os.utime(_name(held.generation), ns=(0, 0), dir_fd=fd, follow_symlinks=False)
 
     def _beat(self, held: _Held) -> None:
         began, stamp = self._clock(), self._wall_clock_ns()
         try:
-            with self._tree.folder(names.STATE_FOLDER) as fd:
+            with self._directory.folder(names.STATE_FOLDER) as fd:
                 if _latest(fd)[0] != held.generation:
                     raise FileNotFoundError
                 os.utime(_name(held.generation), ns=(stamp, stamp), dir_fd=fd, follow_symlinks=False)
@@ -126,8 +126,8 @@ class Fence:
             self._held = None
 
     def _watch(self, wants: bool) -> None:
-        self._tree.state_folder()
-        with self._tree.folder(names.STATE_FOLDER) as fd:
+        self._directory.make_state_folder()
+        with self._directory.folder(names.STATE_FOLDER) as fd:
             seen = _latest(fd)
             generation, stamp = seen
             if generation and seen != self._watched:

@@ -22,13 +22,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from llmd_storage_connector.quiet import Quiet
-from llmd_storage_evictor.cache.directory import Tree
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.controller.controller import Controller
 from llmd_storage_evictor.controller.eviction import Parts, symbol
 from llmd_storage_evictor.controller.liveness import Progress
 from llmd_storage_evictor.controller.metrics import Metrics
-from llmd_storage_evictor.errors import AuthorityLost, NotThere, Unusable
+from llmd_storage_evictor.errors import LeadershipLost, NotFound, Unavailable
 from llmd_storage_evictor.leader.file_lease import HEARTBEAT_S, Fence
 from llmd_storage_evictor.leader.lease import Alone, LeaseElection, pod_namespace
 from llmd_storage_evictor.service.server import serve
@@ -56,8 +56,8 @@ class Process:
         if config.leader_election:
             space = config.lease_namespace or pod_namespace()
             self._election = LeaseElection(config.lease_name, space, identity, config.lease_owner)
-        self._tree, self._fence_tree = Tree(config.root_dir), Tree(config.root_dir)
-        self._fence = Fence(self._fence_tree, identity, alone=bool(pod))
+        self._directory, self._lease_directory = CacheDirectory(config.root_dir), CacheDirectory(config.root_dir)
+        self._fence = Fence(self._lease_directory, identity, alone=bool(pod))
         self._metrics = Metrics()
         # Asked for at each scrape: the thread that keeps the lock may hang with the storage.
         self._metrics.leader.set_function(lambda: float(self._fence.held() and self._election.leads()))
@@ -105,14 +105,14 @@ class Process:
             try:
                 self._fence_progress.note("keeping the lock on the storage")
                 if not opened:
-                    self._fence_tree.open()
+                    self._lease_directory.open()
                     opened = True
                 if not self._config.dry_run:
                     self._fence.step(wants=self._election.leads())
-            except NotThere:
+            except NotFound:
                 self._quiet.log(logging.INFO, "not there", "nothing to keep yet: %s is made by the first engine", root)
                 opened = False
-            except (OSError, Unusable) as error:
+            except (OSError, Unavailable) as error:
                 self._quiet.log(logging.WARNING, "sick", "the lock on the storage: %s", error)
                 opened = False
             self._fence_progress.note()
@@ -126,7 +126,7 @@ class Process:
     def _control(self) -> None:
         """Controller thread."""
         with ThreadPoolExecutor(self._config.io_threads, thread_name_prefix="io") as pool:
-            parts = Parts(self._tree, pool, self.may_remove, self._metrics, self._progress)
+            parts = Parts(self._directory, pool, self.may_remove, self._metrics, self._progress)
             while not self._ending.is_set():
                 if not (self._config.dry_run or self.may_remove()):
                     self._progress.note("waiting to lead")
@@ -134,9 +134,9 @@ class Process:
                     continue
                 try:
                     self._lead(Controller(self._config, parts))
-                except AuthorityLost as error:
+                except LeadershipLost as error:
                     logger.warning("%s", error)
-                except (OSError, Unusable) as error:
+                except (OSError, Unavailable) as error:
                     self._metrics.errors.labels(symbol(error) if isinstance(error, OSError) else "unusable").inc()
                     logger.warning("storage: %s; trying again in %g s", error, _RETRY_S)
                     self._progress.note("waiting after an error of the storage")
@@ -148,7 +148,7 @@ class Process:
 
     def _lead(self, controller: Controller) -> None:
         """Controller thread. Returns when told to end, or when another may lead."""
-        self._tree.open()
+        self._directory.open()
         controller.open()
         try:
             while self._config.dry_run or self.may_remove():

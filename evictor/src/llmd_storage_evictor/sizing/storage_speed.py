@@ -22,7 +22,7 @@ from llmd_storage_connector.identity import digest_of
 from llmd_storage_connector.outcomes import Outcome
 from llmd_storage_connector.reading import BlockBuffer
 from llmd_storage_connector.store import BlockStore
-from llmd_storage_evictor.errors import Unusable
+from llmd_storage_evictor.errors import Unavailable
 
 _FIO_TIMEOUT_S = 600.0
 _SCRATCH_PREFIX = ".bench-"
@@ -83,7 +83,7 @@ def _timed(
             began = time.monotonic()
             outcome = operation(key, buffer)
             if not outcome.ok:
-                raise Unusable(f"a block could not be moved: {outcome.reason}")
+                raise Unavailable(f"a block could not be moved: {outcome.reason}")
             return time.monotonic() - began
         finally:
             buffers.append(buffer)
