@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmd_storage_evictor.config import Config, NamespaceRule, parse
 from llmd_storage_evictor.core import policy
-from llmd_storage_evictor.core.policy import NS, Entry, NamespaceUsage, Reason, Task, choose, rank, tasks
+from llmd_storage_evictor.core.policy import NS, Entry, NamespaceUsage, Reason, Task, choose, eviction_order, tasks
 
 NOW = 10_000
 NAMES = ["a" * 32, "b" * 32, "c" * 32]
@@ -22,7 +22,7 @@ blocks = st.lists(
 
 def entries_of(found: list[tuple[str, int, int, bool]]) -> list[Entry]:
     made = [
-        Entry(rank(at * NS, damaged), name, "damaged" if damaged else "00", id_, at * NS, size, damaged)
+        Entry(eviction_order(at * NS, damaged), name, "damaged" if damaged else "00", id_, at * NS, size, damaged)
         for id_, (name, at, size, damaged) in enumerate(found)
     ]
     return sorted(made)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One block file at a time, for those who look closely: listing, checking, setting aside."""
+"""One block file at a time, for the command line: list, verify, quarantine."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from llmd_storage_connector.errors import Corrupt, Rule
 from llmd_storage_connector.format import BlockSpec
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.cache.directory import READ, CacheDirectory
-from llmd_storage_evictor.cache.scanner import age_ns
+from llmd_storage_evictor.cache.scanner import last_used_ns
 
 # What the header says of the block's shape (connector/docs/FORMAT.md); format.check_header checks all of it.
 _SHAPE = struct.Struct("<16xQI4x32sI")
-# Files younger than this may still be being written, as for the connector.
-UNFINISHED_S = 60.0
+# Younger files may still be being written; the connector waits as long.
+WRITE_GRACE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A block file. age_s: since its last use."""
+class BlockFile:
+    """A block file. size: bytes. age_s: seconds since its last use."""
 
     namespace: str
     folder: str
@@ -40,7 +40,7 @@ class Found:
         return self.name.rpartition(".")[0]
 
 
-def each(directory: CacheDirectory, namespace: str, folder: str) -> Iterator[Found]:
+def list_blocks(directory: CacheDirectory, namespace: str, folder: str) -> Iterator[BlockFile]:
     """The block files of one folder, sorted by name. Raises: OSError."""
     now = time.time()
     with directory.folder(namespace, folder) as fd:
@@ -52,19 +52,21 @@ def each(directory: CacheDirectory, namespace: str, folder: str) -> Iterator[Fou
             except FileNotFoundError:
                 continue
             if stat.S_ISREG(found.st_mode):
-                yield Found(namespace, folder, name, found.st_size, max(0.0, now - age_ns(found, folder) / 1e9))
+                yield BlockFile(
+                    namespace, folder, name, found.st_size, max(0.0, now - last_used_ns(found, folder) / 1e9)
+                )
 
 
-def fault(directory: CacheDirectory, block: Found) -> str:
-    """The rule that the file breaks; "" when it is whole, gone, or still being written. Raises: OSError.
+def broken_rule(directory: CacheDirectory, block: BlockFile) -> str:
+    """The format rule that the file breaks; "" when it is good, gone, or still being written. Raises: OSError.
 
-    A client may have a file from a stale cache, so one that breaks a rule is read once more.
+    A client may serve a file from a stale cache, so a broken one is read a second time.
     """
-    first = _read(directory, block)
-    return _read(directory, block) if first else ""
+    first = _check_once(directory, block)
+    return _check_once(directory, block) if first else ""
 
 
-def _read(directory: CacheDirectory, block: Found) -> str:
+def _check_once(directory: CacheDirectory, block: BlockFile) -> str:
     with directory.folder(block.namespace, block.folder) as folder:
         try:
             fd = os.open(block.name, READ, dir_fd=folder)
@@ -76,14 +78,14 @@ def _read(directory: CacheDirectory, block: Found) -> str:
             return Rule.NOT_REGULAR.value
         _check(fd, found.st_size, block)
     except Corrupt as error:
-        unfinished = time.time() - found.st_mtime < UNFINISHED_S
-        return "" if unfinished else error.rule.value
+        may_be_unfinished = time.time() - found.st_mtime < WRITE_GRACE_S
+        return "" if may_be_unfinished else error.rule.value
     finally:
         os.close(fd)
     return ""
 
 
-def _check(fd: int, size: int, block: Found) -> None:
+def _check(fd: int, size: int, block: BlockFile) -> None:
     """Raises: Corrupt."""
     head = os.pread(fd, _SHAPE.size, 0)
     if len(head) < _SHAPE.size:
@@ -97,7 +99,7 @@ def _check(fd: int, size: int, block: Found) -> None:
         spec = BlockSpec(identity, payload_bytes, ranks, stripe_bytes)
     except ValueError as error:
         raise Corrupt(Rule.SHAPE, str(error)) from error
-    block_format.check_length(spec, size)  # before memory is taken for what a damaged header asks for
+    block_format.check_length(spec, size)  # before allocating what a damaged header asks for
     header = os.pread(fd, spec.header_bytes, 0)
     checksums = [
         block_format.checksum(os.pread(fd, length, spec.header_bytes + start))
@@ -108,8 +110,8 @@ def _check(fd: int, size: int, block: Found) -> None:
     block_format.check_header(spec, bytes.fromhex(block.key), header, checksums)
 
 
-def set_aside(directory: CacheDirectory, block: Found) -> None:
-    """Move the file where no engine finds it, and where it can be looked at. Raises: OSError."""
+def quarantine(directory: CacheDirectory, block: BlockFile) -> None:
+    """Move the file to damaged/, where no engine reads it. Raises: OSError."""
     with (
         directory.folder(block.namespace, block.folder) as folder,
         directory.folder(block.namespace, layout.DAMAGED) as damaged,

@@ -81,5 +81,5 @@ def decode(data: bytes) -> dict[str, Folder]:
             numbers.frombytes(data[at : at + 8 * count])
             columns.append(numbers)
             at += 8 * count
-        folders[name] = Folder(ids=columns[0], mtimes=columns[1], sizes=columns[2]).seal()
+        folders[name] = Folder(ids=columns[0], mtimes=columns[1], sizes=columns[2]).update_totals()
     return folders

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Removes what nobody will come back for: unfinished files, abandoned namespaces, the scratch of dead probes.
+"""Removes leftovers: unfinished files of dead writers, unused namespaces, scratch folders of dead probes.
 
-Folders are removed with rmdir only, so whatever else someone put into them keeps them, and itself, alive.
+Folders are removed with rmdir only, so a folder with an unknown file in it stays, and the file too.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.cache.directory import FOLDER, CacheDirectory
 from llmd_storage_evictor.cache.remover import remove_scratch
 
-May = Callable[[], bool]
+MayRemove = Callable[[], bool]
 _PROBE_RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-_PROBE_MARK = "mail"  # what every probe makes first
+_PROBE_MARKER = "mail"  # the folder that every probe creates first
 _DEPTH = 8
 _STATE_FOLDERS = ((names.STATE_FOLDER,), (names.STATE_FOLDER, "index"))
 
 
-def sweep_scratch(
+def remove_stale_scratch(
     directory: CacheDirectory,
     found: Iterable[tuple[str, str, list[str]]],
     namespaces: Iterable[str],
     before: float,
-    may: May,
+    may_remove: MayRemove,
 ) -> list[tuple[str, int]]:
-    """Unfinished files last written before `before`: those found in block folders, those beside the manifests, our own.
+    """Remove unfinished files last written before `before`: the given ones, beside manifests, in .evictor.
 
-    Returns: (name, size) of what was removed. A folder that fails is left for the next time.
+    Returns: (name, bytes) of each file removed. A folder that fails is tried again the next time.
     """
     removed = []
     for namespace, folder, files in found:
         with contextlib.suppress(OSError):
-            removed += remove_scratch(directory, (namespace, folder), files, before, may)
+            removed += remove_scratch(directory, (namespace, folder), files, before, may_remove)
     for place in (*((name,) for name in namespaces), *_STATE_FOLDERS):
         with contextlib.suppress(OSError):
             with directory.folder(*place) as fd:
                 files = [name for name in os.listdir(fd) if names.is_scratch(name)]
-            removed += remove_scratch(directory, place, files, before, may)
+            removed += remove_scratch(directory, place, files, before, may_remove)
     return removed
 
 
-def last_used_ns(directory: CacheDirectory, namespace: str) -> int:
-    """When the namespace was last opened, as its folder and its manifest tell. Raises: OSError."""
+def namespace_last_used_ns(directory: CacheDirectory, namespace: str) -> int:
+    """When the namespace was last opened: the later mtime of its folder and its manifest. Raises: OSError."""
     with directory.folder(namespace) as fd:
         used = os.fstat(fd).st_mtime_ns
         with contextlib.suppress(FileNotFoundError):
@@ -56,19 +56,19 @@ def last_used_ns(directory: CacheDirectory, namespace: str) -> int:
     return used
 
 
-def retire(directory: CacheDirectory, namespace: str, may: May) -> None:
-    """Remove the manifest, so that an engine that comes back makes the namespace anew. Raises: OSError.
+def remove_manifest(directory: CacheDirectory, namespace: str, may_remove: MayRemove) -> None:
+    """Remove the manifest, so that an engine that comes back creates the namespace anew. Raises: OSError.
 
-    Requires: before the blocks are removed. A manifest that is not this namespace's is not ours to remove.
+    Requires: called before the blocks are removed. A manifest with another identity stays.
     """
-    if directory.manifest(namespace) is not None and may():
+    if directory.manifest(namespace) is not None and may_remove():
         with directory.folder(namespace) as fd, contextlib.suppress(FileNotFoundError):
             os.unlink(layout.MANIFEST, dir_fd=fd)
 
 
-def remove_folders(directory: CacheDirectory, namespace: str, may: May) -> bool:
-    """Remove the namespace's folders, as far as they are empty. Returns: whether the namespace is gone."""
-    if not may():
+def remove_empty_folders(directory: CacheDirectory, namespace: str, may_remove: MayRemove) -> bool:
+    """Remove the namespace's empty folders. Returns: whether the namespace is gone."""
+    if not may_remove():
         return False
     try:
         with directory.folder(namespace) as fd:
@@ -86,10 +86,10 @@ def remove_folders(directory: CacheDirectory, namespace: str, may: May) -> bool:
     return True
 
 
-def sweep_probes(probe_dir: str, before: float, may: May) -> list[str]:
-    """Scratch folders of probes in which nothing was written since `before` (wall clock).
+def remove_stale_probes(probe_dir: str, before: float, may_remove: MayRemove) -> list[str]:
+    """Remove the scratch folders of probes in which nothing was written since `before` (wall clock).
 
-    Returns: names of the runs that were removed. Raises: OSError, but nothing where there is no such folder.
+    Returns: names of the runs that were removed. Raises: OSError; a missing probe_dir is no error.
     """
     try:
         top = os.open(probe_dir, FOLDER)
@@ -99,8 +99,8 @@ def sweep_probes(probe_dir: str, before: float, may: May) -> list[str]:
     try:
         for run in filter(_PROBE_RUN.fullmatch, os.listdir(top)):
             with contextlib.suppress(OSError):
-                if _newest(top, run, _DEPTH) < before and _is_probe(top, run) and may():
-                    _remove_tree(top, run, may)
+                if _newest_mtime(top, run, _DEPTH) < before and _is_probe(top, run) and may_remove():
+                    _remove_tree(top, run, may_remove)
                     removed.append(run)
     finally:
         os.close(top)
@@ -108,35 +108,35 @@ def sweep_probes(probe_dir: str, before: float, may: May) -> list[str]:
 
 
 def _is_probe(top: int, run: str) -> bool:
-    return stat.S_ISDIR(os.stat(f"{run}/{_PROBE_MARK}", dir_fd=top, follow_symlinks=False).st_mode)
+    return stat.S_ISDIR(os.stat(f"{run}/{_PROBE_MARKER}", dir_fd=top, follow_symlinks=False).st_mode)
 
 
-def _newest(parent: int, name: str, depth: int) -> float:
-    """The latest mtime in a tree. Raises: OSError for what is no folder, is too deep, or lies on another device."""
+def _newest_mtime(parent: int, name: str, depth: int) -> float:
+    """The newest mtime in a tree. Raises: OSError when it is no folder, too deep, or on another device."""
     fd = os.open(name, FOLDER, dir_fd=parent)
     try:
         own = os.fstat(fd)
         if depth == 0 or own.st_dev != os.fstat(parent).st_dev:
-            raise OSError(f"{name} is not a probe's")
+            raise OSError(f"{name} is not a probe's folder")
         newest = own.st_mtime
         for below in os.listdir(fd):
             found = os.stat(below, dir_fd=fd, follow_symlinks=False)
-            deeper = _newest(fd, below, depth - 1) if stat.S_ISDIR(found.st_mode) else found.st_mtime
+            deeper = _newest_mtime(fd, below, depth - 1) if stat.S_ISDIR(found.st_mode) else found.st_mtime
             newest = max(newest, deeper)
     finally:
         os.close(fd)
     return newest
 
 
-def _remove_tree(parent: int, name: str, may: May) -> None:
-    """Regular files and the folders they leave empty; `mail`, the mark, last, so that a broken-off removal goes on."""
+def _remove_tree(parent: int, name: str, may_remove: MayRemove) -> None:
+    """Regular files, and folders left empty. The marker goes last, so that an interrupted removal goes on next time."""
     fd = os.open(name, FOLDER, dir_fd=parent)
     try:
-        for below in sorted(os.listdir(fd), key=lambda one: one == _PROBE_MARK):
+        for below in sorted(os.listdir(fd), key=lambda one: one == _PROBE_MARKER):
             mode = os.stat(below, dir_fd=fd, follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode):
-                _remove_tree(fd, below, may)
-            elif stat.S_ISREG(mode) and may():
+                _remove_tree(fd, below, may_remove)
+            elif stat.S_ISREG(mode) and may_remove():
                 os.unlink(below, dir_fd=fd)
     finally:
         os.close(fd)

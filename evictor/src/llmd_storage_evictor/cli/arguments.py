@@ -28,11 +28,11 @@ def open_cache(root: str) -> CacheDirectory:
     return directory
 
 
-def scan(directory: CacheDirectory, threads: int, advanced: Callable[[], None] = lambda: None) -> Index:
+def scan(directory: CacheDirectory, threads: int, on_progress: Callable[[], None] = lambda: None) -> Index:
     """Everything that is in the cache. Raises: OSError."""
     index = Index()
     with ThreadPoolExecutor(threads, thread_name_prefix="io") as pool:
-        Scanner(directory, index, pool, relist_s=_NEVER_S, rescan_s=_NEVER_S, advanced=advanced).look()
+        Scanner(directory, index, pool, relist_s=_NEVER_S, rescan_s=_NEVER_S, on_progress=on_progress).scan()
     return index
 
 

@@ -59,7 +59,7 @@ def evict(
         "chosen_bytes": sum(entry.size for entry in entries),
         "by_namespace": Counter(entry.namespace for entry in entries),
         "removed_files": sum(len(one.removed) for one in removed),
-        "spared_files": sum(len(one.touched) for one in removed),
+        "spared_files": sum(len(one.refreshed) for one in removed),
         "failed_files": sum(len(one.failed) for one in removed),
     }
     if output_ is Form.JSON:
@@ -86,11 +86,11 @@ def _to_evict(
         return []
     task = Task(Reason.ASKED, frozenset(usage), min(needs) if needs else None, age_s, damaged=False)
     everything = sum(len(folder.ids) for name in usage for folder in index.folders(name).values())
-    return policy.choose(task, index.first(usage, everything), usage, time.time_ns())
+    return policy.choose(task, index.candidates(usage, everything), usage, time.time_ns())
 
 
-def _remove(directory: CacheDirectory, entries: list[Entry], threads: int) -> list[remover.Removal]:
-    results: list[remover.Removal] = []
+def _remove(directory: CacheDirectory, entries: list[Entry], threads: int) -> list[remover.RemovalResult]:
+    results: list[remover.RemovalResult] = []
     journal = Journal(directory, _JOURNAL_BYTES)
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="io") as pool,

@@ -33,14 +33,14 @@ def ls(
             if (folder == "damaged") != damaged:
                 continue
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                for block in blocks.each(directory, name, folder):
+                for block in blocks.list_blocks(directory, name, folder):
                     rows.append(block)
                     if limit and len(rows) >= limit:
                         return _show_blocks(rows, output_)
     return _show_blocks(rows, output_)
 
 
-def _show_blocks(rows: list[blocks.Found], form: Form) -> None:
+def _show_blocks(rows: list[blocks.BlockFile], form: Form) -> None:
     if form is Form.JSON:
         keys = ("namespace", "folder", "key", "size", "age_s")
         output.show_json([{key: getattr(block, key) for key in keys} for block in rows])

@@ -74,7 +74,7 @@ def _stats(directory: CacheDirectory, index: Index) -> dict[str, Any]:
         "root": str(directory.root),
         "files": sum(held.files for held in usage.values()),
         "bytes": sum(held.bytes for held in usage.values()),
-        "foreign_files": index.foreign(),
+        "foreign_files": index.unknown_files(),
         "filesystem_bytes": total,
         "free_bytes": free,
         "evictor": _evictor(directory),

@@ -77,19 +77,19 @@ def _verify(directory: CacheDirectory, namespace: str, folder: str, repair: bool
     """One folder. Never raises: what cannot be read is said."""
     found: dict[str, Any] = {"checked": 0, "bytes": 0, "damaged": [], "unread": []}
     try:
-        for block in blocks.each(directory, namespace, folder):
+        for block in blocks.list_blocks(directory, namespace, folder):
             place = {"namespace": namespace, "key": block.key}
             try:
-                fault = blocks.fault(directory, block)
-                if fault and repair:
-                    blocks.set_aside(directory, block)
+                rule = blocks.broken_rule(directory, block)
+                if rule and repair:
+                    blocks.quarantine(directory, block)
             except OSError as error:
                 found["unread"].append(place | {"error": str(error)})
                 continue
             found["checked"] += 1
             found["bytes"] += block.size
-            if fault:
-                found["damaged"].append(place | {"rule": fault})
+            if rule:
+                found["damaged"].append(place | {"rule": rule})
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:

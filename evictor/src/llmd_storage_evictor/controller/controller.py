@@ -60,7 +60,7 @@ class Controller:
             self._parts.pool,
             relist_s=self._config.relist_s,
             rescan_s=self._config.rescan_s,
-            advanced=self._parts.progress.note,
+            on_progress=self._parts.progress.note,
             clock=self._clock,
             wall_clock=self._parts.wall_clock,
         )
@@ -73,7 +73,7 @@ class Controller:
         began, cpu_began = self._clock(), self._parts.cpu_clock()
         self._parts.progress.note("looking for changes")
         self._admission.look_begins()
-        seen = self._scanner.look()
+        seen = self._scanner.scan()
         look_s, cpu_s = self._clock() - began, self._parts.cpu_clock() - cpu_began
         self._metrics.look_seconds.set(look_s)
         for place, error in seen.failed:
@@ -144,7 +144,7 @@ class Controller:
             task = next((one for one in todo if one.name not in given_up), None)
             if task is None:
                 return True
-            chosen = policy.choose(task, self._removals.first(task.namespaces), self.index.usage(), now_ns)
+            chosen = policy.choose(task, self._removals.candidates(task.namespaces), self.index.usage(), now_ns)
             if self._config.dry_run or not chosen:
                 self._say_left(task, chosen)
                 given_up.add(task.name)
@@ -170,7 +170,7 @@ class Controller:
 
     def _show(self) -> None:
         config = self._config
-        self._metrics.show(self.index.usage(), config.budget_bytes, config.high_watermark, self.index.foreign())
+        self._metrics.show(self.index.usage(), config.budget_bytes, config.high_watermark, self.index.unknown_files())
 
     def _keep_notes(self) -> None:
         """Checkpoint and advice. A disk that takes neither is no reason to stop."""

@@ -18,7 +18,7 @@ from llmd_storage_connector.quiet import Quiet
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cache.journal import Journal
-from llmd_storage_evictor.cache.remover import Removal, remove
+from llmd_storage_evictor.cache.remover import RemovalResult, remove
 from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.controller.liveness import Progress
 from llmd_storage_evictor.controller.metrics import Metrics
@@ -58,13 +58,13 @@ class Removals:
         self._stuck: dict[tuple[str, str, int], float] = {}
         self._settling = Settling()
 
-    def first(self, namespaces: Iterable[str]) -> list[Entry]:
+    def candidates(self, namespaces: Iterable[str]) -> list[Entry]:
         """What is to be removed first of these namespaces, in order, a batch at most; without what lately failed."""
         now = self._clock()
         self._stuck = {one: until for one, until in self._stuck.items() if until > now}
         return [
             entry
-            for entry in self.index.first(namespaces, BATCH)
+            for entry in self.index.candidates(namespaces, BATCH)
             if (entry.namespace, entry.folder, entry.id) not in self._stuck
         ]
 
@@ -87,7 +87,7 @@ class Removals:
             logger.info("removed blocks", extra={"facts": facts})
         if reason is not Reason.DAMAGED:
             self._tell(removed, reason)
-        if any(result.stopped for result in results):
+        if any(result.leadership_lost for result in results):
             raise LeadershipLost("another process may be the leader by now: removal was broken off")
         return len(sizes)
 
@@ -97,12 +97,12 @@ class Removals:
         self._metrics.free.set(shown)
         return shown, self._settling.counted(self._clock(), shown) if self.config.free_floor_bytes else None
 
-    def _learn(self, result: Removal) -> None:
-        gone = {names.file_id(name) for name, _ in result.removed} | set(result.gone)
+    def _learn(self, result: RemovalResult) -> None:
+        gone = {names.file_id(name) for name, _ in result.removed} | set(result.missing)
         known = self.index.folder(result.namespace, result.folder)
         if known is not None:
-            self.index.put(result.namespace, result.folder, known.changed(gone, result.touched))
-        self._metrics.spared.inc(len(result.touched))
+            self.index.put(result.namespace, result.folder, known.updated(gone, result.refreshed))
+        self._metrics.spared.inc(len(result.refreshed))
         for id_, error in result.failed.items():
             self._stuck[result.namespace, result.folder, id_] = self._clock() + _STUCK_S
             self._metrics.failures.labels(symbol(error)).inc()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in the cache, as last seen: 24 bytes a file. Pure.
+"""The index of the cache, as last scanned: 24 bytes a file. Pure.
 
-A folder's state is replaced as a whole by whoever has read it (scanner, remover, checkpoint); the sums are kept as
-they go, so that asking for them costs nothing.
+Scanner, eviction and checkpoint replace a folder's state as a whole. Totals are kept for each folder, so that
+reading them is cheap.
 
 Thread: one (the controller's).
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from llmd_storage_connector import layout
-from llmd_storage_evictor.core.policy import Entry, NamespaceUsage, rank
+from llmd_storage_evictor.core.policy import Entry, NamespaceUsage, eviction_order
 
 _NEVER = float("-inf")
 
@@ -28,8 +28,8 @@ def _numbers() -> array[int]:
 class Folder:
     """Blocks of one folder of a namespace: parallel arrays.
 
-    changed_ns: the folder's mtime when it was listed; 0: list it again. listed_at, read_at: when it was last listed,
-    and when all its files were last looked at (monotonic seconds).
+    changed_ns: the folder's mtime when it was listed; 0: list it again. listed_at, rescanned_at: when it was last
+    listed, and when all its files were last statted (monotonic seconds). bytes, oldest_ns, newest_ns: totals.
     """
 
     ids: array[int] = field(default_factory=_numbers)
@@ -37,38 +37,38 @@ class Folder:
     sizes: array[int] = field(default_factory=_numbers)
     changed_ns: int = 0
     listed_at: float = _NEVER
-    read_at: float = _NEVER
-    foreign: int = 0
+    rescanned_at: float = _NEVER
+    unknown_files: int = 0
     bytes: int = 0
     oldest_ns: int = 0
     newest_ns: int = 0
 
     def add(self, id_: int, mtime_ns: int, size: int) -> None:
-        """Requires: seal() follows before the sums are asked for. Times before 1970 count as 1970."""
+        """Requires: update_totals() afterwards. Times before 1970 count as 1970."""
         self.ids.append(id_)
         self.mtimes.append(max(0, mtime_ns))
         self.sizes.append(size)
 
-    def seal(self) -> Folder:
-        """Make the sums. Returns itself."""
+    def update_totals(self) -> Folder:
+        """Compute the totals from the arrays. Returns: self."""
         self.bytes = sum(self.sizes)
         self.oldest_ns = min(self.mtimes, default=0)
         self.newest_ns = max(self.mtimes, default=0)
         return self
 
-    def known(self) -> dict[int, tuple[int, int]]:
+    def by_id(self) -> dict[int, tuple[int, int]]:
         """{id: (mtime_ns, size)}."""
         return dict(zip(self.ids, zip(self.mtimes, self.sizes, strict=True), strict=True))
 
-    def changed(self, gone: Iterable[int], touched: Mapping[int, int]) -> Folder:
-        """A copy without the ids in `gone` and with the new mtimes of `touched`; to be listed again soon."""
+    def updated(self, gone: Iterable[int], refreshed: Mapping[int, int]) -> Folder:
+        """A copy without the ids in `gone` and with the mtimes of `refreshed`. It is due to be listed again."""
         without = set(gone)
         places = [place for place, id_ in enumerate(self.ids) if id_ not in without]
-        copy = Folder(listed_at=self.listed_at, read_at=self.read_at, foreign=self.foreign)
+        copy = Folder(listed_at=self.listed_at, rescanned_at=self.rescanned_at, unknown_files=self.unknown_files)
         copy.ids.extend([self.ids[place] for place in places])
         copy.sizes.extend([self.sizes[place] for place in places])
-        copy.mtimes.extend([touched.get(self.ids[place], self.mtimes[place]) for place in places])
-        return copy.seal()
+        copy.mtimes.extend([refreshed.get(self.ids[place], self.mtimes[place]) for place in places])
+        return copy.update_totals()
 
 
 class Index:
@@ -82,7 +82,7 @@ class Index:
         return sorted(self._folders)
 
     def folder(self, namespace: str, name: str) -> Folder | None:
-        """As last set."""
+        """What is known of a folder; None: nothing."""
         return self._folders.get(namespace, {}).get(name)
 
     def folders(self, namespace: str) -> dict[str, Folder]:
@@ -90,36 +90,36 @@ class Index:
         return self._folders.get(namespace, {})
 
     def add_namespace(self, namespace: str) -> None:
-        """Known from now on, with nothing in it yet."""
+        """Add an empty namespace, if it is new."""
         self._folders.setdefault(namespace, {})
 
     def put(self, namespace: str, name: str, folder: Folder) -> None:
-        """Replace what is known of a folder. Requires: it is sealed."""
+        """Replace what is known of a folder. Requires: its totals are up to date."""
         self._folders.setdefault(namespace, {})[name] = folder
 
     def forget(self, namespace: str) -> None:
-        """The namespace is not there any more."""
+        """Drop a namespace that is gone."""
         self._folders.pop(namespace, None)
 
     def forget_folder(self, namespace: str, name: str) -> None:
-        """The folder is not there any more."""
+        """Drop a folder that is gone."""
         self._folders.get(namespace, {}).pop(name, None)
 
     def usage(self) -> dict[str, NamespaceUsage]:
-        """What each namespace holds."""
+        """Totals by namespace."""
         return {name: _namespace_usage(folders) for name, folders in self._folders.items()}
 
-    def foreign(self) -> int:
-        """Files in the namespaces' folders that are none of the cache's."""
-        return sum(folder.foreign for folders in self._folders.values() for folder in folders.values())
+    def unknown_files(self) -> int:
+        """Number of files in the namespaces' folders that the cache did not create."""
+        return sum(folder.unknown_files for folders in self._folders.values() for folder in folders.values())
 
-    def first(self, namespaces: Iterable[str], limit: int) -> list[Entry]:
-        """The `limit` entries of these namespaces that are to be removed first, in order.
+    def candidates(self, namespaces: Iterable[str], limit: int) -> list[Entry]:
+        """The first `limit` entries of these namespaces in eviction order.
 
-        Costs: under a second for a million entries, memory for twice the limit.
+        Cost: under a second for a million entries, memory for twice the limit.
         """
         chosen = list(namespaces)
-        last = self._rank_of_nth(chosen, limit)
+        last = self._order_of_nth(chosen, limit)
         found = []
         for namespace, name, folder in self._each(chosen):
             damaged = name == layout.DAMAGED
@@ -128,29 +128,29 @@ class Index:
             found += [
                 Entry(order, namespace, name, id_, mtime_ns, size, damaged)
                 for id_, mtime_ns, size in zip(folder.ids, folder.mtimes, folder.sizes, strict=True)
-                if (order := rank(mtime_ns, damaged)) <= last
+                if (order := eviction_order(mtime_ns, damaged)) <= last
             ]
         found.sort(key=itemgetter(0))
         return found[:limit]
 
-    def _rank_of_nth(self, namespaces: Iterable[str], limit: int) -> int:
-        """The rank of the entry that is the last of the first `limit`: numbers only, so it is fast."""
-        ranks: list[int] = []
+    def _order_of_nth(self, namespaces: Iterable[str], limit: int) -> int:
+        """The eviction order of the last of the first `limit` entries. Works on numbers alone, so it is fast."""
+        orders: list[int] = []
         bound: int | None = None  # mtimes beyond this are not among the first
         for _, name, folder in self._each(namespaces):
             if name == layout.DAMAGED:
-                ranks += [rank(mtime_ns, damaged=True) for mtime_ns in folder.mtimes]
+                orders += [eviction_order(mtime_ns, damaged=True) for mtime_ns in folder.mtimes]
             elif bound is None:
-                ranks += folder.mtimes
+                orders += folder.mtimes
             else:
-                ranks += [mtime_ns for mtime_ns in folder.mtimes if mtime_ns < bound]
-            if len(ranks) >= 2 * limit:
-                ranks.sort()
-                del ranks[limit:]
-                bound = ranks[-1]
-        ranks.sort()
-        del ranks[limit:]
-        return ranks[-1] if ranks else 0
+                orders += [mtime_ns for mtime_ns in folder.mtimes if mtime_ns < bound]
+            if len(orders) >= 2 * limit:
+                orders.sort()
+                del orders[limit:]
+                bound = orders[-1]
+        orders.sort()
+        del orders[limit:]
+        return orders[-1] if orders else 0
 
     def _each(self, namespaces: Iterable[str]) -> Iterator[tuple[str, str, Folder]]:
         for namespace in sorted(namespaces):

@@ -38,7 +38,7 @@ class Reason(StrEnum):
 class Entry(NamedTuple):
     """One block file, as last seen. folder: its name in the namespace; id: names.block_id of its name."""
 
-    rank: int
+    order: int
     namespace: str
     folder: str
     id: int
@@ -79,7 +79,7 @@ class Task:
         return self.reason, min(self.namespaces) if self.reason is Reason.QUOTA else ""
 
 
-def rank(mtime_ns: int, damaged: bool = False) -> int:
+def eviction_order(mtime_ns: int, damaged: bool = False) -> int:
     """Whole number by which files are removed, least first: damaged ones, then blocks by their last use."""
     return mtime_ns - (1 << 64) if damaged else mtime_ns
 
