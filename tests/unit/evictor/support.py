@@ -18,9 +18,9 @@ from llmd_storage_connector.identity import digest_of, manifest
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import Config, parse
+from llmd_storage_evictor.controller.context import Context
 from llmd_storage_evictor.controller.controller import Controller
-from llmd_storage_evictor.controller.eviction import Parts
-from llmd_storage_evictor.controller.liveness import Progress
+from llmd_storage_evictor.controller.liveness import Liveness
 from llmd_storage_evictor.controller.metrics import Metrics
 from tests.unit.connector.conftest import make_facts
 
@@ -100,7 +100,7 @@ class Bench:
     ticks: list[float]
 
     def round(self) -> float:
-        return self.controller.round()
+        return self.controller.reconcile()
 
     def removed(self, reason: str) -> int:
         value = self.metrics.registry.get_sample_value("llmd_storage_evictor_removed_files_total", {"reason": reason})
@@ -116,10 +116,10 @@ def evictor(settings: Config) -> Iterator[Bench]:
     may, now, ticks = [True], [NOW], [1000.0]
     directory.open()
     with ThreadPoolExecutor(2) as pool:
-        parts = Parts(
-            directory, pool, lambda: may[0], metrics, Progress(60), clock=lambda: ticks[0], wall_clock=lambda: now[0]
+        context = Context(
+            directory, pool, lambda: may[0], metrics, Liveness(60), clock=lambda: ticks[0], wall_clock=lambda: now[0]
         )
-        controller = Controller(settings, parts)
+        controller = Controller(settings, context)
         controller.open()
         yield Bench(controller, metrics, directory, may, now, ticks)
     directory.close()

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from llmd_storage_evictor.config import Config, NamespaceRule, parse
 from llmd_storage_evictor.core import policy
-from llmd_storage_evictor.core.policy import NS, Entry, NamespaceUsage, Reason, Task, choose, eviction_order, tasks
+from llmd_storage_evictor.core.policy import (
+    NS,
+    Entry,
+    EvictionTask,
+    NamespaceUsage,
+    Reason,
+    eviction_order,
+    pending_tasks,
+    select,
+)
 
 NOW = 10_000
 NAMES = ["a" * 32, "b" * 32, "c" * 32]
@@ -69,8 +78,8 @@ def test_whatever_is_there_only_what_may_go_goes_and_no_more_than_must(
     config = settings(pin_younger_s=pin_s, free_floor_bytes=200, ttl_s=ttl_s)
     entries = entries_of(found)
     usage = usage_of(entries)
-    for task in tasks(config, rules, usage, free, NOW * NS):
-        chosen = choose(task, entries, usage, NOW * NS)
+    for task in pending_tasks(config, rules, usage, free, NOW * NS):
+        chosen = select(task, entries, usage, NOW * NS)
         assert len(set(chosen)) == len(chosen) and set(chosen) <= set(entries)
         freed = sum(entry.size for entry in chosen)
         if task.need_bytes is not None and chosen:
@@ -92,8 +101,8 @@ def test_nothing_goes_that_was_used_later_than_something_that_stays(
     found: list[tuple[str, int, int, bool]], need: int
 ) -> None:
     entries = entries_of(found)
-    task = Task(Reason.BUDGET, frozenset(NAMES), need)
-    chosen = choose(task, entries, usage_of(entries), NOW * NS)
+    task = EvictionTask(Reason.BUDGET, frozenset(NAMES), need)
+    chosen = select(task, entries, usage_of(entries), NOW * NS)
     gone = [entry.mtime_ns for entry in chosen if not entry.damaged]
     kept = [entry.mtime_ns for entry in entries if entry not in chosen and not entry.damaged]
     if gone and kept:
@@ -103,13 +112,13 @@ def test_nothing_goes_that_was_used_later_than_something_that_stays(
 
 def test_within_the_budget_nothing_is_to_be_done() -> None:
     held = NamespaceUsage(10, 360, 0, NOW * NS, NOW * NS)
-    assert tasks(settings(), {NAMES[0]: NamespaceRule()}, {NAMES[0]: held}, None, NOW * NS) == []
+    assert pending_tasks(settings(), {NAMES[0]: NamespaceRule()}, {NAMES[0]: held}, None, NOW * NS) == []
 
 
 def test_the_reasons_come_in_order_and_say_how_much() -> None:
     rules = {NAMES[0]: NamespaceRule(quota_bytes=100), NAMES[1]: NamespaceRule(minimum_bytes=50)}
     usage = {NAMES[0]: NamespaceUsage(9, 300, 10, 0, NOW * NS), NAMES[1]: NamespaceUsage(9, 200, 0, 0, NOW * NS)}
-    todo = tasks(settings(ttl_s=100, free_floor_bytes=70), rules, usage, 20, NOW * NS)
+    todo = pending_tasks(settings(ttl_s=100, free_floor_bytes=70), rules, usage, 20, NOW * NS)
     assert [(task.reason, task.need_bytes) for task in todo] == [
         (Reason.DAMAGED, None), (Reason.TTL, None), (Reason.QUOTA, 250), (Reason.BUDGET, 300), (Reason.FLOOR, 50),
     ]  # fmt: skip
@@ -118,8 +127,8 @@ def test_the_reasons_come_in_order_and_say_how_much() -> None:
 def test_a_block_from_the_future_is_not_taken_for_an_old_one() -> None:
     """A node whose clock is ahead must not lose its blocks to a time to live."""
     entries = entries_of([(NAMES[0], NOW + 100, 5, False)])
-    task = Task(Reason.TTL, frozenset(NAMES), None, 1.0)
-    assert choose(task, entries, usage_of(entries), NOW * NS) == []
+    task = EvictionTask(Reason.TTL, frozenset(NAMES), None, 1.0)
+    assert select(task, entries, usage_of(entries), NOW * NS) == []
 
 
 def test_namespaces_that_nobody_uses_are_named_but_never_pinned_ones() -> None:
@@ -127,9 +136,9 @@ def test_namespaces_that_nobody_uses_are_named_but_never_pinned_ones() -> None:
     old, new = NamespaceUsage(1, 5, 0, 0, 5000 * NS), NamespaceUsage(1, 5, 0, 0, (NOW - 10) * NS)
     usage = dict(zip(NAMES, (old, old, new), strict=True))
     rules = {NAMES[0]: NamespaceRule(), NAMES[1]: NamespaceRule(pinned=True), NAMES[2]: NamespaceRule()}
-    assert policy.unused(usage, rules, dict.fromkeys(NAMES, 0), config, NOW * NS) == [NAMES[0]]
-    assert policy.unused(usage, rules, dict.fromkeys(NAMES, NOW * NS), config, NOW * NS) == []
-    assert policy.unused(usage, rules, {}, config, NOW * NS) == [], "could not be looked at: left alone"
+    assert policy.unused_namespaces(usage, rules, dict.fromkeys(NAMES, 0), config, NOW * NS) == [NAMES[0]]
+    assert policy.unused_namespaces(usage, rules, dict.fromkeys(NAMES, NOW * NS), config, NOW * NS) == []
+    assert policy.unused_namespaces(usage, rules, {}, config, NOW * NS) == [], "could not be looked at: left alone"
 
 
 def test_rules_match_by_folder_and_by_model_and_the_first_wins() -> None:

@@ -19,18 +19,31 @@ from llmd_storage_connector.format import MAX_KEY_BYTES
 from llmd_storage_connector.layout import is_scratch
 
 STATE_FOLDER = ".evictor"
-PROBE_FOLDER = ".probe"
+WRITERS_FOLDER = "writers"  # below STATE_FOLDER: reports of engines
 BLOCK_FOLDERS = (*layout.fanout_names(), layout.DAMAGED)
+_ENGINE_ID = re.compile(r"[0-9a-f]{12}")
 _NAMESPACE = re.compile(rf"[0-9a-f]{{{2 * layout.NAMESPACE_NAME_BYTES}}}")
 
 __all__ = [
-    "BLOCK_FOLDERS", "PROBE_FOLDER", "STATE_FOLDER", "file_id", "is_namespace", "is_scratch", "key_of_block",
-]  # fmt: skip
+    "BLOCK_FOLDERS",
+    "STATE_FOLDER",
+    "WRITERS_FOLDER",
+    "file_id",
+    "is_engine_id",
+    "is_namespace",
+    "is_scratch",
+    "key_of_block",
+]
 
 
 def is_namespace(name: str) -> bool:
     """Whether a folder of this name is a namespace (layout.namespace_name)."""
     return _NAMESPACE.fullmatch(name) is not None
+
+
+def is_engine_id(name: str) -> bool:
+    """Whether an engine could have chosen this id for its report."""
+    return _ENGINE_ID.fullmatch(name) is not None
 
 
 def key_of_block(folder: str, name: str) -> bytes | None:

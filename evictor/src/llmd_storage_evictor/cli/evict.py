@@ -17,7 +17,7 @@ from llmd_storage_evictor.cli import arguments, output
 from llmd_storage_evictor.cli.output import Form, NamespaceOption, OutputOption, RootArgument, ThreadsOption
 from llmd_storage_evictor.core import policy
 from llmd_storage_evictor.core.index import Index
-from llmd_storage_evictor.core.policy import Entry, NamespaceUsage, Reason, Task
+from llmd_storage_evictor.core.policy import Entry, EvictionTask, NamespaceUsage, Reason
 from llmd_storage_evictor.sizes import bytes_of, seconds_of, show_bytes
 
 _JOURNAL_BYTES = 32 << 20
@@ -84,9 +84,9 @@ def _to_evict(
         needs.append(sum(held.bytes for held in usage.values()) - left)
     if needs and min(needs) <= 0:
         return []
-    task = Task(Reason.ASKED, frozenset(usage), min(needs) if needs else None, age_s, damaged=False)
+    task = EvictionTask(Reason.ASKED, frozenset(usage), min(needs) if needs else None, age_s, damaged=False)
     everything = sum(len(folder.ids) for name in usage for folder in index.folders(name).values())
-    return policy.choose(task, index.candidates(usage, everything), usage, time.time_ns())
+    return policy.select(task, index.candidates(usage, everything), usage, time.time_ns())
 
 
 def _remove(directory: CacheDirectory, entries: list[Entry], threads: int) -> list[remover.RemovalResult]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /metrics shows."""
+"""The metrics of /metrics."""
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Mapping
 
@@ -31,18 +32,22 @@ class Metrics:
         self.files = gauge("cache_files", "Blocks of a namespace.", "cache_namespace")
         self.oldest = gauge("oldest_age_seconds", "Time since the last use of the oldest block.", "cache_namespace")
         self.damaged = gauge("damaged_bytes", "Bytes of damaged blocks that were set aside.")
-        self.foreign = gauge("foreign_files", "Files in the namespaces' folders that are not the cache's own.")
+        self.unknown_files = gauge("foreign_files", "Files in the namespaces' folders that are not the cache's own.")
         self.removed_files = counter("removed_files", "Files removed, by reason.", "reason")
         self.removed_bytes = counter("removed_bytes", "Bytes removed, by reason.", "reason")
-        self.failures = counter("remove_failures", "Files that could not be removed, by error.", "error")
-        self.spared = counter("spared_files", "Files that were chosen, and used again before they were removed.")
-        self.errors = counter("storage_errors", "Looks or removals that ended with an error of the storage.", "error")
-        self.looks = counter("looks", "Looks for changes that were finished.")
-        self.look_seconds = gauge("look_seconds", "Time that the last look took.")
-        self.last_look = gauge("last_look_timestamp_seconds", "When the last look was finished.")
-        self.writers = gauge("writers", "Engines that report what they write.")
-        self.short = gauge("short", "Whether an engine has more to write (1) than there is room for within the budget.")
-        self.unwanted = gauge("over_budget_bytes", "Bytes over the budget at the last look; 0 when within it.")
+        self.remove_failures = counter("remove_failures", "Files that could not be removed, by error.", "error")
+        self.skipped_files = counter("spared_files", "Files that were chosen, and used again before they were removed.")
+        self.storage_errors = counter(
+            "storage_errors", "Looks or removals that ended with an error of the storage.", "error"
+        )
+        self.scans = counter("looks", "Looks for changes that were finished.")
+        self.last_scan_duration = gauge("look_seconds", "Time that the last look took.")
+        self.last_scan = gauge("last_look_timestamp_seconds", "When the last look was finished.")
+        self.reporting_engines = gauge("writers", "Engines that report what they write.")
+        self.write_grant_shortage = gauge(
+            "short", "Whether an engine has more to write (1) than there is room for within the budget."
+        )
+        self.over_budget = gauge("over_budget_bytes", "Bytes over the budget at the last look; 0 when within it.")
 
     def _gauge(self, name: str, doc: str, *labels: str) -> Gauge:
         return Gauge(_PREFIX + name, doc, labels, registry=self.registry)
@@ -50,15 +55,17 @@ class Metrics:
     def _counter(self, name: str, doc: str, *labels: str) -> Counter:
         return Counter(_PREFIX + name, doc, labels, registry=self.registry)
 
-    def forget(self) -> None:
-        """This process does not lead any more: what it saw is not shown twice."""
+    def clear(self) -> None:
+        """This process does not lead any more: the new leader reports the state of the cache."""
         for family in (self.bytes, self.files, self.oldest):
             family.clear()
-        for gauge in (self.damaged, self.foreign, self.unwanted, self.writers, self.short):
+        for gauge in (
+            self.damaged, self.unknown_files, self.over_budget, self.reporting_engines, self.write_grant_shortage,
+        ):  # fmt: skip
             gauge.set(0)
 
-    def show(self, usage: Mapping[str, NamespaceUsage], budget: int, high: float, foreign: int) -> None:
-        """State after a look."""
+    def update(self, usage: Mapping[str, NamespaceUsage], budget: int, high: float, unknown_files: int) -> None:
+        """State after a scan. budget: bytes. high: the high watermark."""
         for family in (self.bytes, self.files, self.oldest):
             family.clear()
         now = self._now()
@@ -70,12 +77,17 @@ class Metrics:
         self.damaged.set(sum(held.damaged_bytes for held in usage.values()))
         self.budget.set(budget)
         self.headroom.set(budget * high - total)
-        self.unwanted.set(max(0, total - budget))
-        self.foreign.set(foreign)
-        self.looks.inc()
-        self.last_look.set(now)
+        self.over_budget.set(max(0, total - budget))
+        self.unknown_files.set(unknown_files)
+        self.scans.inc()
+        self.last_scan.set(now)
 
     def text(self) -> bytes:
         """The answer to /metrics."""
         text: bytes = generate_latest(self.registry)
         return text
+
+
+def errno_label(error: OSError) -> str:
+    """The error's symbol in lower case (enospc), as a metric label."""
+    return errno.errorcode.get(error.errno or 0, "unknown").lower()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log lines as JSON, one a line, on standard output."""
+"""Logs as JSON, one object a line, on standard output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, message, logger, and whatever was passed as extra={"facts": {...}}."""
+    """time, level, message, logger, and whatever is passed as extra={"fields": {...}}."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -18,14 +18,14 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-        } | getattr(record, "facts", {})
+        } | getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
 def set_up(level: int = logging.INFO) -> None:
-    """Requires: called once, at the start."""
+    """Call once, at the start of the process."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -24,10 +24,10 @@ from concurrent.futures import ThreadPoolExecutor
 from llmd_storage_connector.quiet import Quiet
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import Config
+from llmd_storage_evictor.controller.context import Context
 from llmd_storage_evictor.controller.controller import Controller
-from llmd_storage_evictor.controller.eviction import Parts, symbol
-from llmd_storage_evictor.controller.liveness import Progress
-from llmd_storage_evictor.controller.metrics import Metrics
+from llmd_storage_evictor.controller.liveness import Liveness
+from llmd_storage_evictor.controller.metrics import Metrics, errno_label
 from llmd_storage_evictor.errors import LeadershipLost, NotFound, Unavailable
 from llmd_storage_evictor.leader.file_lease import HEARTBEAT_S, Fence
 from llmd_storage_evictor.leader.lease import Alone, LeaseElection, pod_namespace
@@ -61,8 +61,8 @@ class Process:
         self._metrics = Metrics()
         # Asked for at each scrape: the thread that keeps the lock may hang with the storage.
         self._metrics.leader.set_function(lambda: float(self._fence.held() and self._election.leads()))
-        self._progress = Progress(config.stall_s)
-        self._fence_progress = Progress(config.stall_s)
+        self._liveness = Liveness(config.stall_s)
+        self._lease_liveness = Liveness(config.stall_s)
         self._fence_ended = threading.Event()
         self._quiet = Quiet(logger)
 
@@ -87,9 +87,9 @@ class Process:
 
     def fault(self) -> str:
         """Why this process is not healthy; "" when it is. Any thread."""
-        for progress in (self._progress, self._fence_progress):
+        for progress in (self._liveness, self._lease_liveness):
             if progress.stalled():
-                return f"no progress for {progress.age_s():.0f} s while {progress.doing}: storage does not answer"
+                return f"no progress for {progress.age_s():.0f} s while {progress.activity}: storage does not answer"
         return "" if self._election.alive() else "leader election has ended"
 
     def may_remove(self) -> bool:
@@ -101,9 +101,9 @@ class Process:
     def _keep_fence(self) -> None:
         """Fence thread: in a dry run nothing is written, so there is nothing to hold."""
         opened, root = False, self._config.root_dir
-        while not (self._ending.is_set() and self._progress.doing == "ended"):
+        while not (self._ending.is_set() and self._liveness.activity == "ended"):
             try:
-                self._fence_progress.note("keeping the lock on the storage")
+                self._lease_liveness.update("keeping the lock on the storage")
                 if not opened:
                     self._lease_directory.open()
                     opened = True
@@ -115,7 +115,7 @@ class Process:
             except (OSError, Unavailable) as error:
                 self._quiet.log(logging.WARNING, "sick", "the lock on the storage: %s", error)
                 opened = False
-            self._fence_progress.note()
+            self._lease_liveness.update()
             time.sleep(HEARTBEAT_S if not self._ending.is_set() else _IDLE_S)
         try:
             self._fence.release()
@@ -126,25 +126,27 @@ class Process:
     def _control(self) -> None:
         """Controller thread."""
         with ThreadPoolExecutor(self._config.io_threads, thread_name_prefix="io") as pool:
-            parts = Parts(self._directory, pool, self.may_remove, self._metrics, self._progress)
+            context = Context(self._directory, pool, self.may_remove, self._metrics, self._liveness)
             while not self._ending.is_set():
                 if not (self._config.dry_run or self.may_remove()):
-                    self._progress.note("waiting to lead")
+                    self._liveness.update("waiting to lead")
                     self._ending.wait(_IDLE_S)
                     continue
                 try:
-                    self._lead(Controller(self._config, parts))
+                    self._lead(Controller(self._config, context))
                 except LeadershipLost as error:
                     logger.warning("%s", error)
                 except (OSError, Unavailable) as error:
-                    self._metrics.errors.labels(symbol(error) if isinstance(error, OSError) else "unusable").inc()
+                    self._metrics.storage_errors.labels(
+                        errno_label(error) if isinstance(error, OSError) else "unusable"
+                    ).inc()
                     logger.warning("storage: %s; trying again in %g s", error, _RETRY_S)
-                    self._progress.note("waiting after an error of the storage")
+                    self._liveness.update("waiting after an error of the storage")
                     self._ending.wait(_RETRY_S)
                 except Exception:
                     logger.exception("a round failed in an unforeseen way; trying again in %g s", _RETRY_S)
                     self._ending.wait(_RETRY_S)
-        self._progress.note("ended")
+        self._liveness.update("ended")
 
     def _lead(self, controller: Controller) -> None:
         """Controller thread. Returns when told to end, or when another may lead."""
@@ -152,14 +154,14 @@ class Process:
         controller.open()
         try:
             while self._config.dry_run or self.may_remove():
-                until = time.monotonic() + controller.round()
+                until = time.monotonic() + controller.reconcile()
                 while time.monotonic() < until and not self._ending.is_set():
-                    self._progress.note()
-                    if controller.attend():
+                    self._liveness.update()
+                    if controller.update_grants():
                         break
-                    self._ending.wait(min(controller.attend_every_s, max(0.0, until - time.monotonic())))
+                    self._ending.wait(min(controller.grants_interval_s, max(0.0, until - time.monotonic())))
         finally:
-            self._metrics.forget()
+            self._metrics.clear()
         if self._ending.is_set() and self._fence.held():
             controller.close()
 
