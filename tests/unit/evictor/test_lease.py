@@ -33,7 +33,7 @@ class Lock:
 def test_leading_lasts_as_long_as_the_last_renewal_is_good_for() -> None:
     now = [100.0]
     election = LeaseElection("name", "namespace", "me", clock=lambda: now[0])
-    lock = lease._watched(Lock(), election._note, threading.Event(), lambda: now[0])
+    lock = lease._instrumented(Lock(), election._record_renewal, threading.Event(), lambda: now[0])
     assert not election.leads()
     lock.create()
     assert election.leads()
@@ -57,7 +57,7 @@ def test_a_renewal_counts_from_when_it_was_asked_for() -> None:
             return True
 
     election = LeaseElection("name", "namespace", "me", clock=lambda: now[0])
-    lease._watched(Slow(), election._note, threading.Event(), lambda: now[0]).update()
+    lease._instrumented(Slow(), election._record_renewal, threading.Event(), lambda: now[0]).update()
     assert not election.leads()
 
 

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One leader at a time, kept by the storage itself: a file whose number grows with each change of hands.
+"""A lease kept on the storage itself: one leader at a time, whatever the Kubernetes API server says.
 
-`.evictor/leader-<generation>` belongs to the leader, which refreshes its mtime every HEARTBEAT_S. Who wants to lead
-watches it; when its mtime has stood still for STALE_S by the watcher's own clock, the watcher renames it to the next
-generation. Of two who try, one finds the old name gone. The former leader finds it gone as well: it is fenced.
-None of this needs free space. Only the very first file does: on a disk that is full before any evictor was there, and
-takes not even that, a process leads without it (generation 0) until there is room, which it is there to make.
+The file `.evictor/leader-<generation>` belongs to the leader, which renews it by setting its mtime every
+RENEW_INTERVAL_S. A candidate watches the file. When the mtime has not changed for LEASE_DURATION_S by the candidate's
+own clock, it renames the file to the next generation. Of two candidates one wins; the other finds the old name gone.
+So does the former leader, which then knows that it lost the lease. None of this needs free space, except for the very
+first file. On a disk that was full before any evictor ran and takes not even that, a process leads without a file
+(generation 0), until it has made room for it.
 
-The file also says who its holder is. A pod whose container was started again finds its own name there and need not
-wait: the process before it is gone. So whoever has the Lease next leads soon, the killed leader's successor included.
+The file also names its holder. A pod whose container was restarted finds its own name there and need not wait, since
+the process before it is gone. So whoever has the Kubernetes Lease next leads soon, also after a kill.
 
-A leader whose last refresh is older than VALID_S may not remove anything, whatever it believes: storage that hangs
-takes that right from it before anyone else can have it, and when storage comes back it stands for election again.
+A leader that could not renew for RENEW_DEADLINE_S may not remove anything. Storage that hangs takes that right away
+before anyone else can have it; when the storage comes back, the process becomes a candidate again.
 
-    field   | owner            | guarded by
-    _held   | step()'s thread  | one reference, replaced whole
+    field   | owner                             | guarded by
+    _lease  | try_acquire_or_renew()'s thread   | one reference, replaced whole
 """
 
 from __future__ import annotations
@@ -34,24 +35,24 @@ from llmd_storage_evictor.cache.directory import CREATE, FILE_MODE, CacheDirecto
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_S = 1.5
-VALID_S = 5.0
-STALE_S = 7.0
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_MOST_BYTES = 4096
+RENEW_INTERVAL_S = 1.5
+RENEW_DEADLINE_S = 5.0
+LEASE_DURATION_S = 7.0
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_MAX_RECORD_BYTES = 4096
 _NAME = re.compile(r"leader-(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _Lease:
     generation: int
-    beaten_at: float  # monotonic, of the moment before the refresh that succeeded last
+    renewed_at: float  # monotonic, taken before the last successful renewal
 
 
-class Fence:
-    """One process's side.
+class FileLease:
+    """One process's view of the lease.
 
-    Thread: step() on one thread; held() on any, at the cost of a comparison.
+    Thread: try_acquire_or_renew() and release() on one thread; held() on any, at the cost of a comparison.
     """
 
     def __init__(
@@ -61,94 +62,95 @@ class Fence:
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
         *,
-        alone: bool = False,
+        unique_holder: bool = False,
     ) -> None:
-        """alone: no two processes that live at the same time have this holder's name."""
-        self._directory, self._holder, self._alone = directory, holder, alone
+        """unique_holder: no two processes that live at the same time have this holder's name."""
+        self._directory, self._holder, self._unique_holder = directory, holder, unique_holder
         self._clock, self._wall_clock_ns = clock, wall_clock_ns
-        self._held: _Held | None = None
-        self._watched: tuple[int, int] | None = None  # (generation, mtime) of another's file
-        self._still_since = 0.0
+        self._lease: _Lease | None = None
+        self._watched: tuple[int, int] | None = None  # (generation, mtime in ns) of another process's file
+        self._unchanged_since = 0.0
 
     def held(self) -> bool:
         """Whether this process may remove files now."""
-        held = self._held
-        return held is not None and self._clock() - held.beaten_at < VALID_S
+        lease = self._lease
+        return lease is not None and self._clock() - lease.renewed_at < RENEW_DEADLINE_S
 
     @property
     def generation(self) -> int:
         """Of the file this process holds; 0: none."""
-        return self._held.generation if self._held else 0
+        return self._lease.generation if self._lease else 0
 
-    def step(self, wants: bool) -> bool:
-        """Refresh, watch, or take over. wants: whether this process is to lead, if it can.
+    def try_acquire_or_renew(self, candidate: bool) -> bool:
+        """Renew, watch, or acquire the lease. Call it every RENEW_INTERVAL_S.
 
-        Returns: held(). Raises: OSError when storage fails. Blocks: as long as storage does. Call it every HEARTBEAT_S.
+        candidate: whether this process wants to lead. Returns: held(). Raises: OSError when storage fails. Blocks as
+        long as storage does.
         """
-        held = self._held
-        if held is not None and held.generation:
-            if wants and self.held():
-                self._beat(held)
+        lease = self._lease
+        if lease is not None and lease.generation:
+            if candidate and self.held():
+                self._renew(lease)
             else:
                 self.release()
             return self.held()
-        self._held, began = None, self._clock()
+        self._lease, began = None, self._clock()
         try:
-            self._watch(wants)
+            self._watch(candidate)
         except OSError as error:
-            if not wants or error.errno not in _FULL or self._watched is not None:
+            if not candidate or error.errno not in _DISK_FULL or self._watched is not None:
                 raise
-            self._held = _Held(0, began)
+            self._lease = _Lease(0, began)
         return self.held()
 
     def release(self) -> None:
         """Let others lead at once. Raises: OSError."""
-        held, self._held = self._held, None
+        lease, self._lease = self._lease, None
         self._watched = None
-        if held is not None and held.generation and self._clock() - held.beaten_at < VALID_S:
+        if lease is not None and lease.generation and self._clock() - lease.renewed_at < RENEW_DEADLINE_S:
             with self._directory.folder(names.STATE_FOLDER) as fd, contextlib.suppress(FileNotFoundError):
-                os.utime(_name(held.generation), ns=(0, 0), dir_fd=fd, follow_symlinks=False)
+                os.utime(_name(lease.generation), ns=(0, 0), dir_fd=fd, follow_symlinks=False)
 
-    def _beat(self, held: _Held) -> None:
+    def _renew(self, lease: _Lease) -> None:
         began, stamp = self._clock(), self._wall_clock_ns()
         try:
             with self._directory.folder(names.STATE_FOLDER) as fd:
-                if _latest(fd)[0] != held.generation:
+                if _latest(fd)[0] != lease.generation:
                     raise FileNotFoundError
-                os.utime(_name(held.generation), ns=(stamp, stamp), dir_fd=fd, follow_symlinks=False)
+                os.utime(_name(lease.generation), ns=(stamp, stamp), dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError:
-            self._held = None
-            logger.warning("another process has taken over (generation %d is gone)", held.generation)
+            self._lease = None
+            logger.warning("another process has taken over (generation %d is gone)", lease.generation)
             return
-        if self._clock() - held.beaten_at < VALID_S:
-            self._held = replace(held, beaten_at=began)
+        if self._clock() - lease.renewed_at < RENEW_DEADLINE_S:
+            self._lease = replace(lease, renewed_at=began)
         else:  # it took so long that someone else may lead
-            self._held = None
+            self._lease = None
 
-    def _watch(self, wants: bool) -> None:
+    def _watch(self, candidate: bool) -> None:
         self._directory.make_state_folder()
         with self._directory.folder(names.STATE_FOLDER) as fd:
-            seen = _latest(fd)
-            generation, stamp = seen
-            if generation and seen != self._watched:
-                self._watched, self._still_since = seen, self._clock()
-            # 0 as the time says that its holder let go; 0 as the number, that there never was one.
-            free = stamp == 0 or self._clock() - self._still_since > STALE_S
-            if wants and (free or (self._alone and self._is_own(fd, generation))):
-                self._take(fd, generation)
+            latest = _latest(fd)
+            generation, stamp = latest
+            if generation and latest != self._watched:
+                self._watched, self._unchanged_since = latest, self._clock()
+            # mtime 0: the holder released it. Generation 0: there never was one.
+            free = stamp == 0 or self._clock() - self._unchanged_since > LEASE_DURATION_S
+            if candidate and (free or (self._unique_holder and self._held_before_restart(fd, generation))):
+                self._acquire(fd, generation)
 
-    def _is_own(self, fd: int, generation: int) -> bool:
-        """Whether the holder had this one's name. A holder that was killed before it could say so left another's."""
+    def _held_before_restart(self, fd: int, generation: int) -> bool:
+        """Whether the file has this holder's name. One killed between the rename and the write left another's."""
         try:
-            said = json.loads(read_file(fd, _name(generation), _MOST_BYTES))
+            record = json.loads(read_file(fd, _name(generation), _MAX_RECORD_BYTES))
         except (FileNotFoundError, ValueError):
             return False
-        return bool(said == self._saying(generation))
+        return bool(record == self._record(generation))
 
-    def _saying(self, generation: int) -> dict[str, object]:
+    def _record(self, generation: int) -> dict[str, object]:
         return {"holder": self._holder, "generation": generation}
 
-    def _take(self, fd: int, generation: int) -> None:
+    def _acquire(self, fd: int, generation: int) -> None:
         began, name = self._clock(), _name(generation + 1)
         try:
             if generation == 0:
@@ -160,12 +162,12 @@ class Fence:
         except (FileNotFoundError, FileExistsError):
             self._watched = None
             return
-        self._held, self._watched = _Held(generation + 1, began), None
+        self._lease, self._watched = _Lease(generation + 1, began), None
         logger.info("leading as %s, generation %d", self._holder, generation + 1)
-        with contextlib.suppress(OSError):  # for people and successors; the name and the time are what counts
+        with contextlib.suppress(OSError):  # only for people and restarts: name and mtime are what counts
             file = os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
             with open(file, "w", encoding="utf-8") as text:
-                json.dump(self._saying(generation + 1), text)
+                json.dump(self._record(generation + 1), text)
 
 
 def _name(generation: int) -> str:
@@ -175,7 +177,7 @@ def _name(generation: int) -> str:
 def _latest(fd: int) -> tuple[int, int]:
     """(generation, mtime in ns) of the leader's file; (0, 0) when there is none.
 
-    Listing first: a client may remember that a name was not there, but not that it was not listed.
+    Lists first: a client may cache that a name does not exist, but a listing is read again.
     """
     found = [int(match[1]) for name in os.listdir(fd) if (match := _NAME.fullmatch(name))]
     if not found:
@@ -183,4 +185,4 @@ def _latest(fd: int) -> tuple[int, int]:
     try:
         return max(found), os.stat(_name(max(found)), dir_fd=fd, follow_symlinks=False).st_mtime_ns
     except FileNotFoundError:
-        return max(found), -1  # renamed meanwhile: the next look sees it
+        return max(found), -1  # renamed meanwhile: the next call sees it

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leader election by a Kubernetes Lease, with the official client's own election.
+"""Leader election by a Kubernetes Lease, with the official client's election code.
 
-The client renews; this says for how long that is good. A call to the API server that hangs or fails does not keep
-anyone leading: after RENEW_DEADLINE_S without an answer leads() is false, before any other may have the Lease.
+The client renews the Lease; this module says for how long a renewal is good. When calls to the API server hang or fail,
+leads() is false after RENEW_DEADLINE_S, before any other process may acquire the Lease.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from llmd_storage_evictor.errors import Misconfigured
 
 logger = logging.getLogger(__name__)
 
-# Another leads at most LEASE_S + RETRY_S after this one was killed: with the rest, within 15 s.
+# After a kill another process holds the Lease within LEASE_S + RETRY_S, and leads within 15 s.
 LEASE_S = 9
 RENEW_DEADLINE_S = 6
 RETRY_S = 2
 _CALL_TIMEOUT_S = 3.0
-_SAY_EVERY_S = 60.0
+_LOG_EVERY_S = 60.0
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-class Alone:
-    """Outside Kubernetes: the lock on the storage decides."""
+class NoElection:
+    """Outside Kubernetes: the file lease on the storage decides alone."""
 
     def start(self) -> None:
         """Nothing to start."""
@@ -46,7 +46,7 @@ class Alone:
 
 
 class LeaseElection:
-    """Stands for election until the process ends.
+    """A candidate until the process ends.
 
     Thread: start() once; leads() and alive() on any.
 
@@ -63,11 +63,11 @@ class LeaseElection:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """owner: a ConfigMap with which the Lease goes; without it, once it is named, no Lease is made."""
+        """owner: a ConfigMap that owns the Lease. When it is named but missing, no Lease is created."""
         self._name, self._namespace, self._identity, self._owner = name, namespace, identity, owner
         self._clock = clock
-        self._renewed = self._said = float("-inf")
-        self._ended = threading.Event()
+        self._renewed = self._logged_at = float("-inf")
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def start(self) -> None:
@@ -76,16 +76,16 @@ class LeaseElection:
         self._thread.start()
 
     def leads(self) -> bool:
-        """Whether the Lease is certainly this process's now."""
+        """Whether this process certainly holds the Lease now."""
         return self._clock() - self._renewed < RENEW_DEADLINE_S
 
     def alive(self) -> bool:
-        """Whether the election goes on."""
+        """Whether the election thread runs."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """End the election at its next step; the Lease runs out by itself."""
-        self._ended.set()
+        """End the election at its next call; the Lease expires by itself."""
+        self._stopping.set()
 
     def _connect(self) -> Any:
         # The client's functions carry no types.
@@ -107,9 +107,9 @@ class LeaseElection:
         if self._owner:
             core = _TimedApi(kubernetes.client.CoreV1Api())
             lock.api_instance = _OwnedApi(lock.api_instance, core, self._owner, self._name)
-        return _watched(lock, self._note, self._ended)
+        return _instrumented(lock, self._record_renewal, self._stopping)
 
-    def _note(self, began: float) -> None:
+    def _record_renewal(self, began: float) -> None:
         if not self.leads():
             logger.info("holds the Lease %s/%s as %s", self._namespace, self._name, self._identity)
         self._renewed = began
@@ -117,65 +117,69 @@ class LeaseElection:
     def _run(self) -> None:
         election: Any = importlib.import_module("kubernetes.leaderelection.leaderelection")
         settings: Any = importlib.import_module("kubernetes.leaderelection.electionconfig")
-        logging.getLogger("leaderelection").setLevel(logging.ERROR)  # it says every renewal
-        while not self._ended.is_set():
+        logging.getLogger("leaderelection").setLevel(logging.ERROR)  # it logs every renewal
+        while not self._stopping.is_set():
             config = settings.Config(self._lock, LEASE_S, RENEW_DEADLINE_S, RETRY_S, lambda: None, lambda: None)
             try:
                 election.LeaderElection(config).run()
                 logger.warning("lost the Lease %s/%s", self._namespace, self._name)
-            except _Ended:
+            except _Stopped:
                 return
-            except Exception as error:  # the client's own and urllib3's: no answer
-                if self._clock() - self._said > _SAY_EVERY_S:
-                    self._said = self._clock()
+            except Exception as error:  # the client's and urllib3's errors
+                if self._clock() - self._logged_at > _LOG_EVERY_S:
+                    self._logged_at = self._clock()
                     logger.warning("the Lease %s/%s: %s", self._namespace, self._name, error)
-            self._ended.wait(RETRY_S)
+            self._stopping.wait(RETRY_S)
 
 
-class _Ended(Exception):
-    """The way out of the client's loop, which has none."""
+class _Stopped(Exception):
+    """Leaves the client's loop, which has no other way out."""
 
 
-def _watched(
+def _instrumented(
     lock: Any,
-    note: Callable[[float], None],
-    ended: threading.Event,
+    on_renewal: Callable[[float], None],
+    stopping: threading.Event,
     clock: Callable[[], float] = time.monotonic,
 ) -> Any:
-    """The lock, which tells of each renewal the moment before it was asked for, and raises _Ended after the end."""
+    """The lock, calling on_renewal(time before the call) after each renewal, and raising _Stopped after stop()."""
 
-    def telling(call: Callable[..., bool]) -> Callable[..., bool]:
-        def told(*arguments: Any, **named: Any) -> bool:
+    def recording(call: Callable[..., bool]) -> Callable[..., bool]:
+        def recorded(*arguments: Any, **named: Any) -> bool:
             began = clock()
             done = call(*arguments, **named)
             if done:
-                note(began)
+                on_renewal(began)
             return done
 
-        return told
+        return recorded
 
-    def ending(call: Callable[..., Any]) -> Callable[..., Any]:
-        def asked(*arguments: Any, **named: Any) -> Any:
-            if ended.is_set():
-                raise _Ended
+    def until_stopped(call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any, **named: Any) -> Any:
+            if stopping.is_set():
+                raise _Stopped
             return call(*arguments, **named)
 
-        return asked
+        return called
 
-    make, quiet = lock.create, Quiet(logger)
+    create_lease, quiet = lock.create, Quiet(logger)
 
     def create(*arguments: Any, **named: Any) -> bool:
-        if make(*arguments, **named):
+        if create_lease(*arguments, **named):
             return True
-        quiet.log(logging.WARNING, "create", "the Lease is not there and cannot be made: may this account make it?")
+        quiet.log(
+            logging.WARNING,
+            "create",
+            "the Lease does not exist and cannot be created: does this service account have the right to?",
+        )
         return False
 
-    lock.get, lock.create, lock.update = ending(lock.get), telling(create), telling(lock.update)
+    lock.get, lock.create, lock.update = until_stopped(lock.get), recording(create), recording(lock.update)
     return lock
 
 
 class _TimedApi:
-    """The client's API with a time limit on every call, which it does not have of its own."""
+    """The client's API with a timeout on every call; the client sets none."""
 
     def __init__(self, api: Any) -> None:
         self._api = api
@@ -186,7 +190,7 @@ class _TimedApi:
 
 
 class _OwnedApi:
-    """The client's API, whose Leases belong to a ConfigMap: they go with it, and none is made when it is gone."""
+    """The client's API, creating Leases that a ConfigMap owns. They go with it; none is created when it is gone."""
 
     def __init__(self, api: Any, core: Any, owner: str, name: str) -> None:
         self._api, self._core, self._owner, self._name = api, core, owner, name
@@ -198,7 +202,7 @@ class _OwnedApi:
         """Raises: the client's ApiException."""
         found = self._core.read_namespaced_config_map(self._owner, namespace)
         owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": self._owner, "uid": found.metadata.uid}
-        # The client makes it a dictionary or an object, from version to version.
+        # A dictionary or an object, depending on the client's version.
         body.metadata = {"name": self._name, "ownerReferences": [owner]}
         return self._api.create_namespaced_lease(namespace, body)
 

@@ -12,10 +12,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from llmd_storage_evictor.controller.metrics import Metrics
 
 
-def serve(port: int, metrics: Metrics, fault: Callable[[], str]) -> ThreadingHTTPServer:
-    """Answer on all addresses until the process ends. fault(): what is wrong; "" = healthy.
+def serve(port: int, metrics: Metrics, problem: Callable[[], str]) -> ThreadingHTTPServer:
+    """Serve on all addresses until the process ends. problem(): what is wrong; "" = healthy.
 
-    port 0: any free one (server_port tells). Raises: OSError when the port is taken.
+    port 0: any free port (server_port has it). Raises: OSError when the port is taken.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -26,8 +26,8 @@ def serve(port: int, metrics: Metrics, fault: Callable[[], str]) -> ThreadingHTT
             if path == "/metrics":
                 self._answer(200, metrics.text(), CONTENT_TYPE_LATEST)
             elif path == "/healthz":
-                said = fault()
-                self._answer(503 if said else 200, (said or "ok").encode() + b"\n", "text/plain; charset=utf-8")
+                found = problem()
+                self._answer(503 if found else 200, (found or "ok").encode() + b"\n", "text/plain; charset=utf-8")
             else:
                 self._answer(404, b"there are /metrics and /healthz\n", "text/plain; charset=utf-8")
 
@@ -39,7 +39,7 @@ def serve(port: int, metrics: Metrics, fault: Callable[[], str]) -> ThreadingHTT
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Probes and scrapes are not worth a line."""
+            """Probes and scrapes are not logged."""
 
     server = ThreadingHTTPServer(("", port), Handler)
     server.daemon_threads = True
