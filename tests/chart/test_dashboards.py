@@ -169,7 +169,7 @@ HIDDEN = {
     "vllm:kv_offload_llmd_storage_breaker_trips_total",
     "vllm:kv_offload_llmd_storage_store_existing_total",
     "vllm:kv_offload_llmd_storage_swept_files_total",
-    "llmd_storage_evictor_looks_total",
+    "llmd_storage_evictor_scans_total",
 }
 
 

@@ -31,23 +31,23 @@ class Metrics:
         )
         self.files = gauge("cache_files", "Blocks of a namespace.", "cache_namespace")
         self.oldest = gauge("oldest_age_seconds", "Time since the last use of the oldest block.", "cache_namespace")
-        self.damaged = gauge("damaged_bytes", "Bytes of damaged blocks that were set aside.")
-        self.unknown_files = gauge("foreign_files", "Files in the namespaces' folders that are not the cache's own.")
+        self.damaged = gauge("damaged_bytes", "Bytes of damaged blocks in quarantine.")
+        self.unknown_files = gauge("unknown_files", "Files in the namespaces' folders that the cache did not create.")
         self.removed_files = counter("removed_files", "Files removed, by reason.", "reason")
         self.removed_bytes = counter("removed_bytes", "Bytes removed, by reason.", "reason")
         self.remove_failures = counter("remove_failures", "Files that could not be removed, by error.", "error")
-        self.skipped_files = counter("spared_files", "Files that were chosen, and used again before they were removed.")
+        self.skipped_files = counter("skipped_files", "Files selected for removal but skipped: used again meanwhile.")
         self.storage_errors = counter(
-            "storage_errors", "Looks or removals that ended with an error of the storage.", "error"
+            "storage_errors", "Scans and removals that met a storage error, by error.", "error"
         )
-        self.scans = counter("looks", "Looks for changes that were finished.")
-        self.last_scan_duration = gauge("look_seconds", "Time that the last look took.")
-        self.last_scan = gauge("last_look_timestamp_seconds", "When the last look was finished.")
-        self.reporting_engines = gauge("writers", "Engines that report what they write.")
+        self.scans = counter("scans", "Scans for changes that finished.")
+        self.last_scan_duration = gauge("last_scan_duration_seconds", "Duration of the last scan.")
+        self.last_scan = gauge("last_scan_timestamp_seconds", "When the last scan finished.")
+        self.reporting_engines = gauge("reporting_engines", "Engines that report what they write.")
         self.write_grant_shortage = gauge(
-            "short", "Whether an engine has more to write (1) than there is room for within the budget."
+            "write_grant_shortage", "Whether an engine has more to write than its grant has left (1)."
         )
-        self.over_budget = gauge("over_budget_bytes", "Bytes over the budget at the last look; 0 when within it.")
+        self.over_budget = gauge("over_budget_bytes", "Bytes over the budget at the last scan; 0 when within it.")
 
     def _gauge(self, name: str, doc: str, *labels: str) -> Gauge:
         return Gauge(_PREFIX + name, doc, labels, registry=self.registry)
