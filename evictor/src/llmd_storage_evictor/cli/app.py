@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look into a shared KV cache, and keep it within its budget.
+"""Inspect a shared KV cache, and keep it within its budget.
 
-Exit codes: 0 all is well, 1 something is not (damaged, different, failed), 2 wrong usage or configuration.
+Exit codes: 0 success, 1 something is damaged, different or failed, 2 wrong usage or configuration.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ for _command in _COMMANDS:
 
 
 def main() -> None:
-    """The entry point: known errors are a sentence, never a traceback."""
+    """The entry point. Known errors are printed as one sentence, without a traceback."""
     try:
         app()
     except (EvictorError, OSError) as error:
-        code = output.USAGE if isinstance(error, Misconfigured) else output.FOUND
-        output.note(f"llmd-kv: {_sentence(error)}")
+        code = output.EXIT_USAGE if isinstance(error, Misconfigured) else output.EXIT_FAILURE
+        output.print_stderr(f"llmd-kv: {_message(error)}")
         raise SystemExit(code) from None
 
 
-def _sentence(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, Unavailable | Misconfigured) or not isinstance(error, OSError):
         return str(error)
-    return f"the storage said: {error}"
+    return f"storage error: {error}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""llmd-kv evict."""
+"""llmd-kv evict: remove blocks by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmd_storage_evictor.cache import remover
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cache.journal import Journal
 from llmd_storage_evictor.cli import arguments, output
-from llmd_storage_evictor.cli.output import Form, NamespaceOption, OutputOption, RootArgument, ThreadsOption
+from llmd_storage_evictor.cli.output import NamespaceOption, OutputFormat, OutputOption, RootArgument, ThreadsOption
 from llmd_storage_evictor.core import policy
 from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.policy import Entry, EvictionTask, NamespaceUsage, Reason
@@ -28,30 +28,30 @@ def evict(
     root: RootArgument,
     *,
     namespace: NamespaceOption = None,
-    older_than: Annotated[str, typer.Option("--older-than", help="Not used for so long: 12h, 30d.")] = "0",
-    free: Annotated[str, typer.Option("--free", help="Only as many, oldest first, as free this size: 500Gi.")] = "",
-    down_to: Annotated[str, typer.Option("--down-to", help="Only until so much is left: 2Ti.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Remove. Without it, what would go is said.")] = False,
+    older_than: Annotated[str, typer.Option("--older-than", help="Blocks not used for this long: 12h, 30d.")] = "0",
+    free: Annotated[str, typer.Option("--free", help="Stop when this much is freed: 500Gi.")] = "",
+    down_to: Annotated[str, typer.Option("--down-to", help="Stop when only this much is left: 2Ti.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Remove. Without it, only show what would be removed.")] = False,
     threads: ThreadsOption = 8,
-    output_: OutputOption = Form.TABLE,
+    output_: OutputOption = OutputFormat.TABLE,
 ) -> None:
-    """Remove blocks by age, namespace and size, least recently used first. A dry run unless --yes is given.
+    """Remove blocks by age, namespace and size, least recently used first. A dry run without --yes.
 
-    Pins, quotas and minimums of the evictor's configuration do not hold here: you choose.
+    Pins, quotas and minimums of the evictor's configuration do not apply.
 
     Example: llmd-kv evict /mnt/kv-cache/blocks --older-than 30d --yes
     """
     if not (namespace or free or down_to) and older_than == "0":
-        output.stop("say what has to go: --older-than, --namespace, --free or --down-to", output.USAGE)
+        output.fail("select what to remove with --older-than, --namespace, --free or --down-to", output.EXIT_USAGE)
     try:
         age_s, size = seconds_of(older_than), bytes_of(free) if free else None
         left = bytes_of(down_to) if down_to else None
     except ValueError as error:
-        output.stop(str(error), output.USAGE)
+        output.fail(str(error), output.EXIT_USAGE)
     directory = arguments.open_cache(root)
     index = arguments.scan(directory, threads)
-    usage = {name: index.usage()[name] for name in arguments.chosen(index.namespaces(), namespace)}
-    entries = _to_evict(index, usage, age_s, size, left)
+    usage = {name: index.usage()[name] for name in arguments.select_namespaces(index.namespaces(), namespace)}
+    entries = _select(index, usage, age_s, size, left)
     removed = _remove(directory, entries, threads) if yes else []
     result: dict[str, Any] = {
         "dry_run": not yes,
@@ -59,26 +59,30 @@ def evict(
         "chosen_bytes": sum(entry.size for entry in entries),
         "by_namespace": Counter(entry.namespace for entry in entries),
         "removed_files": sum(len(one.removed) for one in removed),
-        "spared_files": sum(len(one.refreshed) for one in removed),
+        "skipped_files": sum(len(one.refreshed) for one in removed),
         "failed_files": sum(len(one.failed) for one in removed),
     }
-    if output_ is Form.JSON:
+    if output_ is OutputFormat.JSON:
         output.show_json(result)
     else:
         rows = [(name[:12], count) for name, count in sorted(result["by_namespace"].items())]
         output.show_table(["namespace", "files"], rows, right=["files"])
-        verb = "were chosen" if yes else "would go (--yes removes them)"
+        verb = "selected" if yes else "would be removed (--yes removes them)"
         print(f"{len(entries)} files, {show_bytes(result['chosen_bytes'])}, {verb}")
         if yes:
-            print("{removed_files} removed, {spared_files} used meanwhile, {failed_files} failed".format(**result))
+            print(
+                "{removed_files} removed, {skipped_files} skipped (used meanwhile), {failed_files} failed".format(
+                    **result
+                )
+            )
     if result["failed_files"]:
-        raise typer.Exit(output.FOUND)
+        raise typer.Exit(output.EXIT_FAILURE)
 
 
-def _to_evict(
+def _select(
     index: Index, usage: dict[str, NamespaceUsage], age_s: float, size: int | None, left: int | None
 ) -> list[Entry]:
-    """In order of removal; damaged files are left to the evictor."""
+    """Entries in eviction order. Damaged files are left to the evictor."""
     needs = [] if size is None else [size]
     if left is not None:
         needs.append(sum(held.bytes for held in usage.values()) - left)
@@ -105,7 +109,7 @@ def _remove(directory: CacheDirectory, entries: list[Entry], threads: int) -> li
                 try:
                     journal.append(name, Reason.ASKED.value, gone)
                 except OSError as error:
-                    output.note(f"the journal cannot be written: {error}")
+                    output.print_stderr(f"the journal cannot be written: {error}")
             results += part
-            bar.step(min(_BATCH, len(entries) - start))
+            bar.advance(min(_BATCH, len(entries) - start))
     return results

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""llmd-kv explain."""
+"""llmd-kv explain: why two namespaces do not share. Writes nothing."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Annotated, Any
 import typer
 
 from llmd_storage_evictor.cli import arguments, output
-from llmd_storage_evictor.cli.output import Form, OutputOption
+from llmd_storage_evictor.cli.output import OutputFormat, OutputOption
 from llmd_storage_evictor.core.manifests import differences
 
 
 def explain(
-    a: Annotated[str, typer.Argument(help="A namespace (the beginning of its name), or a manifest.json.")],
+    a: Annotated[str, typer.Argument(help="A namespace (the beginning of its name is enough), or a manifest.json.")],
     b: Annotated[str, typer.Argument(help="Another one.")],
     root: Annotated[str, typer.Option("--root", envvar="LLMD_KV_ROOT", help="The cache directory.")] = "",
-    output_: OutputOption = Form.TABLE,
+    output_: OutputOption = OutputFormat.TABLE,
 ) -> None:
-    """Why two namespaces (so, two pods) do not share blocks: what differs, in words. Exit code 1 when something does.
+    """Explain why two namespaces (two pods) do not share blocks. Exit code 1 when they differ.
 
     Example: llmd-kv explain 3f2a 9c01 --root /mnt/kv-cache/blocks
     """
-    one, other = (arguments.manifest_at(root, what) for what in (a, b))
+    one, other = (arguments.load_manifest(root, what) for what in (a, b))
     found = differences(one["fields"], other["fields"])
-    if output_ is Form.JSON:
-        keys = ("field", "words", "a", "b", "remedy")
+    if output_ is OutputFormat.JSON:
+        keys = ("field", "description", "a", "b", "remedy")
         output.show_json([{key: getattr(item, key) for key in keys} for item in found])
     elif not found:
-        print("Nothing differs: they are one identity and share every block.")
+        print("No difference: both have the same identity and share every block.")
     else:
-        rows = [(item.words, item.field, _shown(item.a), _shown(item.b), item.remedy) for item in found]
+        rows = [(item.description, item.field, _short_json(item.a), _short_json(item.b), item.remedy) for item in found]
         output.show_table(["what differs", "field", "A", "B", "to share, you could"], rows)
     if found:
-        raise typer.Exit(output.FOUND)
+        raise typer.Exit(output.EXIT_FAILURE)
 
 
-def _shown(value: Any) -> str:
+def _short_json(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""llmd-kv migrate."""
+"""llmd-kv migrate: block format versions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import Counter
 
 from llmd_storage_connector.format import FORMAT_VERSION
 from llmd_storage_evictor.cli import arguments, output
-from llmd_storage_evictor.cli.output import Form, OutputOption, RootArgument
+from llmd_storage_evictor.cli.output import OutputFormat, OutputOption, RootArgument
 
 
-def migrate(root: RootArgument, output_: OutputOption = Form.TABLE) -> None:
-    """Bring blocks to the newest format version.
+def migrate(root: RootArgument, output_: OutputOption = OutputFormat.TABLE) -> None:
+    """Convert blocks to the newest format version. There is only one so far.
 
     Example: llmd-kv migrate /mnt/kv-cache/blocks
     """
@@ -21,8 +21,8 @@ def migrate(root: RootArgument, output_: OutputOption = Form.TABLE) -> None:
         for name in directory.namespaces()
         if (manifest := directory.manifest(name))
     )
-    if output_ is Form.JSON:
+    if output_ is OutputFormat.JSON:
         output.show_json({"newest": FORMAT_VERSION, "namespaces": versions, "migrated": 0})
         return
     there = ", ".join(f"version {version}: {count} namespaces" for version, count in sorted(versions.items()))
-    print(f"Nothing to do: version {FORMAT_VERSION} is the only one there is. Found {there or 'no namespaces'}.")
+    print(f"Nothing to do: version {FORMAT_VERSION} is the only format version. Found {there or 'no namespaces'}.")

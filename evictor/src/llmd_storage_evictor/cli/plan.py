@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""llmd-kv plan."""
+"""llmd-kv plan: does a shared cache pay off?"""
 
 from __future__ import annotations
 
@@ -11,41 +11,43 @@ from typing import Annotated, Any
 import typer
 
 from llmd_storage_evictor.cli import output
-from llmd_storage_evictor.cli.output import Form, OutputOption
+from llmd_storage_evictor.cli.output import OutputFormat, OutputOption
 from llmd_storage_evictor.errors import Misconfigured
 from llmd_storage_evictor.sizes import bytes_of, show_bytes, show_seconds
-from llmd_storage_evictor.sizing.planning import ModelKv, Plan, model_kv, verdict
+from llmd_storage_evictor.sizing.planning import ModelKv, Plan, model_kv, recommendation
 from llmd_storage_evictor.sizing.planning import plan as plan_of
-from llmd_storage_evictor.sizing.storage_speed import through_store
+from llmd_storage_evictor.sizing.storage_speed import measure_store
 
-_MEASURE_BYTES, _MEASURE_COUNT = 8 << 20, 32
+_SAMPLE_BLOCK_BYTES, _SAMPLE_BLOCKS = 8 << 20, 32
 
 
 def plan(
     model: Annotated[Path, typer.Argument(help="A model's config.json, or the directory it is in.")],
     *,
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens of a shared prefix.")] = 32768,
-    block_tokens: Annotated[int, typer.Option("--block-tokens", min=1, help="Tokens of one block file.")] = 256,
-    kv_dtype: Annotated[str, typer.Option("--kv-dtype", help="auto: the model's own; or fp8, bfloat16, ...")] = "auto",
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Length of a shared prefix, in tokens.")] = 32768,
+    block_tokens: Annotated[int, typer.Option("--block-tokens", min=1, help="Tokens in one block file.")] = 256,
+    kv_dtype: Annotated[
+        str, typer.Option("--kv-dtype", help="Type of the KV cache: auto, fp8, bfloat16, ...")
+    ] = "auto",
     capacity: Annotated[str, typer.Option("--capacity", help="Size of the cache: 2Ti.")] = "",
     storage_mib_s: Annotated[float, typer.Option("--storage-mib-s", min=0, help="Read speed of the storage.")] = 0.0,
     measure: Annotated[
-        str, typer.Option("--measure", help="Measure that speed in this directory instead (256 MiB are written).")
+        str, typer.Option("--measure", help="Measure the read speed in this directory instead (writes 256 MiB).")
     ] = "",
     prefill_tokens_s: Annotated[float, typer.Option("--prefill-tokens-s", min=0, help="Prefill speed of a pod.")] = 0.0,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Write a picture: load against compute, by storage speed.")
+        Path | None, typer.Option("--plot", help="Write a plot of load time against prefill time, by storage speed.")
     ] = None,
-    output_: OutputOption = Form.TABLE,
+    output_: OutputOption = OutputFormat.TABLE,
 ) -> None:
-    """Is a shared cache worth it for this model on this storage? Bytes, sizes, times.
+    """Estimate whether a shared cache pays off for this model on this storage: sizes and times.
 
     Example: llmd-kv plan Qwen3-32B/config.json --storage-mib-s 2000 --prefill-tokens-s 8000 --capacity 18000Gi
     """
     try:
-        kv = model_kv(_config(model), kv_dtype)
+        kv = model_kv(_load_config(model), kv_dtype)
         if measure:
-            storage_mib_s = through_store(measure, _MEASURE_BYTES, _MEASURE_COUNT, 8)["read"].mib_s
+            storage_mib_s = measure_store(measure, _SAMPLE_BLOCK_BYTES, _SAMPLE_BLOCKS, 8)["read"].mib_s
         found = plan_of(
             kv,
             prompt_tokens=tokens,
@@ -55,19 +57,19 @@ def plan(
             prefill_tokens_s=prefill_tokens_s or None,
         )
     except (ValueError, OSError) as error:
-        output.stop(str(error), output.USAGE)
-    if output_ is Form.JSON:
+        output.fail(str(error), output.EXIT_USAGE)
+    if output_ is OutputFormat.JSON:
         output.show_json(asdict(kv) | asdict(found) | {"storage_mib_s": storage_mib_s, "speedup": found.speedup})
     else:
-        output.show_pairs(_in_words(kv, found, storage_mib_s))
+        output.show_pairs(_as_pairs(kv, found, storage_mib_s))
         for note in kv.notes:
             print(f"note: {note}")
-        print(verdict(found))
+        print(recommendation(found))
     if plot:
         _plot(plot, found, storage_mib_s)
 
 
-def _config(path: Path) -> dict[str, Any]:
+def _load_config(path: Path) -> dict[str, Any]:
     path = path / "config.json" if path.is_dir() else path
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
@@ -75,7 +77,7 @@ def _config(path: Path) -> dict[str, Any]:
     return found
 
 
-def _in_words(kv: ModelKv, found: Plan, storage_mib_s: float) -> dict[str, object]:
+def _as_pairs(kv: ModelKv, found: Plan, storage_mib_s: float) -> dict[str, object]:
     pairs: dict[str, object] = {
         "model": f"{kv.layers} layers, {kv.kind}, {kv.dtype}",
         "KV of a token": show_bytes(found.token_bytes),
@@ -95,8 +97,8 @@ def _in_words(kv: ModelKv, found: Plan, storage_mib_s: float) -> dict[str, objec
 
 def _plot(path: Path, found: Plan, storage_mib_s: float) -> None:
     if found.prefill_s is None or not found.prompt_blocks:
-        output.stop("--plot needs --prefill-tokens-s, and --tokens of at least one block", output.USAGE)
+        output.fail("--plot needs --prefill-tokens-s, and --tokens of at least one block", output.EXIT_USAGE)
     from llmd_storage_evictor.sizing.plot import draw
 
     draw(path, found, storage_mib_s)
-    output.note(f"written: {path}")
+    output.print_stderr(f"written: {path}")

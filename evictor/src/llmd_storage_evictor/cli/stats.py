@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""llmd-kv stats."""
+"""llmd-kv stats: totals by namespace. Writes nothing."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Any
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.cache.directory import CacheDirectory, read_file
 from llmd_storage_evictor.cli import arguments, output
-from llmd_storage_evictor.cli.output import Form, OutputOption, RootArgument, ThreadsOption
+from llmd_storage_evictor.cli.output import OutputFormat, OutputOption, RootArgument, ThreadsOption
 from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.manifests import model_of, title_of
 from llmd_storage_evictor.sizes import show_bytes, show_seconds
 
-# Last use, by age in seconds: which share of the cache is in use.
+# Ages in seconds: the shares of blocks used within them show how much of the cache is in use.
 _AGES = {"1h": 3600.0, "1d": 86400.0, "7d": 7 * 86400.0}
 
 
-def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption = Form.TABLE) -> None:
-    """What each namespace holds, for which model, and when it was last used.
+def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption = OutputFormat.TABLE) -> None:
+    """Show what each namespace holds, for which model, and when it was last used.
 
     Example: llmd-kv stats /mnt/kv-cache/blocks
     """
     directory = arguments.open_cache(root)
     with output.progress("folders", max(1, len(directory.namespaces()) * len(names.BLOCK_FOLDERS))) as bar:
-        index = arguments.scan(directory, threads, bar.step)
-    found = _stats(directory, index)
-    if output_ is Form.JSON:
+        index = arguments.scan(directory, threads, bar.advance)
+    found = _collect(directory, index)
+    if output_ is OutputFormat.JSON:
         output.show_json(found)
         return
     rows = [
@@ -60,24 +60,24 @@ def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption 
     output.show_table(columns, rows, right=columns[2:])
     output.show_pairs(
         {
-            "in all": f"{found['files']} files, {show_bytes(found['bytes'])}, {found['foreign_files']} foreign",
+            "total": f"{found['files']} blocks, {show_bytes(found['bytes'])}, {found['unknown_files']} unknown files",
             "filesystem": f"{show_bytes(found['free_bytes'])} free of {show_bytes(found['filesystem_bytes'])}",
-            "evictor": found["evictor"] or "none has led here",
+            "evictor": found["evictor"] or "none has run here",
         }
     )
 
 
-def _stats(directory: CacheDirectory, index: Index) -> dict[str, Any]:
+def _collect(directory: CacheDirectory, index: Index) -> dict[str, Any]:
     now, usage = time.time(), index.usage()
     total, free = directory.space()
     return {
         "root": str(directory.root),
         "files": sum(held.files for held in usage.values()),
         "bytes": sum(held.bytes for held in usage.values()),
-        "foreign_files": index.unknown_files(),
+        "unknown_files": index.unknown_files(),
         "filesystem_bytes": total,
         "free_bytes": free,
-        "evictor": _evictor(directory),
+        "evictor": _leader(directory),
         "namespaces": [
             {
                 "namespace": name,
@@ -88,15 +88,15 @@ def _stats(directory: CacheDirectory, index: Index) -> dict[str, Any]:
                 "damaged_bytes": held.damaged_bytes,
                 "oldest_s": max(0.0, now - held.oldest_ns / 1e9) if held.files else 0.0,
                 "newest_s": max(0.0, now - held.newest_ns / 1e9) if held.files else 0.0,
-                "used_within": _recency(index, name, now),
+                "used_within": _used_within(index, name, now),
             }
             for name, held in sorted(usage.items(), key=lambda item: -item[1].bytes)
         ],
     }
 
 
-def _recency(index: Index, namespace: str, now: float) -> dict[str, float]:
-    """Shares of the blocks that were used within each age."""
+def _used_within(index: Index, namespace: str, now: float) -> dict[str, float]:
+    """The share of blocks last used within each age."""
     mtimes = sorted(
         mtime for name, folder in index.folders(namespace).items() if name != "damaged" for mtime in folder.mtimes
     )
@@ -104,8 +104,8 @@ def _recency(index: Index, namespace: str, now: float) -> dict[str, float]:
     return {age: count / len(mtimes) if mtimes else 0.0 for age, count in newer.items()}
 
 
-def _evictor(directory: CacheDirectory) -> str:
-    """Who leads, as far as the lock on the storage tells."""
+def _leader(directory: CacheDirectory) -> str:
+    """Who leads, according to the lease file on the storage; "" when no evictor has run here."""
     with contextlib.suppress(OSError, ValueError), directory.folder(names.STATE_FOLDER) as fd:
         found = sorted(
             (name for name in os.listdir(fd) if name.startswith("leader-")), key=lambda name: (len(name), name)
@@ -114,5 +114,5 @@ def _evictor(directory: CacheDirectory) -> str:
             age_s = time.time() - os.stat(found[-1], dir_fd=fd, follow_symlinks=False).st_mtime
             text = read_file(fd, found[-1], 4096)
             holder = json.loads(text).get("holder", "?") if text else "?"
-            return f"{holder}, {found[-1]}, last sign of life {show_seconds(max(0.0, age_s))} ago"
+            return f"{holder}, {found[-1]}, last renewed {show_seconds(max(0.0, age_s))} ago"
     return ""

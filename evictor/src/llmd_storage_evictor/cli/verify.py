@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""llmd-kv verify."""
+"""llmd-kv verify: read and check every block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from llmd_storage_evictor.cache import blocks, names
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cli import arguments, output
-from llmd_storage_evictor.cli.output import Form, NamespaceOption, OutputOption, RootArgument, ThreadsOption
+from llmd_storage_evictor.cli.output import NamespaceOption, OutputFormat, OutputOption, RootArgument, ThreadsOption
 from llmd_storage_evictor.sizes import show_bytes
 
 
@@ -22,14 +22,14 @@ def verify(
     *,
     namespace: NamespaceOption = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Set damaged files aside, so that they are stored anew.")
+        bool, typer.Option("--repair", help="Move damaged blocks to damaged/, so that engines store them anew.")
     ] = False,
     state: Annotated[
         Path | None,
-        typer.Option("--state", help="File that remembers finished folders: with it a broken-off run goes on."),
+        typer.Option("--state", help="File that records finished folders: an interrupted run resumes from it."),
     ] = None,
     threads: ThreadsOption = 8,
-    output_: OutputOption = Form.TABLE,
+    output_: OutputOption = OutputFormat.TABLE,
 ) -> None:
     """Read every block and check it. Exit code 1 when one is damaged.
 
@@ -39,7 +39,7 @@ def verify(
     done = set(state.read_text(encoding="utf-8").split()) if state and state.exists() else set()
     work = [
         (name, folder)
-        for name in arguments.chosen(directory.namespaces(), namespace)
+        for name in arguments.select_namespaces(directory.namespaces(), namespace)
         for folder in names.BLOCK_FOLDERS
         if folder != "damaged" and f"{name}/{folder}" not in done
     ]
@@ -50,31 +50,31 @@ def verify(
         output.progress("folders", len(work)) as bar,
     ):
         for (name, folder), found in zip(
-            work, pool.map(lambda one: _verify(directory, one[0], one[1], repair), work), strict=True
+            work, pool.map(lambda one: _verify_folder(directory, one[0], one[1], repair), work), strict=True
         ):
             checked, size = checked + found["checked"], size + found["bytes"]
             damaged += found["damaged"]
             unread += found["unread"]
-            # What is still damaged or unread is looked at again by the next run, and said again.
+            # A folder with damaged or unreadable blocks is not recorded: the next run reports them again.
             if state and not found["unread"] and (repair or not found["damaged"]):
                 with state.open("a", encoding="utf-8") as file:
                     file.write(f"{name}/{folder}\n")
-            bar.step()
+            bar.advance()
     seconds = time.monotonic() - began
     result = {
         "checked": checked, "bytes": size, "seconds": round(seconds, 3), "skipped_folders": len(done),
         "damaged": damaged, "unread": unread, "repaired": repair,
     }  # fmt: skip
-    if output_ is Form.JSON:
+    if output_ is OutputFormat.JSON:
         output.show_json(result)
     else:
-        _show_verified(result)
+        _show_result(result)
     if damaged or unread:
-        raise typer.Exit(output.FOUND)
+        raise typer.Exit(output.EXIT_FAILURE)
 
 
-def _verify(directory: CacheDirectory, namespace: str, folder: str, repair: bool) -> dict[str, Any]:
-    """One folder. Never raises: what cannot be read is said."""
+def _verify_folder(directory: CacheDirectory, namespace: str, folder: str, repair: bool) -> dict[str, Any]:
+    """Verify one folder. Read errors are part of the result."""
     found: dict[str, Any] = {"checked": 0, "bytes": 0, "damaged": [], "unread": []}
     try:
         for block in blocks.list_blocks(directory, namespace, folder):
@@ -97,12 +97,12 @@ def _verify(directory: CacheDirectory, namespace: str, folder: str, repair: bool
     return found
 
 
-def _show_verified(result: dict[str, Any]) -> None:
+def _show_result(result: dict[str, Any]) -> None:
     for kind, detail in (("damaged", "rule"), ("unread", "error")):
         if result[kind]:
             rows = [(one["namespace"][:12], one["key"], one[detail]) for one in result[kind]]
             output.show_table(["namespace", kind, detail], rows)
-    what = "set aside" if result["repaired"] else "left where they are (--repair sets them aside)"
+    what = "moved to damaged/" if result["repaired"] else "not moved (--repair moves them to damaged/)"
     speed = result["bytes"] / max(result["seconds"], 1e-3)
     print(f"{result['checked']} blocks checked, {show_bytes(result['bytes'])}, {show_bytes(speed)}/s")
     if result["damaged"]:

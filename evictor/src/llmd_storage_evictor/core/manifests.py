@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a namespace's manifest says, in words. Pure."""
+"""Namespace manifests: the model, and how two identities differ. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# In words, and why it matters. Keys are the paths of Identity's fields; the longest that fits is used.
-_WORDS = {
+# Keys are paths of identity fields; the longest prefix of a path counts.
+_DESCRIPTIONS = {
     "runner": "serving engine and version",
     "weights": "weights of the model",
     "weights.draft": "weights of the draft model",
@@ -44,9 +44,9 @@ _WORDS = {
     "block_hash.seedSha256": "seed of the hash (PYTHONHASHSEED)",
     "format_version": "format of the block files",
 }
-# Their parts mean nothing alone.
+# Compared as a whole: their parts mean nothing alone.
 _WHOLE = {"weights.model", "weights.draft"}
-# What an operator can set alike in both, where that is so.
+# What an operator can set to the same value on both sides, where that is possible.
 _REMEDIES = {
     "runner": "serve both with the same minor version of the engine",
     "weights": "serve the same revision of the same repository, or copies of the same files",
@@ -63,18 +63,18 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One field that differs. a, b: values; None where a side does not have it."""
+class IdentityDifference:
+    """One identity field that differs. a, b: the values; None: missing on that side."""
 
     field: str
-    words: str
+    description: str
     a: Any
     b: Any
     remedy: str
 
 
 def model_of(manifest: Mapping[str, Any] | None) -> str:
-    """A name for the model: its repository, or what its weights were sampled to. "" when there is no manifest."""
+    """The model's hub repository, or the digest of its sampled weights; "" without a manifest."""
     try:
         weights = manifest["fields"]["weights"]["model"] if manifest else {}
         kind = weights.get("kind")
@@ -86,7 +86,7 @@ def model_of(manifest: Mapping[str, Any] | None) -> str:
 
 
 def title_of(manifest: Mapping[str, Any] | None) -> str:
-    """The same, for people: shortened, with the architecture where there is no name."""
+    """The same for display: a digest is shortened, with the architecture before it."""
     name = model_of(manifest)
     if manifest is None or "/" in name:
         return name
@@ -95,17 +95,23 @@ def title_of(manifest: Mapping[str, Any] | None) -> str:
     return f"{architectures[0] if architectures else 'model'} {name[:12]}".strip()
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
-    """Fields in which two manifests' identities differ, in the order of their names."""
-    one, other = dict(_flat("", a)), dict(_flat("", b))
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[IdentityDifference]:
+    """Fields in which two identities differ, sorted by path."""
+    one, other = dict(_flatten("", a)), dict(_flatten("", b))
     return [
-        Difference(path, _longest(_WORDS, path) or path, one.get(path), other.get(path), _longest(_REMEDIES, path))
+        IdentityDifference(
+            path,
+            _longest_prefix(_DESCRIPTIONS, path) or path,
+            one.get(path),
+            other.get(path),
+            _longest_prefix(_REMEDIES, path),
+        )
         for path in sorted({*one, *other})
         if one.get(path) != other.get(path)
     ]
 
 
-def _longest(table: Mapping[str, str], path: str) -> str:
+def _longest_prefix(table: Mapping[str, str], path: str) -> str:
     while path:
         if path in table:
             return table[path]
@@ -113,9 +119,9 @@ def _longest(table: Mapping[str, str], path: str) -> str:
     return ""
 
 
-def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flatten(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping) and value and path not in _WHOLE:
         for key, item in value.items():
-            yield from _flat(f"{path}.{key}" if path else str(key), item)
+            yield from _flatten(f"{path}.{key}" if path else str(key), item)
     else:
         yield path, value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a shared cache is worth it for a model on a storage. Pure: a model's config.json in, figures out."""
+"""Does a shared cache pay off for a model on a storage? Pure: a model's config.json in, figures out."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LINEAR = ("linear_attention", "mamba", "recurrent", "conv")
 
 @dataclass(frozen=True, slots=True)
 class ModelKv:
-    """What a model keeps for each token.
+    """The KV cache of a model.
 
-    token_bytes: of all layers whose cache grows with the prompt, all ranks together. notes: what was assumed.
+    token_bytes: KV bytes a token, over all layers whose cache grows with the prompt and all ranks. notes: assumptions.
     """
 
     token_bytes: int
@@ -33,7 +33,7 @@ class ModelKv:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Units are in the names. break_even_mib_s: storage speed at which loading takes as long as computing."""
+    """break_even_mib_s: storage speed at which loading takes as long as computing. Other units are in the names."""
 
     token_bytes: int
     block_tokens: int
@@ -54,7 +54,7 @@ class Plan:
 
 
 def model_kv(config: Mapping[str, Any], kv_dtype: str = "auto") -> ModelKv:
-    """What the config.json of a model says of its KV cache. Raises: Misconfigured naming what it lacks."""
+    """The KV cache that a model's config.json describes. Raises: Misconfigured naming what is missing."""
     text = config.get("text_config", config)
     dtype = str(text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype") or "bfloat16")
     dtype = dtype.removeprefix("torch.") if kv_dtype == "auto" else kv_dtype
@@ -105,7 +105,7 @@ def plan(
     storage_mib_s: float | None = None,
     prefill_tokens_s: float | None = None,
 ) -> Plan:
-    """Figures for prompts of this length. Only whole blocks are stored and loaded."""
+    """The figures for prompts of this length. Only whole blocks are stored and loaded."""
     block_bytes = model.token_bytes * block_tokens
     if block_bytes <= 0:
         raise Misconfigured("this model keeps no keys and values that grow with the prompt: nothing can be shared")
@@ -128,8 +128,8 @@ def plan(
     )
 
 
-def verdict(found: Plan) -> str:
-    """One sentence: worth it or not, and why."""
+def recommendation(found: Plan) -> str:
+    """One sentence: does it pay off, and why."""
     if found.prompt_blocks == 0:
         return f"Prompts of {found.prompt_tokens} tokens fill no block of {found.block_tokens}: nothing is shared."
     if found.speedup is None:

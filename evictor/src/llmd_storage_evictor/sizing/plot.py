@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a plan. The only module that knows matplotlib, which is not installed by default."""
+"""The plot of a plan. The only module that uses matplotlib, which is optional."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from llmd_storage_evictor.sizing.planning import Plan
 
 
 def draw(path: Path, plan: Plan, storage_mib_s: float) -> None:
-    """Seconds to load the plan's prefix, by storage speed, against seconds to compute it.
+    """Plot the seconds to load the prefix, by storage speed, against the seconds to compute it.
 
-    storage_mib_s: marked; 0: not known. Requires: the plan knows prefill_s. Raises: Misconfigured without matplotlib.
+    storage_mib_s: the speed to mark; 0: none. Requires: plan.prefill_s is set. Raises: Misconfigured without
+    matplotlib.
     """
     assert plan.prefill_s is not None and plan.break_even_mib_s is not None
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast a storage takes and gives blocks: through the connector's own store, and through fio."""
+"""How fast a storage writes and reads blocks: through the connector's own store, and through fio."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _SCRATCH_PREFIX = ".bench-"
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One way of access. Latencies are of one block."""
+class SpeedResult:
+    """Speed of one kind of access. Latencies are of one block."""
 
     mib_s: float
     median_ms: float
@@ -38,10 +38,10 @@ class Measured:
     note: str = ""
 
 
-def through_store(root: str, block_bytes: int, count: int, threads: int) -> dict[str, Measured]:
-    """Write, look up and read `count` blocks with the connector's store, in a folder of its own below `root`.
+def measure_store(root: str, block_bytes: int, count: int, threads: int) -> dict[str, SpeedResult]:
+    """Write, look up and read `count` blocks with the connector's store, in a temporary folder below `root`.
 
-    Raises: OSError, Unusable; ValueError for sizes that the format cannot hold. The folder is removed in any case.
+    Raises: OSError, Unavailable; ValueError for sizes that the format cannot hold. The folder is always removed.
     """
     with tempfile.TemporaryDirectory(prefix=_SCRATCH_PREFIX, dir=root) as scratch:
         facts = {"bench": secrets.token_hex(8)}
@@ -59,7 +59,7 @@ def through_store(root: str, block_bytes: int, count: int, threads: int) -> dict
             return store.get(key, buffer, lambda offset, found: None)
 
         return {
-            f"{name}": _timed(spec, keys, threads, operation, size)
+            f"{name}": _measure(spec, keys, threads, operation, size)
             for name, operation, size in (
                 ("write", write, block_bytes),
                 ("lookup", lambda key, buffer: store.contains(key), 0),
@@ -68,22 +68,22 @@ def through_store(root: str, block_bytes: int, count: int, threads: int) -> dict
         }
 
 
-def _timed(
+def _measure(
     spec: BlockSpec,
     keys: Iterable[bytes],
     threads: int,
     operation: Callable[[bytes, BlockBuffer], Outcome],
     size: int,
-) -> Measured:
+) -> SpeedResult:
     buffers = [BlockBuffer(spec) for _ in range(threads)]
 
     def one(key: bytes) -> float:
-        buffer = buffers.pop()  # as many as threads
+        buffer = buffers.pop()  # there are as many buffers as threads
         try:
             began = time.monotonic()
             outcome = operation(key, buffer)
             if not outcome.ok:
-                raise Unavailable(f"a block could not be moved: {outcome.reason}")
+                raise Unavailable(f"a block could not be written or read: {outcome.reason}")
             return time.monotonic() - began
         finally:
             buffers.append(buffer)
@@ -92,15 +92,15 @@ def _timed(
     with ThreadPoolExecutor(threads) as pool:
         times = sorted(pool.map(one, keys))
     spent = max(time.monotonic() - began, 1e-9)
-    return Measured(
+    return SpeedResult(
         size * len(times) / spent / 2**20,
         statistics.median(times) * 1000,
         times[min(len(times) - 1, len(times) * 99 // 100)] * 1000,
     )
 
 
-def fio(root: str, block_bytes: int, count: int, threads: int) -> dict[str, Measured]:
-    """The same amounts with fio: a file of `count` blocks shared among the threads. Direct I/O where that works."""
+def measure_fio(root: str, block_bytes: int, count: int, threads: int) -> dict[str, SpeedResult]:
+    """The same amounts with fio: a file of `count` blocks shared among the threads. Direct I/O where it works."""
     results = {}
     with tempfile.TemporaryDirectory(prefix=_SCRATCH_PREFIX, dir=root) as scratch:
         for kind in ("write", "read"):
@@ -112,8 +112,8 @@ def fio(root: str, block_bytes: int, count: int, threads: int) -> dict[str, Meas
     return results
 
 
-def _run_fio(folder: str, kind: str, *, block_bytes: int, count: int, threads: int, direct: int) -> Measured | None:
-    """None: it did not work this way."""
+def _run_fio(folder: str, kind: str, *, block_bytes: int, count: int, threads: int, direct: int) -> SpeedResult | None:
+    """None: this kind of access does not work here."""
     program = shutil.which("fio")
     if program is None:
         return None
@@ -133,4 +133,4 @@ def _run_fio(folder: str, kind: str, *, block_bytes: int, count: int, threads: i
     if done.returncode or mib_s <= 0:
         return None
     note = "direct" if direct else "through the page cache"
-    return Measured(mib_s, times["50.000000"] / 1e6, times["99.000000"] / 1e6, note)
+    return SpeedResult(mib_s, times["50.000000"] / 1e6, times["99.000000"] / 1e6, note)
