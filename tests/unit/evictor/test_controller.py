@@ -40,7 +40,7 @@ def test_over_budget_the_oldest_go_down_to_the_low_mark_and_it_is_told(cache: Na
         assert cache.numbers() == list(range(4, 12)), "within its budget the cache is left alone"
 
 
-def test_what_was_used_since_it_was_seen_is_spared(cache: Namespace) -> None:
+def test_what_was_used_since_it_was_seen_is_skipped(cache: Namespace) -> None:
     for number in range(9):
         cache.store(number, age_s=1000 - number)
     with evictor(config(cache.root)) as bench:

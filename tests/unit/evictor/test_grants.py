@@ -22,7 +22,7 @@ from tests.unit.connector.test_allowance import Clock, allowance_of
 from tests.unit.evictor.support import BLOCK, config, evictor, namespace
 
 BUDGET = 1000
-WHAT = st.sampled_from(["write", "report", "read", "look", "grant", "remove"])
+WHAT = st.sampled_from(["write", "report", "read", "scan", "grant", "remove"])
 STEPS = st.lists(st.tuples(WHAT, st.integers(0, 2), st.integers(1, 400)), max_size=80)
 
 
@@ -50,9 +50,9 @@ def test_no_order_of_what_engines_and_evictor_do_exceeds_the_budget(
             reported[who] = written[who]
         elif what == "read":
             limit[who] = issued.get(str(who), newcomer)
-        elif what == "look":
+        elif what == "scan":
             seen, held = {str(name): count for name, count in enumerate(reported)}, disk
-        elif what == "remove":  # told to the index at once, and no more than the look has seen
+        elif what == "remove":  # told to the index at once, and no more than the scan has seen
             gone = min(size, held)
             disk, held = disk - gone, held - gone
         else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user would lose: the budget, if looks came too late; a core, if they came too often."""
+"""A user would lose: the budget, if scans came too late; a core, if they came too often."""
 
 from __future__ import annotations
 

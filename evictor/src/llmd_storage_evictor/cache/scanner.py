@@ -2,7 +2,7 @@
 """Finds what has changed in the cache directory, and updates the index.
 
 A scan of an idle cache costs one stat a folder. A folder is listed when its mtime has changed, and every relist_s in
-any case, since some filesystems and caching clients show the mtime late. Listing stats only names that are new. Every
+any case, since some filesystems and caching clients show the mtime late. Only new names are statted. Every
 rescan_s all files of a folder are statted, for the mtimes that readers refresh.
 """
 

@@ -18,19 +18,20 @@ class NamespaceRules:
 
     def __init__(self, config: Config, directory: CacheDirectory, quiet: Quiet) -> None:
         self._config, self._directory, self._quiet = config, directory, quiet
-        self._by_model: dict[str, NamespaceRule] = {}
+        self._rules: dict[str, NamespaceRule] = {}
 
     def of(self, namespaces: Iterable[str]) -> dict[str, NamespaceRule]:
         """The rule of each namespace."""
         present = set(namespaces)
-        self._by_model = {name: rule for name, rule in self._by_model.items() if name in present}
-        for name in present - set(self._by_model):
-            try:
-                manifest = self._directory.manifest(name)
-            except OSError as error:
-                self._quiet.log(logging.WARNING, "manifest", "the manifest of %s cannot be read: %s", name, error)
-                continue
-            if manifest is not None:
-                self._by_model[name] = policy.rule_for(self._config, name, model_of(manifest))
-        without = present - set(self._by_model)
-        return self._by_model | {name: policy.rule_for(self._config, name, "") for name in without}
+        self._rules = {name: rule for name, rule in self._rules.items() if name in present}
+        for name in present - set(self._rules):
+            self._rules[name] = policy.rule_for(self._config, name, self._model(name))
+        return self._rules
+
+    def _model(self, namespace: str) -> str:
+        """The model in the manifest; "" when there is none, or it cannot be read."""
+        try:
+            return model_of(self._directory.manifest(namespace))
+        except OSError as error:
+            self._quiet.log(logging.WARNING, "manifest", "the manifest of %s cannot be read: %s", namespace, error)
+            return ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which free space to believe after a removal. Pure."""
+"""How much space is free after a removal. Pure."""
 
 from __future__ import annotations
 

@@ -118,10 +118,10 @@ class Index:
 
         Cost: under a second for a million entries, memory for twice the limit.
         """
-        chosen = list(namespaces)
-        last = self._order_of_nth(chosen, limit)
+        wanted = list(namespaces)
+        last = self._order_of_nth(wanted, limit)
         found = []
-        for namespace, name, folder in self._each(chosen):
+        for namespace, name, folder in self._each(wanted):
             damaged = name == layout.DAMAGED
             if not damaged and folder.oldest_ns > last:
                 continue

@@ -168,7 +168,7 @@ def select(
     not without the last one; nothing younger than older_than_s, of another namespace, or below keep_bytes. A block
     with an mtime in the future (a clock that is ahead) counts as youngest, and is selected last.
     """
-    chosen: list[Entry] = []
+    selected: list[Entry] = []
     left = {name: usage[name].bytes for name in task.namespaces if name in usage}
     keep = task.keep_bytes or {}
     freed = 0
@@ -186,8 +186,8 @@ def select(
                 continue
         left[entry.namespace] = left.get(entry.namespace, 0) - entry.size
         freed += entry.size
-        chosen.append(entry)
-    return chosen
+        selected.append(entry)
+    return selected
 
 
 def touch_after_s(config: Config, oldest_age_s: float) -> float:
