@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX
-from llmd_storage_evictor.metrics import Metrics
+from llmd_storage_evictor.controller.metrics import Metrics
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 

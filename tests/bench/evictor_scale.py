@@ -21,13 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from llmd_storage_connector.blocks import layout
-from llmd_storage_evictor import checkpoint, names
-from llmd_storage_evictor.carrying import Parts
+from llmd_storage_evictor.cache import checkpoint, names
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import parse
-from llmd_storage_evictor.controller import Controller
-from llmd_storage_evictor.metrics import Metrics
-from llmd_storage_evictor.progress import Progress
-from llmd_storage_evictor.tree import Tree
+from llmd_storage_evictor.controller.context import Context
+from llmd_storage_evictor.controller.controller import Controller
+from llmd_storage_evictor.controller.liveness import Liveness
+from llmd_storage_evictor.controller.metrics import Metrics
 
 BLOCK = 16 << 20
 NAMESPACES = 4
@@ -38,7 +38,7 @@ def make(root: Path, count: int) -> float:
     began = time.monotonic()
     now = time.time_ns()
     for space in range(NAMESPACES):
-        for folder in names.FOLDERS:
+        for folder in names.BLOCK_FOLDERS:
             (root / f"{space:032x}" / folder).mkdir(parents=True)
     for number in range(count):
         key = number.to_bytes(4, "little") + bytes(28) + bytes(4)
@@ -58,29 +58,29 @@ def rss_mib() -> float:
 def measure(root: Path, count: int) -> dict[str, float]:
     """In a process of its own, so that the memory is the evictor's."""
     config = parse({"root_dir": str(root), "budget_bytes": count * BLOCK, "free_floor_bytes": 0, "probe_dir": ""})
-    tree = Tree(root)
-    tree.open()
+    directory = CacheDirectory(root)
+    directory.open()
     result: dict[str, float] = {}
     with ThreadPoolExecutor(config.io_threads) as pool:
-        parts = Parts(tree, pool, lambda: True, Metrics(), Progress(60))
+        context = Context(directory, pool, lambda: True, Metrics(), Liveness(60))
         shut = parse({**_settings(config), "budget_bytes": count * BLOCK * 2})
-        controller = Controller(shut, parts)
+        controller = Controller(shut, context)
         controller.open()
-        result["full_scan_s"], result["full_scan_cpu_s"] = timed(controller.round)
+        result["full_scan_s"], result["full_scan_cpu_s"] = timed(controller.reconcile)
         result["rss_after_scan_mib"] = rss_mib()
-        result["checkpoint_s"], _ = timed(lambda: checkpoint.save(tree, controller.index))
-        idle = [timed(controller.round) for _ in range(IDLE_ROUNDS)]
+        result["checkpoint_s"], _ = timed(lambda: checkpoint.save(directory, controller.index))
+        idle = [timed(controller.reconcile) for _ in range(IDLE_ROUNDS)]
         result["idle_round_s"] = sum(one for one, _ in idle) / IDLE_ROUNDS
         result["idle_cpu_share_at_poll_10s"] = sum(cpu for _, cpu in idle) / IDLE_ROUNDS / shut.poll_s
         for namespace in controller.index.namespaces():
             for folder in controller.index.folders(namespace).values():
                 folder.changed_ns = 0  # as if a file had come or gone in every one
-        result["relist_all_s"], result["relist_all_cpu_s"] = timed(controller.round)
-        successor = Controller(config, parts)
+        result["relist_all_s"], result["relist_all_cpu_s"] = timed(controller.reconcile)
+        successor = Controller(config, context)
         result["checkpoint_load_s"], _ = timed(successor.open)
-        before = sum(share.files for share in successor.index.shares().values())
+        before = sum(held.files for held in successor.index.usage().values())
         result["evict_s"], result["evict_cpu_s"] = timed(lambda: drain(successor))
-        left = sum(share.files for share in successor.index.shares().values())
+        left = sum(held.files for held in successor.index.usage().values())
         result["evicted_files"] = before - left
         result["evict_files_per_s"] = (before - left) / result["evict_s"]
         result["rss_peak_mib"] = rss_mib()
@@ -92,7 +92,7 @@ def _settings(config: object) -> dict[str, object]:
 
 
 def drain(controller: Controller) -> None:
-    while controller.round() == 0.0:
+    while controller.reconcile() == 0.0:
         pass
 
 

@@ -64,8 +64,8 @@ HEALTHY: dict[str, str] = {
     f'{_OWN}corrupt_blocks_total{{{_POD},{_TIER},rule="length"}}': always(4),
     f"{_EVICTOR}leader{{{_LEADER}}}": always(1),
     f"{_EVICTOR}leader{{{_WAITING}}}": always(0),
-    f"{_EVICTOR}last_look_timestamp_seconds{{{_LEADER}}}": growing(60),
-    f"{_EVICTOR}last_look_timestamp_seconds{{{_WAITING}}}": always(0),
+    f"{_EVICTOR}last_scan_timestamp_seconds{{{_LEADER}}}": growing(60),
+    f"{_EVICTOR}last_scan_timestamp_seconds{{{_WAITING}}}": always(0),
     f"{_EVICTOR}budget_bytes{{{_LEADER}}}": always(1000),
     f"{_EVICTOR}budget_bytes{{{_WAITING}}}": always(0),
     f'{_EVICTOR}cache_bytes{{{_LEADER},cache_namespace="a"}}': always(600),
@@ -113,8 +113,8 @@ FAULTS: dict[str, list[tuple[Series, int, int]]] = {
     "LlmdStorageBudgetNear": [
         ({f'{_EVICTOR}cache_bytes{{{_LEADER},cache_namespace="a"}}': then(600, 980)}, 10, 20),
     ],
-    "LlmdStorageEvictorStandsStill": [
-        ({f"{_EVICTOR}last_look_timestamp_seconds{{{_LEADER}}}": f"0+60x{FAULT_AT} {60 * FAULT_AT}x{END}"}, 5, 10),
+    "LlmdStorageEvictorStalled": [
+        ({f"{_EVICTOR}last_scan_timestamp_seconds{{{_LEADER}}}": f"0+60x{FAULT_AT} {60 * FAULT_AT}x{END}"}, 5, 10),
         ({f"{_EVICTOR}leader{{{_LEADER}}}": then(1, 0)}, 1, 5),
         ({f"{_EVICTOR}leader{{{pod}}}": gone(text) for pod, text in ((_LEADER, "1"), (_WAITING, "0"))}, 1, 5),
     ],

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_evictor.lease import LeaseElection
+from llmd_storage_evictor.leader.lease import LeaseElection
 from tests.patience import eventually
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator may set: one table, for the parser and the JSON Schema.
+"""The configuration: one table, for the parser and the JSON Schema.
 
 `python -m llmd_storage_evictor.config` prints schemas/evictor-config.schema.json.
 """
@@ -35,89 +35,98 @@ _OPTIONS: dict[str, Option] = {
         float, 0.95, "Share of the budget (or of a quota) at which removal begins.", minimum=0.01, maximum=1
     ),
     "low_watermark": Option(
-        float, 0.9, "Share of the budget (or of a quota) at which it ends.", minimum=0.01, maximum=1
+        float, 0.9, "Share of the budget (or of a quota) at which removal ends.", minimum=0.01, maximum=1
     ),
     "free_floor_bytes": Option(
         BYTES,
         None,
-        "Bytes that must stay free on the filesystem, whoever fills it; the cache shrinks for that. "
-        f"Unset: {FLOOR_SHARE:.0%} of the budget. 0: the filesystem is not looked at.",
+        "Bytes to keep free on the filesystem, whoever fills it; the cache shrinks for that. "
+        f"Unset: {FLOOR_SHARE:.0%} of the budget. 0: free space is not checked.",
         minimum=0,
     ),
-    "ttl_s": Option(float, 0.0, "Seconds after its last use at which a block is removed anyway. 0: never.", minimum=0),
+    "ttl_s": Option(
+        float, 0.0, "Seconds after its last use at which a block is removed in any case. 0: never.", minimum=0
+    ),
     "pin_younger_s": Option(
-        float, 0.0, "Blocks used within so many seconds are never removed, even over budget.", minimum=0
+        float, 0.0, "Blocks used within this many seconds are never removed, even over budget.", minimum=0
     ),
     "touch_after_s": Option(
         float,
         0.0,
-        "How old a block's time must be before connectors refresh it; told to them in .evictor/advice.json. "
-        "0: from the age of the oldest blocks.",
+        "How old a block's mtime may get, in seconds, before connectors refresh it; published in .evictor/advice.json. "
+        "0: derived from the age of the oldest blocks.",
         minimum=0,
     ),
     "namespace_unused_s": Option(
         float, 30 * _DAY_S, "Seconds without use after which a whole namespace is removed. 0: never.", minimum=0
     ),
     "damaged_keep_s": Option(
-        float, 7 * _DAY_S, "Seconds that damaged blocks are kept for a look. Under pressure they go first.", minimum=0
+        float,
+        7 * _DAY_S,
+        "Seconds that damaged blocks are kept for inspection. Over budget they are removed first.",
+        minimum=0,
     ),
     "scratch_keep_s": Option(
-        float, 600.0, "Seconds after which an unfinished file is taken for a dead writer's.", minimum=60
+        float, 600.0, "Seconds after which an unfinished file is considered abandoned and removed.", minimum=60
     ),
     "probe_dir": Option(
-        str, None, 'Where the probe keeps its scratch folders. Unset: .probe beside root_dir. "": not swept.'
+        str, None, 'Where the probe creates its scratch folders. Unset: .probe beside root_dir. "": not cleaned up.'
     ),
     "probe_keep_s": Option(
-        float, _DAY_S, "Seconds after which a probe's scratch is taken for a dead one's.", minimum=3600
+        float, _DAY_S, "Seconds after which a probe's scratch folder is considered abandoned and removed.", minimum=3600
     ),
-    "poll_s": Option(float, 10.0, "Longest pause between two looks for changes.", minimum=0.1),
+    "poll_s": Option(float, 10.0, "Longest time between two scans, in seconds.", minimum=0.1),
     "burst_bytes_s": Option(
         BYTES,
         2**30,
-        "Bytes a second that all engines together may begin to write at any time: the less room is left, the oftener "
-        "is looked, as far as that costs under 3 % of a core.",
+        "Bytes a second that all engines together may start to write at any time. The less room is left, the more "
+        "often the cache is scanned, within 3 % of a core.",
         minimum=1,
     ),
     "relist_s": Option(
-        float, 60.0, "Seconds after which a folder is listed though its time has not changed.", minimum=1
+        float, 60.0, "Seconds after which a folder is listed even if its mtime has not changed.", minimum=1
     ),
-    "rescan_s": Option(float, 3600.0, "Seconds in which every file's size and age is read anew.", minimum=60),
+    "rescan_s": Option(float, 3600.0, "Seconds in which every file's size and mtime are read again.", minimum=60),
     "checkpoint_s": Option(float, 300.0, "Seconds between two checkpoints.", minimum=1),
     "io_threads": Option(int, 8, "Threads that list and remove files.", minimum=1, maximum=128),
     "stall_s": Option(float, 60.0, "Seconds without progress after which /healthz fails.", minimum=5),
     "journal_bytes": Option(
         BYTES,
         None,
-        "Bytes of the journal of removals; the oldest part goes. Unset: a two-hundredth of the budget, within 64Ki and "
-        "32Mi.",
+        "Size limit of the journal of removals; the oldest part is dropped. Unset: 1/200 of the budget, between 64Ki "
+        "and 32Mi.",
         minimum=1 << 16,
     ),
     "http_port": Option(int, 9464, "Port of /metrics and /healthz. 0: none.", minimum=0, maximum=65535),
     "leader_election": Option(
-        bool, True, "Whether the leader is elected by a Kubernetes Lease. The lock on the storage holds in any case."
+        bool, True, "Elect the leader by a Kubernetes Lease. The file lease on the storage is used in any case."
     ),
     "lease_name": Option(str, "llm-d-storage-evictor", "Name of the Lease."),
     "lease_namespace": Option(str, None, "Namespace of the Lease. Unset: the pod's own."),
     "lease_owner": Option(
-        str, None, "A ConfigMap beside the Lease: when that is deleted, Kubernetes deletes the Lease. Unset: it stays."
+        str, None, "ConfigMap that owns the Lease: Kubernetes deletes the Lease with it. Unset: the Lease stays."
     ),
     "dry_run": Option(bool, False, "Log what would be removed, and write nothing."),
 }
 _RULE_OPTIONS: dict[str, Option] = {
     "namespace": Option(str, None, "Beginning of the namespace's folder name. Unset: any."),
-    "model": Option(str, None, "Hub repository of the model, with * for any text, or a sampled digest. Unset: any."),
+    "model": Option(
+        str, None, "Hub repository of the model (* matches any text), or the digest of its sampled weights. Unset: any."
+    ),
     "quota_bytes": Option(BYTES, None, "Bytes that each matching namespace may hold.", minimum=1),
-    "minimum_bytes": Option(BYTES, 0, "Bytes of it that neither budget nor floor take.", minimum=0),
-    "pinned": Option(bool, False, "Nothing of it is ever removed."),
-    "ttl_s": Option(float, None, "Instead of the general ttl_s.", minimum=0),
+    "minimum_bytes": Option(
+        BYTES, 0, "Bytes of each matching namespace that budget and free-space floor do not touch.", minimum=0
+    ),
+    "pinned": Option(bool, False, "Never remove anything from matching namespaces."),
+    "ttl_s": Option(float, None, "Overrides the general ttl_s.", minimum=0),
 }
 RULES = "namespaces"
-_RULES_DOC = "Rules for namespaces; the first that matches holds."
+_RULES_DOC = "Rules for namespaces; the first match applies."
 
 
 @dataclass(frozen=True, slots=True)
 class NamespaceRule:
-    """Fields are those of the table; None = unset."""
+    """One rule. Fields are those of the table; None: unset."""
 
     namespace: str | None = None
     model: str | None = None
@@ -129,7 +138,7 @@ class NamespaceRule:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The settings, checked, defaults filled in. Fields are those of the table."""
+    """The validated settings, defaults filled in. Fields are those of the table."""
 
     root_dir: str
     budget_bytes: int
@@ -163,18 +172,18 @@ class Config:
 
 
 def parse(raw: Any) -> Config:
-    """Raises: Misconfigured naming every fault, one sentence each."""
+    """Raises: Misconfigured, with one sentence for each problem."""
     if not isinstance(raw, Mapping):
         raise Misconfigured(f"the configuration must be an object, not {json.dumps(raw, default=str)}")
-    faults: list[str] = []
+    problems: list[str] = []
     values = read_table(
-        _OPTIONS, {name: value for name, value in raw.items() if name != RULES}, "", faults, also=[RULES]
+        _OPTIONS, {name: value for name, value in raw.items() if name != RULES}, "", problems, also=[RULES]
     )
-    rules = _rules(raw.get(RULES, []), faults)
-    if not faults:
-        faults = _contradictions(values, rules)
-    if faults:
-        raise Misconfigured("evictor configuration: " + "; ".join(faults))
+    rules = _rules(raw.get(RULES, []), problems)
+    if not problems:
+        problems = _conflicts(values, rules)
+    if problems:
+        raise Misconfigured("evictor configuration: " + "; ".join(problems))
     if values["budget_bytes"] is None:
         values["budget_bytes"] = int(values["claim_bytes"] * BUDGET_SHARE)
     if values["free_floor_bytes"] is None:
@@ -186,31 +195,31 @@ def parse(raw: Any) -> Config:
     return Config(**values, namespaces=rules)
 
 
-def _rules(raw: Any, faults: list[str]) -> tuple[NamespaceRule, ...]:
+def _rules(raw: Any, problems: list[str]) -> tuple[NamespaceRule, ...]:
     if not isinstance(raw, list) or not all(isinstance(one, Mapping) for one in raw):
-        faults.append(f"{RULES} must be a list of objects")
+        problems.append(f"{RULES} must be a list of objects")
         return ()
-    before = len(faults)
-    tables = [read_table(_RULE_OPTIONS, one, f"{RULES}[{index}].", faults) for index, one in enumerate(raw)]
-    return () if len(faults) > before else tuple(NamespaceRule(**table) for table in tables)
+    before = len(problems)
+    tables = [read_table(_RULE_OPTIONS, one, f"{RULES}[{index}].", problems) for index, one in enumerate(raw)]
+    return () if len(problems) > before else tuple(NamespaceRule(**table) for table in tables)
 
 
-def _contradictions(values: Mapping[str, Any], rules: tuple[NamespaceRule, ...]) -> list[str]:
-    faults = []
+def _conflicts(values: Mapping[str, Any], rules: tuple[NamespaceRule, ...]) -> list[str]:
+    problems = []
     if not os.path.isabs(values["root_dir"]):
-        faults.append(f"root_dir must be an absolute path, not {values['root_dir']!r}")
+        problems.append(f"root_dir must be an absolute path, not {values['root_dir']!r}")
     if values["claim_bytes"] is None and values["budget_bytes"] is None:
-        faults.append("set claim_bytes (the size of the claim) or budget_bytes (what the cache may hold)")
+        problems.append("set claim_bytes (the size of the claim) or budget_bytes (what the cache may hold)")
     elif None not in (values["claim_bytes"], values["budget_bytes"]) and values["budget_bytes"] > values["claim_bytes"]:
-        faults.append("budget_bytes must not be more than claim_bytes")
+        problems.append("budget_bytes must not be more than claim_bytes")
     if values["low_watermark"] >= values["high_watermark"]:
-        faults.append("low_watermark must be less than high_watermark")
+        problems.append("low_watermark must be less than high_watermark")
     for index, rule in enumerate(rules):
         if rule.quota_bytes is not None and rule.minimum_bytes > rule.quota_bytes:
-            faults.append(f"{RULES}[{index}].minimum_bytes must not be more than its quota_bytes")
+            problems.append(f"{RULES}[{index}].minimum_bytes must not be more than its quota_bytes")
         if rule.pinned and (rule.quota_bytes is not None or rule.ttl_s):
-            faults.append(f"{RULES}[{index}] is pinned, so it can have neither quota_bytes nor ttl_s")
-    return faults
+            problems.append(f"{RULES}[{index}] is pinned, so it can have neither quota_bytes nor ttl_s")
+    return problems
 
 
 def json_schema() -> dict[str, Any]:
@@ -229,7 +238,7 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
         "title": "Configuration of the evictor",
-        "description": "Made by `python -m llmd_storage_evictor.config`; do not edit.",
+        "description": "Generated by `python -m llmd_storage_evictor.config`; do not edit.",
         "type": "object",
         "additionalProperties": False,
         "required": [name for name, option in _OPTIONS.items() if option.default is REQUIRED],

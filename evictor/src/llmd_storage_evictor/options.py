@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One setting of a table: how it is read from what an operator wrote, and how it is said in JSON Schema. Pure."""
+"""One setting of a table: how to read its value, and its JSON Schema. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from llmd_storage_evictor.sizes import QUANTITY_PATTERN, bytes_of
 
 REQUIRED: Any = object()
-# Not a type of Python's: bytes, or a quantity as in Kubernetes ("18000Gi").
+# No Python type: bytes, or a Kubernetes quantity ("18000Gi").
 BYTES = "bytes"
 
-_WORDS = {
+_TYPE_NAMES = {
     str: "a string",
     int: "a whole number",
     float: "a number",
@@ -26,7 +26,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One setting. minimum and maximum are inclusive. A default of None means: see the doc."""
+    """One setting. minimum and maximum are inclusive. A default of None is explained in the doc."""
 
     kind: Any
     default: Any
@@ -35,15 +35,15 @@ class Option:
     maximum: float | None = None
 
     def read(self, value: Any) -> Any:
-        """The value in the type of the table. Raises: ValueError with the end of a sentence."""
-        read = self._typed(value)
+        """The value, converted and checked. Raises: ValueError, its text the end of a sentence."""
+        read = self._convert(value)
         if self.minimum is not None and not read >= self.minimum:
             raise ValueError(f"must be at least {self.minimum:g}, not {value}")
         if self.maximum is not None and not read <= self.maximum:
             raise ValueError(f"must be at most {self.maximum:g}, not {value}")
         return read
 
-    def _typed(self, value: Any) -> Any:
+    def _convert(self, value: Any) -> Any:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.kind == BYTES and isinstance(value, str):
             try:
@@ -57,10 +57,10 @@ class Option:
             return float(value)
         if self.kind in (str, bool) and isinstance(value, self.kind):
             return value
-        raise ValueError(f"must be {_WORDS[self.kind]}, not {json.dumps(value, default=str)}")
+        raise ValueError(f"must be {_TYPE_NAMES[self.kind]}, not {json.dumps(value, default=str)}")
 
     def schema(self) -> dict[str, Any]:
-        """This option in JSON Schema."""
+        """The JSON Schema of this option."""
         names = {str: "string", int: "integer", float: "number", bool: "boolean"}
         result: dict[str, Any] = {"description": self.doc}
         if self.kind == BYTES:
@@ -78,29 +78,29 @@ class Option:
 
 
 def read_table(
-    options: Mapping[str, Option], raw: Mapping[str, Any], where: str, faults: list[str], also: Sequence[str] = ()
+    options: Mapping[str, Option], raw: Mapping[str, Any], where: str, problems: list[str], also: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Values by name, defaults filled in; what is wrong goes to `faults`.
+    """Values by name, defaults filled in; errors are added to `problems`.
 
-    where: what stands before a name in a fault. also: names that are read elsewhere, known only to be suggested.
+    where: prefix of a name in a problem. also: names that are read elsewhere, and only suggested here.
     """
     known = [*options, *also]
-    faults += [f"unknown key {where}{name}{_nearest(str(name), known)}" for name in raw if name not in options]
+    problems += [f"unknown key {where}{name}{_suggestion(str(name), known)}" for name in raw if name not in options]
     values: dict[str, Any] = {}
     for name, option in options.items():
         value = raw.get(name)
         if value is None:
             values[name] = option.default
             if option.default is REQUIRED:
-                faults.append(f"{where}{name} is missing: {option.doc}")
+                problems.append(f"{where}{name} is missing: {option.doc}")
             continue
         try:
             values[name] = option.read(value)
         except ValueError as error:
-            faults.append(f"{where}{name} {error}")
+            problems.append(f"{where}{name} {error}")
     return values
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def _suggestion(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"

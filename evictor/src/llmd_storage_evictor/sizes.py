@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes and seconds as people write and read them. Pure."""
+"""Sizes and durations as text. Pure."""
 
 from __future__ import annotations
 

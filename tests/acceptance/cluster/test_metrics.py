@@ -153,7 +153,7 @@ def stored(pair: Pair, urls: tuple[str, str]) -> set[Path]:
 def test_a_release_that_is_not_there_is_warned_of(pair: Pair) -> None:
     """Prometheus was there before the release."""
     assert {"LlmdStorageNoMetrics", "LlmdStoragePickerDown"} <= fired(pair.prometheus)
-    for name in ("LlmdStorageNoMetrics", "LlmdStoragePickerDown", "LlmdStorageEvictorStandsStill"):
+    for name in ("LlmdStorageNoMetrics", "LlmdStoragePickerDown", "LlmdStorageEvictorStalled"):
         pair.until_silent(name)
 
 
@@ -210,7 +210,7 @@ def test_damaged_blocks(pair: Pair, urls: tuple[str, str], stored: set[Path]) ->
 
 
 def test_storage_that_hangs(pair: Pair, urls: tuple[str, str], stored: set[Path]) -> None:
-    nodes, wanted = [n.name for n in lab().nodes], {"NotUsed", "HitRateFell", "EvictorStandsStill"}
+    nodes, wanted = [n.name for n in lab().nodes], {"NotUsed", "HitRateFell", "EvictorStalled"}
     pair.until_loading(urls)
     began = time.monotonic()
     for node in nodes:
@@ -233,7 +233,7 @@ def test_storage_that_hangs(pair: Pair, urls: tuple[str, str], stored: set[Path]
 
     def used_again() -> bool:
         ask(urls[1], "Are you well again?", max_tokens=1)  # gauges travel with the engine's steps
-        return not {"LlmdStorageNotUsed", "LlmdStorageEvictorStandsStill"} & firing(pair.prometheus)
+        return not {"LlmdStorageNotUsed", "LlmdStorageEvictorStalled"} & firing(pair.prometheus)
 
     eventually(used_again, "the storage to be used again")
 

@@ -26,7 +26,7 @@ SOONER: dict[str, dict[str, Any]] = {
     "LlmdStorageNotFaster": {"for": "0s", "window": "20s"},
     "LlmdStorageBudgetNear": {"for": "0s"},
     # It looks every 10 s.
-    "LlmdStorageEvictorStandsStill": {"for": "0s", "threshold": 16},
+    "LlmdStorageEvictorStalled": {"for": "0s", "threshold": 16},
     "LlmdStorageHookFailed": {},
     "LlmdStoragePickerDown": {"for": "0s"},
     "LlmdStorageNoMetrics": {"for": "0s"},

@@ -14,9 +14,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmd_storage_evictor import policy
 from llmd_storage_evictor.config import Config, NamespaceRule, parse
-from llmd_storage_evictor.policy import NS, Entry, Share, rank
+from llmd_storage_evictor.core import policy
+from llmd_storage_evictor.core.policy import NS, Entry, NamespaceUsage, eviction_order
 
 NAMESPACE = "a" * 32
 Chain = list[tuple[str, int]]
@@ -109,11 +109,11 @@ def _leading(chain: Chain, held: OrderedDict[tuple[str, int], None] | dict[tuple
 def _evicted(config: Config, held: dict[tuple[str, int], int], now_ns: int) -> Iterator[tuple[str, int]]:
     keys = list(held)
     entries = sorted(
-        Entry(rank(held[key]), NAMESPACE, "00", place, held[key], 1, False) for place, key in enumerate(keys)
+        Entry(eviction_order(held[key]), NAMESPACE, "00", place, held[key], 1, False) for place, key in enumerate(keys)
     )
-    shares = {NAMESPACE: Share(len(held), len(held), 0, min(held.values()), max(held.values()))}
-    for task in policy.tasks(config, {NAMESPACE: NamespaceRule()}, shares, None, now_ns):
-        for entry in policy.choose(task, entries, shares, now_ns):
+    usage = {NAMESPACE: NamespaceUsage(len(held), len(held), 0, min(held.values()), max(held.values()))}
+    for task in policy.pending_tasks(config, {NAMESPACE: NamespaceRule()}, usage, None, now_ns):
+        for entry in policy.select(task, entries, usage, now_ns):
             yield keys[entry.id]
 
 

@@ -15,13 +15,13 @@ from typing import Any
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import BlockSpec, encode_header
 from llmd_storage_connector.identity.facts import digest_of, manifest
-from llmd_storage_evictor import names
-from llmd_storage_evictor.carrying import Parts
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import Config, parse
-from llmd_storage_evictor.controller import Controller
-from llmd_storage_evictor.metrics import Metrics
-from llmd_storage_evictor.progress import Progress
-from llmd_storage_evictor.tree import Tree
+from llmd_storage_evictor.controller.context import Context
+from llmd_storage_evictor.controller.controller import Controller
+from llmd_storage_evictor.controller.liveness import Liveness
+from llmd_storage_evictor.controller.metrics import Metrics
 from tests.unit.connector.conftest import make_facts
 
 NOW = 1_800_000_000.0
@@ -44,7 +44,7 @@ class Namespace:
 
     def __post_init__(self) -> None:
         self.spec = BlockSpec(digest_of(self.facts), PAYLOAD)
-        for name in names.FOLDERS:
+        for name in names.BLOCK_FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
         (self.path / layout.MANIFEST).write_text(json.dumps(manifest(self.facts, "test")))
 
@@ -94,13 +94,13 @@ class Bench:
 
     controller: Controller
     metrics: Metrics
-    tree: Tree
+    directory: CacheDirectory
     may: list[bool]
     now: list[float]
     ticks: list[float]
 
     def round(self) -> float:
-        return self.controller.round()
+        return self.controller.reconcile()
 
     def removed(self, reason: str) -> int:
         value = self.metrics.registry.get_sample_value("llmd_storage_evictor_removed_files_total", {"reason": reason})
@@ -112,14 +112,14 @@ class Bench:
 
 @contextmanager
 def evictor(settings: Config) -> Iterator[Bench]:
-    tree, metrics = Tree(settings.root_dir), Metrics(lambda: now[0])
+    directory, metrics = CacheDirectory(settings.root_dir), Metrics(lambda: now[0])
     may, now, ticks = [True], [NOW], [1000.0]
-    tree.open()
+    directory.open()
     with ThreadPoolExecutor(2) as pool:
-        parts = Parts(
-            tree, pool, lambda: may[0], metrics, Progress(60), clock=lambda: ticks[0], wall_clock=lambda: now[0]
+        context = Context(
+            directory, pool, lambda: may[0], metrics, Liveness(60), clock=lambda: ticks[0], wall_clock=lambda: now[0]
         )
-        controller = Controller(settings, parts)
+        controller = Controller(settings, context)
         controller.open()
-        yield Bench(controller, metrics, tree, may, now, ticks)
-    tree.close()
+        yield Bench(controller, metrics, directory, may, now, ticks)
+    directory.close()

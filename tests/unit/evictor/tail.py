@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reader of the whole journal, with reasons and times; what engines read of it is llmd_storage_connector.eviction.invalidation_feed."""
+"""A reader of the whole journal, with reasons and times (what engines read of it: eviction.invalidation_feed)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmd_storage_evictor import names
-from llmd_storage_evictor.journal import FILE_NAME, FOLDER
-from llmd_storage_evictor.tree import READ, Tree
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.directory import READ, CacheDirectory
+from llmd_storage_evictor.cache.journal import FILE_NAME, FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,15 @@ class Record:
 class Tail:
     """The reader's end: what was appended since the last call. Thread: one."""
 
-    def __init__(self, tree: Tree, from_start: bool = False) -> None:
-        self._tree = tree
+    def __init__(self, directory: CacheDirectory, from_start: bool = False) -> None:
+        self._directory = directory
         self._offsets: dict[str, int] = {}
         self._skip = not from_start
 
     def read(self) -> list[Record]:
         """New records in order of files and lines. Raises: OSError, but an empty list where there is no journal."""
         try:
-            with self._tree.folder(names.STATE_FOLDER, FOLDER) as fd:
+            with self._directory.folder(names.STATE_FOLDER, FOLDER) as fd:
                 present = sorted(filter(FILE_NAME.fullmatch, os.listdir(fd)))
                 self._offsets = {name: at for name, at in self._offsets.items() if name in present}
                 records = [record for name in present for record in self._read(fd, name)]

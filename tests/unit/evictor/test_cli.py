@@ -14,6 +14,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from llmd_storage_connector.blocks import layout
+from llmd_storage_evictor import cli
 from llmd_storage_evictor.cli.app import app, main
 from tests.unit.evictor.support import BLOCK, Namespace, key, namespace
 
@@ -176,6 +177,14 @@ def test_bench_moves_real_blocks_and_leaves_nothing(cache: Namespace) -> None:
 def test_migrate_says_that_there_is_nothing_to_do(cache: Namespace) -> None:
     assert "version 1: 1 namespaces" in call("migrate", cache.root).stdout
     assert json_of("migrate", cache.root) == {"newest": 1, "namespaces": {"1": 1}, "migrated": 0}
+
+
+def test_each_command_is_in_the_file_of_its_name_and_its_help_has_an_example() -> None:
+    commands = {str(one.callback.__name__) for one in app.registered_commands if one.callback}
+    files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
+    assert files == commands | {"__init__", "app", "arguments", "output"}
+    for name in commands:
+        assert f"Example: llmd-kv {name} " in " ".join(call(name, "--help").stdout.split())
 
 
 def test_what_is_wrong_is_a_sentence_and_a_code(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from llmd_storage_connector.blocks import layout
-from llmd_storage_evictor import checkpoint
-from llmd_storage_evictor.errors import AuthorityLost
-from llmd_storage_evictor.tree import Tree
+from llmd_storage_evictor.cache import checkpoint
+from llmd_storage_evictor.cache.directory import CacheDirectory
+from llmd_storage_evictor.errors import LeadershipLost
 from tests.unit.evictor.support import BLOCK, NOW, Namespace, config, evictor, key, namespace, stamp
 from tests.unit.evictor.tail import Tail
 
@@ -28,7 +28,7 @@ def test_over_budget_the_oldest_go_down_to_the_low_mark_and_it_is_told(cache: Na
     for number in range(12):
         cache.store(number, age_s=1000 - number)
     with evictor(config(cache.root)) as bench:
-        tail = Tail(bench.tree)
+        tail = Tail(bench.directory)
         tail.read()
         bench.round()
         assert cache.numbers() == list(range(4, 12))
@@ -40,7 +40,7 @@ def test_over_budget_the_oldest_go_down_to_the_low_mark_and_it_is_told(cache: Na
         assert cache.numbers() == list(range(4, 12)), "within its budget the cache is left alone"
 
 
-def test_what_was_used_since_it_was_seen_is_spared(cache: Namespace) -> None:
+def test_what_was_used_since_it_was_seen_is_skipped(cache: Namespace) -> None:
     for number in range(9):
         cache.store(number, age_s=1000 - number)
     with evictor(config(cache.root)) as bench:
@@ -50,7 +50,7 @@ def test_what_was_used_since_it_was_seen_is_spared(cache: Namespace) -> None:
             cache.store(number, age_s=2)
         bench.round()
         assert 0 in cache.numbers() and len(cache.numbers()) == 8
-        assert bench.metric("spared_files_total") == 1
+        assert bench.metric("skipped_files_total") == 1
 
 
 def test_pins_quotas_minimums_and_times_to_live(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_disk_that_others_fill_is_relieved_and_only_once(cache: Namespace, mon
     """Free space that shows late must not empty the cache."""
     for number in range(8):
         cache.store(number, age_s=1000 - number)
-    monkeypatch.setattr(Tree, "space", lambda self: (10**12, 5 * BLOCK))
+    monkeypatch.setattr(CacheDirectory, "space", lambda self: (10**12, 5 * BLOCK))
     with evictor(config(cache.root, free_floor_bytes=7 * BLOCK)) as bench:
         bench.round()
         bench.round()
@@ -125,7 +125,7 @@ def test_what_is_not_the_caches_own_survives_everything(cache: Namespace, tmp_pa
         bench.round()
         bench.ticks[0] += 10_000
         bench.round()
-        assert bench.metric("foreign_files") and bench.metric("foreign_files") >= 8
+        assert bench.metric("unknown_files") and bench.metric("unknown_files") >= 8
     assert not any(cache.file(number).exists() for number in range(12)), "the budget was held all the same"
     assert all(path.read_bytes() == b"x" * BLOCK for path in foreign)
     assert (outside / "precious.kvb").exists() and (outside / "00" / layout.block_name(key(0))).exists()
@@ -198,7 +198,7 @@ def test_whoever_may_not_remove_removes_nothing(cache: Namespace) -> None:
         cache.store(number, age_s=1000)
     with evictor(config(cache.root)) as bench:
         bench.may[0] = False
-        with pytest.raises(AuthorityLost):
+        with pytest.raises(LeadershipLost):
             bench.round()
     assert len(cache.numbers()) == 12
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_removed_stops_nothing_else(cache: Namespace, monkeypatch
             raise PermissionError(1, "Operation not permitted")
         unlink(path, **named)
 
-    monkeypatch.setattr("llmd_storage_evictor.remover.os.unlink", refusing)
+    monkeypatch.setattr("llmd_storage_evictor.cache.remover.os.unlink", refusing)
     with evictor(config(cache.root)) as bench:
         bench.round()
         assert cache.numbers() == [0, *range(5, 12)]
@@ -238,8 +238,8 @@ def test_a_new_leader_knows_what_the_last_one_knew(cache: Namespace) -> None:
     with evictor(config(cache.root)) as bench:
         bench.round()
         bench.controller.close()
-        known = checkpoint.load(bench.tree)
-        assert sum(share.files for share in known.shares().values()) == 7
+        known = checkpoint.load(bench.directory)
+        assert sum(held.files for held in known.usage().values()) == 7
     cache.file(3).unlink()
     for number in range(7, 12):
         cache.store(number, age_s=10)
@@ -260,7 +260,7 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_others(
             raise OSError(5, "Input/output error")
         return listdir(fd)
 
-    monkeypatch.setattr("llmd_storage_evictor.scanner.os.listdir", failing)
+    monkeypatch.setattr("llmd_storage_evictor.cache.scanner.os.listdir", failing)
     with evictor(config(cache.root)) as bench:
         bench.round()
         errors = {"error": "eio"}

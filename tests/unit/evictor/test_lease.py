@@ -10,8 +10,8 @@ from typing import Any
 import kubernetes
 import pytest
 
-from llmd_storage_evictor import lease
-from llmd_storage_evictor.lease import RENEW_DEADLINE_S, LeaseElection
+from llmd_storage_evictor.leader import lease
+from llmd_storage_evictor.leader.lease import RENEW_DEADLINE_S, LeaseElection
 
 
 class Lock:
@@ -33,7 +33,7 @@ class Lock:
 def test_leading_lasts_as_long_as_the_last_renewal_is_good_for() -> None:
     now = [100.0]
     election = LeaseElection("name", "namespace", "me", clock=lambda: now[0])
-    lock = lease._watched(Lock(), election._note, threading.Event(), lambda: now[0])
+    lock = lease._instrumented(Lock(), election._record_renewal, threading.Event(), lambda: now[0])
     assert not election.leads()
     lock.create()
     assert election.leads()
@@ -57,7 +57,7 @@ def test_a_renewal_counts_from_when_it_was_asked_for() -> None:
             return True
 
     election = LeaseElection("name", "namespace", "me", clock=lambda: now[0])
-    lease._watched(Slow(), election._note, threading.Event(), lambda: now[0]).update()
+    lease._instrumented(Slow(), election._record_renewal, threading.Event(), lambda: now[0]).update()
     assert not election.leads()
 
 

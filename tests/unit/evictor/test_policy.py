@@ -8,9 +8,18 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_evictor import policy
 from llmd_storage_evictor.config import Config, NamespaceRule, parse
-from llmd_storage_evictor.policy import NS, Entry, Reason, Share, Task, choose, rank, tasks
+from llmd_storage_evictor.core import policy
+from llmd_storage_evictor.core.policy import (
+    NS,
+    Entry,
+    EvictionTask,
+    NamespaceUsage,
+    Reason,
+    eviction_order,
+    pending_tasks,
+    select,
+)
 
 NOW = 10_000
 NAMES = ["a" * 32, "b" * 32, "c" * 32]
@@ -22,25 +31,25 @@ blocks = st.lists(
 
 def entries_of(found: list[tuple[str, int, int, bool]]) -> list[Entry]:
     made = [
-        Entry(rank(at * NS, damaged), name, "damaged" if damaged else "00", id_, at * NS, size, damaged)
+        Entry(eviction_order(at * NS, damaged), name, "damaged" if damaged else "00", id_, at * NS, size, damaged)
         for id_, (name, at, size, damaged) in enumerate(found)
     ]
     return sorted(made)
 
 
-def shares_of(entries: list[Entry]) -> dict[str, Share]:
-    shares = {}
+def usage_of(entries: list[Entry]) -> dict[str, NamespaceUsage]:
+    usage = {}
     for name in NAMES:
         own = [entry for entry in entries if entry.namespace == name]
         good = [entry.mtime_ns for entry in own if not entry.damaged]
-        shares[name] = Share(
+        usage[name] = NamespaceUsage(
             len(good),
             sum(entry.size for entry in own),
             sum(entry.size for entry in own if entry.damaged),
             min(good, default=0),
             max(good, default=0),
         )
-    return shares
+    return usage
 
 
 def settings(**changes: object) -> Config:
@@ -68,9 +77,9 @@ def test_whatever_is_there_only_what_may_go_goes_and_no_more_than_must(
 ) -> None:  # fmt: skip
     config = settings(pin_younger_s=pin_s, free_floor_bytes=200, ttl_s=ttl_s)
     entries = entries_of(found)
-    shares = shares_of(entries)
-    for task in tasks(config, rules, shares, free, NOW * NS):
-        chosen = choose(task, entries, shares, NOW * NS)
+    usage = usage_of(entries)
+    for task in pending_tasks(config, rules, usage, free, NOW * NS):
+        chosen = select(task, entries, usage, NOW * NS)
         assert len(set(chosen)) == len(chosen) and set(chosen) <= set(entries)
         freed = sum(entry.size for entry in chosen)
         if task.need_bytes is not None and chosen:
@@ -84,7 +93,7 @@ def test_whatever_is_there_only_what_may_go_goes_and_no_more_than_must(
             taken = sum(entry.size for entry in chosen if entry.namespace == name and not entry.damaged)
             if taken and task.reason in (Reason.BUDGET, Reason.FLOOR):
                 gone = sum(entry.size for entry in chosen if entry.namespace == name)
-                assert shares[name].bytes - gone >= rules[name].minimum_bytes
+                assert usage[name].bytes - gone >= rules[name].minimum_bytes
 
 
 @given(found=blocks, need=st.integers(1, 2000))
@@ -92,8 +101,8 @@ def test_nothing_goes_that_was_used_later_than_something_that_stays(
     found: list[tuple[str, int, int, bool]], need: int
 ) -> None:
     entries = entries_of(found)
-    task = Task(Reason.BUDGET, frozenset(NAMES), need)
-    chosen = choose(task, entries, shares_of(entries), NOW * NS)
+    task = EvictionTask(Reason.BUDGET, frozenset(NAMES), need)
+    chosen = select(task, entries, usage_of(entries), NOW * NS)
     gone = [entry.mtime_ns for entry in chosen if not entry.damaged]
     kept = [entry.mtime_ns for entry in entries if entry not in chosen and not entry.damaged]
     if gone and kept:
@@ -102,14 +111,14 @@ def test_nothing_goes_that_was_used_later_than_something_that_stays(
 
 
 def test_within_the_budget_nothing_is_to_be_done() -> None:
-    share = Share(10, 360, 0, NOW * NS, NOW * NS)
-    assert tasks(settings(), {NAMES[0]: NamespaceRule()}, {NAMES[0]: share}, None, NOW * NS) == []
+    held = NamespaceUsage(10, 360, 0, NOW * NS, NOW * NS)
+    assert pending_tasks(settings(), {NAMES[0]: NamespaceRule()}, {NAMES[0]: held}, None, NOW * NS) == []
 
 
 def test_the_reasons_come_in_order_and_say_how_much() -> None:
     rules = {NAMES[0]: NamespaceRule(quota_bytes=100), NAMES[1]: NamespaceRule(minimum_bytes=50)}
-    shares = {NAMES[0]: Share(9, 300, 10, 0, NOW * NS), NAMES[1]: Share(9, 200, 0, 0, NOW * NS)}
-    todo = tasks(settings(ttl_s=100, free_floor_bytes=70), rules, shares, 20, NOW * NS)
+    usage = {NAMES[0]: NamespaceUsage(9, 300, 10, 0, NOW * NS), NAMES[1]: NamespaceUsage(9, 200, 0, 0, NOW * NS)}
+    todo = pending_tasks(settings(ttl_s=100, free_floor_bytes=70), rules, usage, 20, NOW * NS)
     assert [(task.reason, task.need_bytes) for task in todo] == [
         (Reason.DAMAGED, None), (Reason.TTL, None), (Reason.QUOTA, 250), (Reason.BUDGET, 300), (Reason.FLOOR, 50),
     ]  # fmt: skip
@@ -118,18 +127,18 @@ def test_the_reasons_come_in_order_and_say_how_much() -> None:
 def test_a_block_from_the_future_is_not_taken_for_an_old_one() -> None:
     """A node whose clock is ahead must not lose its blocks to a time to live."""
     entries = entries_of([(NAMES[0], NOW + 100, 5, False)])
-    task = Task(Reason.TTL, frozenset(NAMES), None, 1.0)
-    assert choose(task, entries, shares_of(entries), NOW * NS) == []
+    task = EvictionTask(Reason.TTL, frozenset(NAMES), None, 1.0)
+    assert select(task, entries, usage_of(entries), NOW * NS) == []
 
 
 def test_namespaces_that_nobody_uses_are_named_but_never_pinned_ones() -> None:
     config = settings(namespace_unused_s=1000)
-    old, new = Share(1, 5, 0, 0, 5000 * NS), Share(1, 5, 0, 0, (NOW - 10) * NS)
-    shares = dict(zip(NAMES, (old, old, new), strict=True))
+    old, new = NamespaceUsage(1, 5, 0, 0, 5000 * NS), NamespaceUsage(1, 5, 0, 0, (NOW - 10) * NS)
+    usage = dict(zip(NAMES, (old, old, new), strict=True))
     rules = {NAMES[0]: NamespaceRule(), NAMES[1]: NamespaceRule(pinned=True), NAMES[2]: NamespaceRule()}
-    assert policy.unused(shares, rules, dict.fromkeys(NAMES, 0), config, NOW * NS) == [NAMES[0]]
-    assert policy.unused(shares, rules, dict.fromkeys(NAMES, NOW * NS), config, NOW * NS) == []
-    assert policy.unused(shares, rules, {}, config, NOW * NS) == [], "could not be looked at: left alone"
+    assert policy.unused_namespaces(usage, rules, dict.fromkeys(NAMES, 0), config, NOW * NS) == [NAMES[0]]
+    assert policy.unused_namespaces(usage, rules, dict.fromkeys(NAMES, NOW * NS), config, NOW * NS) == []
+    assert policy.unused_namespaces(usage, rules, {}, config, NOW * NS) == [], "could not be looked at: left alone"
 
 
 def test_rules_match_by_folder_and_by_model_and_the_first_wins() -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""llmd-kv: what is in a shared KV cache, and whether it is well."""
+"""llmd-kv: the command line. One file a command."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands print: tables on a terminal, plain lines elsewhere, JSON when asked for."""
+"""What the commands print: tables on a terminal, tab-separated columns elsewhere, or JSON."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-FOUND, USAGE = 1, 2
-_SAY_EVERY_S = 10.0
+EXIT_FAILURE, EXIT_USAGE = 1, 2
+_PRINT_EVERY_S = 10.0
 
 
-class Form(StrEnum):
-    """Of the output."""
+class OutputFormat(StrEnum):
+    """The values of --output."""
 
     TABLE = "table"
     JSON = "json"
@@ -39,30 +39,32 @@ RootArgument = Annotated[
         show_default=False,
     ),
 ]
-OutputOption = Annotated[Form, typer.Option("--output", help="json: one object, for programs.")]
+OutputOption = Annotated[OutputFormat, typer.Option("--output", help="table, or json: one JSON value on one line.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, max=128, help="Number of I/O threads.")]
 NamespaceOption = Annotated[
-    list[str] | None, typer.Option("--namespace", help="Beginning of a namespace's name; again for more.")
+    list[str] | None,
+    typer.Option("--namespace", help="A namespace: the beginning of its name. May be repeated."),
 ]
 
 
-def note(line: str) -> None:
-    """For people, beside the result."""
+def print_stderr(line: str) -> None:
+    """Print to standard error, apart from the result."""
     print(line, file=sys.stderr, flush=True)
 
 
-def stop(sentence: str, code: int = FOUND) -> NoReturn:
-    """Say why, and end with this exit code."""
-    note(f"llmd-kv: {sentence}")
+def fail(sentence: str, code: int = EXIT_FAILURE) -> NoReturn:
+    """Print why, and end the command with this exit code."""
+    print_stderr(f"llmd-kv: {sentence}")
     raise typer.Exit(code)
 
 
 def show_json(value: Any) -> None:
-    """One line."""
+    """Print a value as JSON, on one line."""
     print(json.dumps(value, default=str), flush=True)
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> None:
-    """A table on a terminal; elsewhere, columns divided by tabs, for cut and awk."""
+    """Print a table on a terminal; elsewhere tab-separated columns, for cut and awk. right: columns to align right."""
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             print("\t".join(str(cell) for cell in row))
@@ -76,39 +78,39 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: 
 
 
 def show_pairs(pairs: Mapping[str, object]) -> None:
-    """Names and values, one a line."""
+    """Print names and values, one pair a line."""
     width = max(map(len, pairs), default=0)
     for name, value in pairs.items():
         print(f"{name:<{width}}  {value}")
 
 
-class Bar:
+class ProgressBar:
     """Progress of a long command."""
 
     def __init__(self, advance: Any) -> None:
         self._advance = advance
 
-    def step(self, count: int = 1) -> None:
-        """So much more is done."""
+    def advance(self, count: int = 1) -> None:
+        """Count steps that are done."""
         self._advance(count)
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Bar]:
-    """A bar on standard error when that is a terminal; elsewhere a line every few seconds."""
+def progress(title: str, total: int) -> Iterator[ProgressBar]:
+    """A bar on standard error if it is a terminal; elsewhere a line every ten seconds."""
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(title, total=total)
-            yield Bar(lambda count: bar.advance(task, count))
+            yield ProgressBar(lambda count: bar.advance(task, count))
         return
-    done, said = 0, time.monotonic()
+    done, printed_at = 0, time.monotonic()
 
     def advance(count: int) -> None:
-        nonlocal done, said
+        nonlocal done, printed_at
         done += count
-        if time.monotonic() - said > _SAY_EVERY_S:
-            said = time.monotonic()
-            note(f"{title}: {done} of {total}")
+        if time.monotonic() - printed_at > _PRINT_EVERY_S:
+            printed_at = time.monotonic()
+            print_stderr(f"{title}: {done} of {total}")
 
-    yield Bar(advance)
+    yield ProgressBar(advance)

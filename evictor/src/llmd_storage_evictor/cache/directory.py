@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""System calls on the cache directory. Every path is opened one component at a time (openat).
+
+Symbolic links are never followed, and folders on another device (something mounted into the cache) are not entered.
+So nothing outside the cache can be reached, whatever the directory holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llmd_storage_connector.blocks import layout
+from llmd_storage_connector.blocks.format import Buffer
+from llmd_storage_connector.identity.facts import digest_of
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.errors import NotFound, Unavailable
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE_MODE = 0o660
+FOLDER_MODE = 0o2770
+_MAX_MANIFEST_BYTES = 4 << 20
+
+
+class CacheDirectory:
+    """The cache directory. Thread: any; open() and close() only while no other call is running."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self._fd = -1
+        self._device = 0
+
+    def open(self) -> None:
+        """Raises: NotFound, Unavailable. Blocks as long as storage does, like every method here."""
+        self.close()
+        try:
+            # The root itself may be a link: the operator chose it.
+            self._fd = os.open(self.root, FOLDER & ~os.O_NOFOLLOW)
+        except OSError as error:
+            kind = NotFound if isinstance(error, FileNotFoundError) and self.root.parent.is_dir() else Unavailable
+            raise kind(
+                f"the cache directory {self.root} cannot be opened ({error.strerror}): mount the shared claim there, "
+                "readable for this pod's user or group, or set root_dir to where it is"
+            ) from error
+        self._device = os.fstat(self._fd).st_dev
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def namespaces(self) -> list[str]:
+        """Names of the namespace folders, sorted. Raises: OSError."""
+        with os.scandir(self._fd) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if names.is_namespace(entry.name) and entry.is_dir(follow_symlinks=False)
+            )
+
+    @contextlib.contextmanager
+    def folder(self, *parts: str) -> Iterator[int]:
+        """An open descriptor of a folder below the root. Raises: OSError (ELOOP or ENOTDIR for a link)."""
+        fd = os.dup(self._fd)
+        try:
+            for part in parts:
+                below = os.open(part, FOLDER, dir_fd=fd)
+                os.close(fd)
+                fd = below
+                if os.fstat(fd).st_dev != self._device:
+                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), "/".join(parts))
+            yield fd
+        finally:
+            os.close(fd)
+
+    def space(self) -> tuple[int, int]:
+        """(total bytes, bytes available to us) of the filesystem, as statvfs reports them. Raises: OSError."""
+        found = os.fstatvfs(self._fd)
+        return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
+    def manifest(self, namespace: str) -> dict[str, Any] | None:
+        """The namespace's manifest. None: there is none, or its identity is not this folder's. Raises: OSError."""
+        try:
+            with self.folder(namespace) as fd:
+                data = read_file(fd, layout.MANIFEST, _MAX_MANIFEST_BYTES)
+            found = json.loads(data)
+            belongs = layout.namespace_name(digest_of(found["fields"])) == namespace
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return found if belongs else None
+
+    def make_state_folder(self, *below: str) -> None:
+        """Create .evictor, and these folders in it. Raises: OSError."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(names.STATE_FOLDER, FOLDER_MODE, dir_fd=self._fd)
+            self._make_group_writable(names.STATE_FOLDER)
+        for name in below:
+            with self.folder(names.STATE_FOLDER) as fd, contextlib.suppress(FileExistsError):
+                os.mkdir(name, FOLDER_MODE, dir_fd=fd)
+                self._make_group_writable(names.STATE_FOLDER, name)
+
+    def _make_group_writable(self, *parts: str) -> None:
+        """Restore the group bits that the umask removed."""
+        with contextlib.suppress(PermissionError), self.folder(*parts) as fd:
+            os.fchmod(fd, FOLDER_MODE)
+
+
+def read_file(folder: int, name: str, limit: int) -> bytes:
+    """The bytes of a regular file. Raises: OSError; ValueError when it is longer than `limit` bytes or not regular."""
+    fd = os.open(name, READ, dir_fd=folder)
+    with open(fd, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError(f"{name} is not a regular file")
+        # ceph-fuse keeps serving this node's cached pages after another node has overwritten the file with content of
+        # the same length.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        data = file.read(limit + 1) or b""
+        while len(data) <= limit and (more := file.read(limit + 1 - len(data))):
+            data += more
+    if len(data) > limit:
+        raise ValueError(f"{name} is longer than {limit} bytes")
+    return data
+
+
+def replace_file(folder: int, name: str, parts: list[Buffer]) -> None:
+    """Write a file atomically: temporary file, rename, fsync. Raises: OSError; then nothing is left behind."""
+    scratch = layout.scratch_name(secrets.token_hex(6), 0)
+    fd = os.open(scratch, CREATE, FILE_MODE, dir_fd=folder)
+    placed = scratch
+    try:
+        with open(fd, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
+            placed = ""
+            os.fsync(fd)
+    except BaseException:
+        if placed:
+            with contextlib.suppress(OSError):
+                os.unlink(placed, dir_fd=folder)
+        raise

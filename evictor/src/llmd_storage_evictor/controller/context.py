@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the parts of the control loop share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from llmd_storage_evictor.cache.directory import CacheDirectory
+from llmd_storage_evictor.controller.liveness import Liveness
+from llmd_storage_evictor.controller.metrics import Metrics
+
+
+@dataclass(slots=True)
+class Context:
+    """pool: threads for system calls. may_remove: whether this process leads now. Clocks are replaced in tests."""
+
+    directory: CacheDirectory
+    pool: Executor
+    may_remove: Callable[[], bool]
+    metrics: Metrics
+    liveness: Liveness
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    cpu_clock: Callable[[], float] = time.process_time

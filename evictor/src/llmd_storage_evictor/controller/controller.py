@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control loop: scan, decide, remove, publish. Runs only while this process leads."""
+
+from __future__ import annotations
+
+import errno
+import logging
+
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+from llmd_storage_evictor.cache import checkpoint, state_files
+from llmd_storage_evictor.cache.scanner import Scanner, ScanResult
+from llmd_storage_evictor.config import Config, NamespaceRule
+from llmd_storage_evictor.controller.context import Context
+from llmd_storage_evictor.controller.eviction import BlockEvictor
+from llmd_storage_evictor.controller.housekeeping import remove_leftovers
+from llmd_storage_evictor.controller.metrics import errno_label
+from llmd_storage_evictor.controller.rules import NamespaceRules
+from llmd_storage_evictor.controller.write_grants import WriteGrants
+from llmd_storage_evictor.core import policy
+from llmd_storage_evictor.core.policy import NS, Entry, EvictionTask, Reason
+from llmd_storage_evictor.core.scan_timer import ScanTimer
+
+logger = logging.getLogger(__name__)
+
+_REMOVE_S = 5.0  # spent removing, at least as long as the scan took, before the cache is scanned again
+_HOUSEKEEPING_EVERY_S = 60.0
+_MIN_GAIN = 0.01  # share of the budget that a reconcile for waiting engines must be able to free
+
+
+class Controller:
+    """Thread: one. After LeadershipLost or an OSError it is discarded; a new one starts from the checkpoint."""
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self._config, self._context = config, context
+        self._directory, self._metrics, self._clock = context.directory, context.metrics, context.clock
+        self._log = RateLimitedLog(logger, clock=context.clock)
+        self._namespace_rules = NamespaceRules(config, context.directory, self._log)
+        self._rules: dict[str, NamespaceRule] = {}
+        self._timer = ScanTimer(config)
+        self._grants = WriteGrants(config, context, self._log)
+        self._last_freed = True
+        self._checkpoint_at = self._housekeeping_at = float("-inf")
+        self._published_touch_s = 0.0
+        self._in_progress: set[tuple[Reason, str]] = set()
+
+    def open(self) -> None:
+        """Load what the last leader knew. Raises: OSError."""
+        self._context.liveness.update("reading the checkpoint")
+        self.index = checkpoint.load(self._directory)
+        self._evictor = BlockEvictor(self._config, self._context, self.index, self._log)
+        self._grants.open()
+        self._checkpoint_at = self._clock()
+        self._scanner = Scanner(
+            self._directory,
+            self.index,
+            self._context.pool,
+            relist_s=self._config.relist_s,
+            rescan_s=self._config.rescan_s,
+            on_progress=self._context.liveness.update,
+            clock=self._clock,
+            wall_clock=self._context.wall_clock,
+        )
+
+    def reconcile(self) -> float:
+        """Scan once, and bring the cache within its limits.
+
+        Returns: seconds until the next call. Raises: OSError when storage fails, LeadershipLost.
+        """
+        began, cpu_began = self._clock(), self._context.cpu_clock()
+        scanned = self._scan()
+        scan_s, cpu_s = self._clock() - began, self._context.cpu_clock() - cpu_began
+        self._metrics.last_scan_duration.set(scan_s)
+        self._rules = self._namespace_rules.of(self.index.namespaces())
+        held_before = self._held_bytes()
+        if self._grants.has_shortage or self._timer.should_remove(began, held_before):
+            self._in_progress.add((Reason.BUDGET, ""))
+        self._context.liveness.update("removing")
+        done = self._evict(began, self._clock())
+        if self._clock() - self._housekeeping_at > _HOUSEKEEPING_EVERY_S:
+            self._housekeeping_at = self._clock()
+            if not self._config.dry_run:
+                remove_leftovers(self._evictor, self._rules, scanned.scratch)
+        self._update_metrics()
+        self._save_state()
+        self._context.liveness.update("waiting for the next scan")
+        if not done:
+            return 0.0
+        held_after = self._held_bytes()
+        self._last_freed = held_after < held_before
+        free, _ = self._evictor.free_bytes()
+        return self._timer.wait_s(
+            began=began, scan_s=scan_s, cpu_s=cpu_s, held_before=held_before, held_after=held_after, free_bytes=free
+        )
+
+    def update_grants(self) -> bool:
+        """Publish how much engines may write; called between two reconciles.
+
+        Returns: whether to reconcile at once. Raises: OSError.
+        """
+        if self._config.dry_run or not self._context.may_remove():
+            return False
+        config, held = self._config, self._grants.update(self._held_bytes())
+        if held > config.budget_bytes * config.high_watermark:
+            return True
+        # Pinned blocks do not go, however often one reconciles.
+        wanted = self._grants.reserved_bytes() - config.budget_bytes * _MIN_GAIN
+        return self._grants.has_shortage and self._last_freed and held > config.budget_bytes - wanted
+
+    @property
+    def grants_interval_s(self) -> float:
+        """Seconds until the next update_grants()."""
+        return self._grants.interval_s
+
+    def close(self) -> None:
+        """Save a checkpoint for the next leader. Requires: this process holds the file lease. Raises: OSError."""
+        if not self._config.dry_run:
+            checkpoint.save(self._directory, self.index)
+
+    def _held_bytes(self) -> int:
+        return sum(held.bytes for held in self.index.usage().values())
+
+    def _scan(self) -> ScanResult:
+        self._context.liveness.update("scanning for changes")
+        self._grants.before_scan()
+        scanned = self._scanner.scan()
+        for place, error in scanned.failed:
+            self._metrics.storage_errors.labels(errno_label(error)).inc()
+            self._warn("scan", "%s cannot be read: %s", place, error)
+        return scanned
+
+    def _evict(self, began: float, scanned_at: float) -> bool:
+        """One task after the other, each on fresh totals. Returns False when more is to do, but a new scan is due."""
+        given_up: set[tuple[Reason, str]] = set()
+        while True:
+            now_ns = int(self._context.wall_clock() * NS)
+            tasks = policy.pending_tasks(
+                self._config,
+                self._rules,
+                self.index.usage(),
+                self._evictor.free_bytes()[1],
+                now_ns,
+                in_progress=self._in_progress,
+                reserved_bytes=self._grants.reserved_bytes(),
+            )
+            self._in_progress = {one.name for one in tasks}
+            task = next((one for one in tasks if one.name not in given_up), None)
+            if task is None:
+                return True
+            entries = policy.select(task, self._evictor.candidates(task.namespaces), self.index.usage(), now_ns)
+            if self._config.dry_run or not entries:
+                self._log_not_removed(task, entries)
+                given_up.add(task.name)
+                continue
+            self._evictor.evict(entries, task.reason)
+            if self._clock() - scanned_at > max(_REMOVE_S, scanned_at - began):
+                return False
+
+    def _update_metrics(self) -> None:
+        config, unknown_files = self._config, self.index.unknown_files()
+        self._metrics.update(self.index.usage(), config.budget_bytes, config.high_watermark, unknown_files)
+
+    def _save_state(self) -> None:
+        """Checkpoint and touch interval. The loop goes on when the disk is too full for them."""
+        if self._config.dry_run or not self._context.may_remove():
+            return
+        try:
+            self._publish_touch_interval()
+            if self._clock() - self._checkpoint_at > self._config.checkpoint_s:
+                self._checkpoint_at = self._clock()
+                checkpoint.save(self._directory, self.index)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._warn("state", "checkpoint and touch interval cannot be written: %s", error)
+
+    def _publish_touch_interval(self) -> None:
+        usage = self.index.usage()
+        oldest_ns = min((held.oldest_ns for held in usage.values() if held.files), default=0)
+        # A cache that is less than half full evicts nothing soon: mtimes matter little.
+        filling = self._held_bytes() > self._config.budget_bytes / 2
+        age_s = self._context.wall_clock() - oldest_ns / NS if filling and oldest_ns else float("inf")
+        touch_s = policy.touch_after_s(self._config, age_s)
+        if self._published_touch_s and 0.8 < touch_s / self._published_touch_s < 1.25:
+            return
+        state_files.save_touch_interval(self._directory, touch_s)
+        self._published_touch_s = touch_s
+
+    def _log_not_removed(self, task: EvictionTask, entries: list[Entry]) -> None:
+        if self._config.dry_run:
+            text, size = "dry run: would remove %d files, %d bytes (%s)", sum(entry.size for entry in entries)
+            self._warn(f"dry run {task.reason}", text, len(entries), size, task.reason)
+        elif task.need_bytes:
+            text = "%d bytes over the limit (%s), but what is left is pinned, within its minimum, or cannot be removed"
+            self._warn(f"not removed {task.reason}", text, task.need_bytes, task.reason)
+
+    def _warn(self, kind: str, text: str, *args: object) -> None:
+        """At most one line a minute of each kind."""
+        self._log.log(logging.WARNING, kind, text, *args)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removes selected blocks, and records the outcome in index, journal, metrics and log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+from llmd_storage_evictor.cache import names
+from llmd_storage_evictor.cache.journal import Journal
+from llmd_storage_evictor.cache.remover import RemovalResult, remove
+from llmd_storage_evictor.config import Config
+from llmd_storage_evictor.controller.context import Context
+from llmd_storage_evictor.controller.metrics import errno_label
+from llmd_storage_evictor.core.free_space import PendingFreeSpace
+from llmd_storage_evictor.core.index import Index
+from llmd_storage_evictor.core.policy import Entry, Reason
+from llmd_storage_evictor.errors import LeadershipLost
+
+logger = logging.getLogger(__name__)
+
+# Entries removed at once. Many, since each batch lists every folder once; but writes meanwhile are not seen.
+BATCH_FILES = 32768
+_RETRY_FAILED_S = 60.0  # how long a file that could not be removed is left alone
+
+
+class BlockEvictor:
+    """Thread: one (the controller's)."""
+
+    def __init__(self, config: Config, context: Context, index: Index, log: RateLimitedLog) -> None:
+        self.config, self.context, self.index, self._log = config, context, index, log
+        self._metrics, self._clock = context.metrics, context.clock
+        self._journal = Journal(context.directory, config.journal_bytes, context.wall_clock)
+        self._failed_until: dict[tuple[str, str, int], float] = {}
+        self._pending_free = PendingFreeSpace()
+
+    def candidates(self, namespaces: Iterable[str]) -> list[Entry]:
+        """The next batch of these namespaces in eviction order, without files that failed lately."""
+        now = self._clock()
+        self._failed_until = {one: until for one, until in self._failed_until.items() if until > now}
+        return [
+            entry
+            for entry in self.index.candidates(namespaces, BATCH_FILES)
+            if (entry.namespace, entry.folder, entry.id) not in self._failed_until
+        ]
+
+    def evict(self, entries: list[Entry], reason: Reason) -> int:
+        """Returns: number of files removed. Raises: LeadershipLost; what was removed before that is recorded."""
+        context = self.context
+        free_before, _ = self.free_bytes()
+        results = remove(context.directory, context.pool, entries, context.may_remove, context.liveness.update)
+        removed: dict[str, list[str]] = {}
+        for result in results:
+            self._record(result)
+            keys = [name.rpartition(".")[0] for name, _ in result.removed]
+            removed.setdefault(result.namespace, []).extend(keys)
+        sizes = [size for result in results for _, size in result.removed]
+        self._pending_free.add(self._clock(), free_before, sum(sizes))
+        self._metrics.removed_files.labels(reason.value).inc(len(sizes))
+        self._metrics.removed_bytes.labels(reason.value).inc(sum(sizes))
+        if sizes:
+            fields = {"reason": reason.value, "files": len(sizes), "bytes": sum(sizes)}
+            logger.info("removed blocks", extra={"fields": fields})
+        if reason is not Reason.DAMAGED:
+            self._write_journal(removed, reason)
+        if any(result.leadership_lost for result in results):
+            raise LeadershipLost("another process may be the leader by now: removal was stopped")
+        return len(sizes)
+
+    def free_bytes(self) -> tuple[int, int | None]:
+        """(free bytes as reported, free bytes to compare with the floor or None). Raises: OSError."""
+        _, reported = self.context.directory.space()
+        self._metrics.free.set(reported)
+        if not self.config.free_floor_bytes:
+            return reported, None
+        return reported, self._pending_free.estimate(self._clock(), reported)
+
+    def _record(self, result: RemovalResult) -> None:
+        gone = {names.file_id(name) for name, _ in result.removed} | set(result.missing)
+        known = self.index.folder(result.namespace, result.folder)
+        if known is not None:
+            self.index.put(result.namespace, result.folder, known.updated(gone, result.refreshed))
+        self._metrics.skipped_files.inc(len(result.refreshed))
+        for id_, error in result.failed.items():
+            self._failed_until[result.namespace, result.folder, id_] = self._clock() + _RETRY_FAILED_S
+            self._metrics.remove_failures.labels(errno_label(error)).inc()
+            place = f"{result.namespace}/{result.folder}"
+            self._log.log(logging.WARNING, "failed", "blocks in %s cannot be removed: %s", place, error)
+
+    def _write_journal(self, removed: Mapping[str, list[str]], reason: Reason) -> None:
+        for namespace, keys in removed.items():
+            try:
+                self._journal.append(namespace, reason.value, keys)
+            except OSError as error:
+                text = "the journal cannot be written (%s): readers see a miss for each removed block"
+                self._log.log(logging.WARNING, "journal", text, error)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The metrics of /metrics."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from llmd_storage_evictor.core.policy import NamespaceUsage
+
+_PREFIX = "llmd_storage_evictor_"
+
+
+class Metrics:
+    """Thread: any; the client library locks."""
+
+    def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
+        self._now = wall_clock
+        self.registry = CollectorRegistry()
+        gauge, counter = self._gauge, self._counter
+        self.leader = gauge("leader", "Whether this process leads (1).")
+        self.budget = gauge("budget_bytes", "Bytes the cache may hold.")
+        self.headroom = gauge("headroom_bytes", "Bytes until removal begins; negative beyond that.")
+        self.free = gauge("filesystem_free_bytes", "Bytes free on the filesystem.")
+        # Not "namespace": that is where Prometheus says which Kubernetes namespace the pod is in.
+        self.bytes = gauge(
+            "cache_bytes", "Bytes of the blocks of a namespace, damaged ones included.", "cache_namespace"
+        )
+        self.files = gauge("cache_files", "Blocks of a namespace.", "cache_namespace")
+        self.oldest = gauge("oldest_age_seconds", "Time since the last use of the oldest block.", "cache_namespace")
+        self.damaged = gauge("damaged_bytes", "Bytes of damaged blocks in quarantine.")
+        self.unknown_files = gauge("unknown_files", "Files in the namespaces' folders that the cache did not create.")
+        self.removed_files = counter("removed_files", "Files removed, by reason.", "reason")
+        self.removed_bytes = counter("removed_bytes", "Bytes removed, by reason.", "reason")
+        self.remove_failures = counter("remove_failures", "Files that could not be removed, by error.", "error")
+        self.skipped_files = counter("skipped_files", "Files selected for removal but skipped: used again meanwhile.")
+        self.storage_errors = counter(
+            "storage_errors", "Scans and removals that met a storage error, by error.", "error"
+        )
+        self.scans = counter("scans", "Scans for changes that finished.")
+        self.last_scan_duration = gauge("last_scan_duration_seconds", "Duration of the last scan.")
+        self.last_scan = gauge("last_scan_timestamp_seconds", "When the last scan finished.")
+        self.reporting_engines = gauge("reporting_engines", "Engines that report what they write.")
+        self.write_grant_shortage = gauge(
+            "write_grant_shortage", "Whether an engine has more to write than its grant has left (1)."
+        )
+        self.over_budget = gauge("over_budget_bytes", "Bytes over the budget at the last scan; 0 when within it.")
+
+    def _gauge(self, name: str, doc: str, *labels: str) -> Gauge:
+        return Gauge(_PREFIX + name, doc, labels, registry=self.registry)
+
+    def _counter(self, name: str, doc: str, *labels: str) -> Counter:
+        return Counter(_PREFIX + name, doc, labels, registry=self.registry)
+
+    def clear(self) -> None:
+        """This process does not lead any more: the new leader reports the state of the cache."""
+        for family in (self.bytes, self.files, self.oldest):
+            family.clear()
+        for gauge in (
+            self.damaged, self.unknown_files, self.over_budget, self.reporting_engines, self.write_grant_shortage,
+        ):  # fmt: skip
+            gauge.set(0)
+
+    def update(self, usage: Mapping[str, NamespaceUsage], budget: int, high: float, unknown_files: int) -> None:
+        """State after a scan. budget: bytes. high: the high watermark."""
+        for family in (self.bytes, self.files, self.oldest):
+            family.clear()
+        now = self._now()
+        for name, held in usage.items():
+            self.bytes.labels(name).set(held.bytes)
+            self.files.labels(name).set(held.files)
+            self.oldest.labels(name).set(max(0.0, now - held.oldest_ns / 1e9) if held.files else 0.0)
+        total = sum(held.bytes for held in usage.values())
+        self.damaged.set(sum(held.damaged_bytes for held in usage.values()))
+        self.budget.set(budget)
+        self.headroom.set(budget * high - total)
+        self.over_budget.set(max(0, total - budget))
+        self.unknown_files.set(unknown_files)
+        self.scans.inc()
+        self.last_scan.set(now)
+
+    def text(self) -> bytes:
+        """The answer to /metrics."""
+        text: bytes = generate_latest(self.registry)
+        return text
+
+
+def errno_label(error: OSError) -> str:
+    """The error's symbol in lower case (enospc), as a metric label."""
+    return errno.errorcode.get(error.errno or 0, "unknown").lower()
