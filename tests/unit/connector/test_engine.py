@@ -19,8 +19,8 @@ from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.reader import BlockBuffer, BlockReader
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore, Source
-from llmd_storage_connector.engine.engine import StorageEngine
 from llmd_storage_connector.engine import background as background_module
+from llmd_storage_connector.engine.engine import StorageEngine
 from llmd_storage_connector.errors import Unusable
 from llmd_storage_connector.eviction import budget_client
 from llmd_storage_connector.eviction.budget_client import ROOM, WRITERS

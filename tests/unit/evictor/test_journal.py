@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmd_storage_connector.blocks import layout
-from llmd_storage_connector.eviction.invalidation_feed import Notices
+from llmd_storage_connector.eviction.invalidation_feed import InvalidationFeed
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cache.journal import FOLDER, Journal
 from tests.unit.evictor.tail import Tail
@@ -89,11 +89,11 @@ def test_engines_hear_of_what_is_gone_and_of_nothing_else(directory: CacheDirect
     heard: list[bytes] = []
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / layout.MANIFEST).write_text("{}")
-    engine = Notices(lambda: str(tmp_path / NAME), lambda: True, heard.extend, lambda seconds: None)
+    feed = InvalidationFeed()
     journal = Journal(directory, 1 << 20)
     journal.append(NAME, "budget", keys(0, 3))
-    engine.look()
+    heard.extend(feed.poll(str(tmp_path / NAME)).removed)
     journal.append(NAME, "budget", keys(3, 600))
     journal.append("b" * 32, "budget", keys(0, 5))
-    engine.look()
+    heard.extend(feed.poll(str(tmp_path / NAME)).removed)
     assert [key.hex() for key in heard] == keys(3, 600)
