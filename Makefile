@@ -14,12 +14,12 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The development environment, from the committed, hash-locked list.
-.venv/ready: requirements/dev.txt hooks/pyproject.toml connector/pyproject.toml evictor/pyproject.toml
+.venv/ready: requirements/dev.txt core/pyproject.toml hooks/pyproject.toml connector/pyproject.toml evictor/pyproject.toml
 	@test -x $(UV) || { python3 -m venv .tools 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv && python3 -m venv .tools; }; }
 	@$(UV) --version 2>/dev/null | grep -qF "uv $(UV_VERSION)" || .tools/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 	@$(UV) venv -q --clear .venv
 	@VIRTUAL_ENV=.venv $(UV) pip sync -q --require-hashes requirements/dev.txt
-	@VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps -e hooks -e connector -e evictor
+	@VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps -e core -e hooks -e connector -e evictor
 	@touch $@
 
 .PHONY: venv
@@ -49,17 +49,17 @@ ENGINE_PY = $(shell $(PY) -c 'from tests.lab.paths import engine_python; print(e
 .PHONY: bench bench-cluster soak
 bench: .venv/ready ## the connector beside vLLM's own file tier and fio: build/bench.json, build/bench/README.md (ARGS="--quick --only loads")
 	@$(PY) -m tests.lab build engine
-	@PYTHONPATH=connector/src:. $(ENGINE_PY) -m tests.bench $(ARGS)
+	@PYTHONPATH=core/src:connector/src:. $(ENGINE_PY) -m tests.bench $(ARGS)
 	@$(PY) -m tests.bench.plots build/bench.json build/bench
 bench-cluster: .venv/ready ## cache on, off and stock tier under a load of shared prefixes, on the lab: build/bench-cluster (ARGS="--quick")
 	@$(PY) -m tests.cluster_bench $(ARGS)
 soak: .venv/ready ## ten minutes of faults under two real vLLMs, every answer compared with one without a cache (ARGS="--minutes 2")
 	@$(PY) -m tests.lab build engine
-	@PYTHONPATH=connector/src:. $(ENGINE_PY) -m tests.soak $(ARGS)
+	@PYTHONPATH=core/src:connector/src:. $(ENGINE_PY) -m tests.soak $(ARGS)
 
 .PHONY: gpu-bundle
 gpu-bundle: .venv/ready ## real vLLM and the connector for a GPU machine without network: build/gpu (docs/benchmarks/gpu.md)
-	@mkdir -p build/gpu && .tools/bin/python tests/gpu/bundle.py build/gpu --connector connector/src
+	@mkdir -p build/gpu && .tools/bin/python tests/gpu/bundle.py build/gpu --connector connector/src core/src
 
 .PHONY: format
 format: .venv/ready ## formats the code

@@ -27,10 +27,10 @@ deps)
   ;;
 code)
   # Built from a copy: the source may be read-only.
-  cp -r "$src/hooks" "$src/connector" "$src/evictor" "$tmp/"
+  cp -r "$src/core" "$src/hooks" "$src/connector" "$src/evictor" "$tmp/"
   # The evictor reads the connector's files with the connector's own code.
-  pip install --target "$tmp/out/lib" --no-deps "$tmp/hooks" "$tmp/evictor" "$tmp/connector"
-  pip install --target "$tmp/out/connector" --no-deps "$tmp/connector"
+  pip install --target "$tmp/out/lib" --no-deps "$tmp/core" "$tmp/hooks" "$tmp/evictor" "$tmp/connector"
+  pip install --target "$tmp/out/connector" --no-deps "$tmp/core" "$tmp/connector"
   mkdir -p "$tmp/out/bin"
   printf '#!/bin/sh\nexec python3 -m llmd_storage_evictor "$@"\n' > "$tmp/out/bin/llmd-kv"
   chmod 755 "$tmp/out/bin/llmd-kv"

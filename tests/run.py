@@ -73,8 +73,18 @@ def report_of(layer: str) -> Path:
 
 
 def lint(step: Step, _: list[str]) -> None:
-    sources = ["hooks", "connector", "evictor", "tests", "charts/tools", "docs/site", "charts/llm-d-storage/files"]
+    sources = [
+        "core",
+        "hooks",
+        "connector",
+        "evictor",
+        "tests",
+        "charts/tools",
+        "docs/site",
+        "charts/llm-d-storage/files",
+    ]
     typed = [
+        "core/src",
         "hooks/src",
         "connector/src",
         "evictor/src",
@@ -120,7 +130,13 @@ def engine(step: Step, extra: list[str]) -> None:
     if step.needs("engine"):
         # Its logs, where they can be found after a failure.
         kept = f"--basetemp={OUT / 'tmp' / 'engine'}"
-        step.pytest("engine", kept, *extra, python=engine_python(), env={"PYTHONPATH": f"{ROOT}/connector/src:{ROOT}"})
+        step.pytest(
+            "engine",
+            kept,
+            *extra,
+            python=engine_python(),
+            env={"PYTHONPATH": f"{ROOT}/core/src:{ROOT}/connector/src:{ROOT}"},
+        )
 
 
 def cluster(step: Step, extra: list[str]) -> None:

@@ -67,7 +67,7 @@ def pytest(part: Part, report: Path) -> list[str]:
 
 
 def paths(part: Part) -> dict[str, str]:
-    return {"PYTHONPATH": f"{ROOT}/connector/src:{ROOT}"} if part.engine else {}
+    return {"PYTHONPATH": f"{ROOT}/core/src:{ROOT}/connector/src:{ROOT}"} if part.engine else {}
 
 
 def wanted(names: list[str], again: bool) -> list[Part]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 CHART = "charts/llm-d-storage"
-IMAGE = ("hooks/src", "connector/src", "evictor/src", "image")
+IMAGE = ("core/src", "hooks/src", "connector/src", "evictor/src", "image")
 CLUSTER = "tests/acceptance/cluster"
 LAB = ("tests/lab", "tests/cluster/harness.py", "tests/cluster/fixtures.py")
 
@@ -59,7 +59,7 @@ PARTS = (
         "evictor",
         "five budgets written by two vLLM pods while the leader is killed, the volume filled, and storage hung",
         (f"{CLUSTER}/test_evictor.py",),
-        (f"{CHART}/templates/evictor", "evictor/src", "connector/src", f"{CLUSTER}/watcher.py", *LAB),
+        (f"{CHART}/templates/evictor", "evictor/src", "connector/src", "core/src", f"{CLUSTER}/watcher.py", *LAB),
         9,
         lab=True,
     ),
@@ -101,7 +101,7 @@ PARTS = (
         "soak",
         "ten minutes of faults under two vLLMs: no answer differs from one without a cache, none is held up",
         ("tests/acceptance/engine/test_soak.py",),
-        ("connector/src", "tests/soak", "tests/faultfs", "tests/engine"),
+        ("core/src", "connector/src", "tests/soak", "tests/faultfs", "tests/engine"),
         11,
         build="engine",
         engine=True,
@@ -110,7 +110,7 @@ PARTS = (
         "budget",
         "two vLLMs write five budgets, the leading evictor is killed: at most 102 %, taken over within 15 s",
         ("tests/acceptance/engine/test_budget.py",),
-        ("connector/src", "evictor/src", "tests/faultfs", "tests/engine"),
+        ("core/src", "connector/src", "evictor/src", "tests/faultfs", "tests/engine"),
         3,
         build="engine",
         engine=True,
@@ -119,7 +119,7 @@ PARTS = (
         "ranks",
         "an engine of two ranks answers from the blocks of another that was killed",
         ("tests/acceptance/engine/test_ranks.py",),
-        ("connector/src", "tests/engine"),
+        ("core/src", "connector/src", "tests/engine"),
         2,
         build="engine",
         engine=True,
@@ -128,7 +128,7 @@ PARTS = (
         "million",
         "an evictor over a million files: scan, memory, what it costs while nothing happens",
         ("tests/acceptance/test_million.py",),
-        ("evictor/src", "tests/bench/evictor_scale.py"),
+        ("core/src", "evictor/src", "tests/bench/evictor_scale.py"),
         4,
         build="tools",
     ),

@@ -1,7 +1,7 @@
 """How fast the connector is, beside vLLM's stock file tier and fio, in one run.
 
     make bench                                                    # all rows
-    PYTHONPATH=connector/src:. PYTHON -m tests.bench --only loads stores --quick
+    PYTHONPATH=core/src:connector/src:. PYTHON -m tests.bench --only loads stores --quick
 
 Prints a table, and writes build/bench.json and build/bench-raw.json; tests.bench.plots makes a page of one run or
 more, as docs/benchmarks. PYTHON is the engine environment's (a real vLLM). Needs fio, root and FUSE.

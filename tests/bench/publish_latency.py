@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from llmd_storage_connector.blocks.mounts import filesystem_of
-from llmd_storage_connector.blocks.publish import AUTO, STRATEGIES, chosen, publish, whole
+from llmd_storage_connector.blocks.publish import choose
+from llmd_storage_core.publish import AUTO, STRATEGIES, publish, whole
 
 BLOCK = 720 * 1024  # a block of 32 tokens of the lab's model
 ROW_LIMIT_S = 60.0  # a row whose lookups took this long in all has shown enough
@@ -48,7 +49,7 @@ def timed(call: Callable[[], object]) -> float:
 
 def way_for(mount: Path) -> str:
     """What the connector would choose there by itself."""
-    return chosen(AUTO, filesystem_of(os.path.realpath(mount)), str(mount), BLOCK)
+    return choose(AUTO, filesystem_of(os.path.realpath(mount)), str(mount), BLOCK)
 
 
 def row(a: Path, b: Path, strategy: str, files: int, looked_before: bool) -> Row:

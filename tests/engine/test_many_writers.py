@@ -18,6 +18,7 @@ from llmd_storage_connector.blocks.format import BlockSpec, checksum
 from llmd_storage_connector.blocks.reader import BlockBuffer
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.blocks.temp_files import sweep_folder
+from llmd_storage_core.scratch import is_scratch
 
 pytestmark = pytest.mark.engine
 
@@ -120,4 +121,4 @@ def _all_right(store: BlockStore, buffer: BlockBuffer) -> int:
 
 def _only_scratch_beside_blocks(namespace: Path) -> None:
     for file in namespace.glob("??/*"):
-        assert layout.key_of(file.name) is not None or layout.is_scratch(file.name), file.name
+        assert layout.key_of(file.name) is not None or is_scratch(file.name), file.name

@@ -1,6 +1,6 @@
 """Build the offline bundle: vLLM 0.32.0 (CUDA 13) for Python 3.12 and torch 2.11, for one dense model on Hopper.
 
-usage: python3 tests/gpu/bundle.py OUT [--vllm-wheel FILE] [--connector DIR] [--part-mib 58]
+usage: python3 tests/gpu/bundle.py OUT [--vllm-wheel FILE] [--connector DIR...] [--part-mib 58]
 
 Needs pip and access to a package index; runs on any Linux machine, with or without a GPU. Writes OUT/part1.tar.xz,
 OUT/part2.tar.xz, ... (each below --part-mib), OUT/bundle.json (what is in them) and OUT/site (the tree itself).
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--vllm-wheel", type=Path, help="the vLLM wheel, if it is here already")
-    parser.add_argument("--connector", type=Path, help="directory that holds llmd_storage_connector/, to take along")
+    parser.add_argument("--connector", type=Path, nargs="+", default=[], help="folders of our packages, to take along")
     parser.add_argument("--part-mib", type=float, default=58)
     args = parser.parse_args()
     wheels, site = args.out / "wheels", args.out / "site"
@@ -80,8 +80,9 @@ def main() -> None:
     for wheel in sorted(wheels.glob("*.whl")):
         unpack(wheel, site)
     patch(site)
-    if args.connector:
-        shutil.copytree(args.connector, site / "connector_src", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in args.connector:
+        ours, ignored = site / "connector_src", shutil.ignore_patterns("__pycache__")
+        shutil.copytree(folder, ours, ignore=ignored, dirs_exist_ok=True)
     here = Path(__file__).resolve().parent
     for script in ("check.py", "model.py"):
         shutil.copy(here / script, site)

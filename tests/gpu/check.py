@@ -671,7 +671,12 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--connector", type=Path, required=True, help="directory that holds llmd_storage_connector/")
+    parser.add_argument(
+        "--connector",
+        type=Path,
+        required=True,
+        help="directory that holds llmd_storage_connector/ and llmd_storage_core/",
+    )
     parser.add_argument("--work", type=Path, default=Path("/tmp/gpu"))
     parser.add_argument("--budget", type=float, default=500, help="seconds for everything")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="2b")

@@ -194,7 +194,7 @@ def _install(part: str) -> Fill:
 def project_specs() -> list[Spec]:
     """What it depends on, which changes rarely, and our own packages on top: two layers."""
     deps_made = digest.of_files([*RECIPE, *REQUIREMENTS, INSTALL], _python_digest())
-    code = digest.files_under(REPO / "hooks", REPO / "connector", REPO / "evictor")
+    code = digest.files_under(REPO / "core", REPO / "hooks", REPO / "connector", REPO / "evictor")
     env = {
         "PATH": f"/{PROJECT_ROOT}/bin:{oci.DEFAULT_PATH}",
         "PYTHONPATH": f"/{PROJECT_ROOT}/lib",

@@ -20,7 +20,7 @@ from tests.patience import CEILING_S, eventually
 from tests.unit.evictor.support import BLOCK, Namespace, namespace
 
 SRC = Path(__file__).parents[2]
-PATHS = [str(SRC / "evictor/src"), str(SRC / "connector/src"), *sys.path]
+PATHS = [str(SRC / "evictor/src"), str(SRC / "connector/src"), str(SRC / "core/src"), *sys.path]
 
 
 def free_port() -> int:

@@ -4,25 +4,13 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
-_UNITS = {
-    "": 1,
-    "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
-}  # fmt: skip
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGTP]|[KMGTP]i)?")
-QUANTITY_PATTERN = r"^\d+(\.\d+)?([kMGTP]|[KMGTP]i)?$"
+from llmd_storage_core.settings import bytes_of
+
+__all__ = ["bytes_of", "seconds_of", "show_bytes", "show_seconds"]
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
-
-
-def bytes_of(text: str) -> int:
-    """`18000Gi`, `2.5T`, `1024` in bytes, as Kubernetes reads them. Raises: ValueError saying what is allowed."""
-    found = _QUANTITY.fullmatch(text.strip())
-    if not found:
-        raise ValueError(f"{text!r} is not a size: write bytes, or a number with k, M, G, T, P or Ki, Mi, Gi, Ti, Pi")
-    return int(Decimal(found[1]) * _UNITS[found[2] or ""])
 
 
 def seconds_of(text: str) -> float:

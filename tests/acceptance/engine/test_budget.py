@@ -43,7 +43,7 @@ class Evictors:
 
     def start(self) -> subprocess.Popen[bytes]:
         self._started += 1
-        paths = os.pathsep.join(str(REPO / part) for part in ("evictor/src", "connector/src"))
+        paths = os.pathsep.join(str(REPO / part) for part in ("evictor/src", "connector/src", "core/src"))
         # The project's own environment: the engine's has no need of what the evictor needs.
         command = [str(REPO / ".venv/bin/python"), "-m", "llmd_storage_evictor", "run", "--config", str(self._config)]
         with (self._folder / f"evictor-{self._started}.log").open("wb") as out:

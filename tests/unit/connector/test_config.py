@@ -28,7 +28,7 @@ FAULTS = [
     ({"publish": "move"}, "publish must be one of auto, rename_fsync, link, exclusive, rename"),
     ({"fail_fast": "yes"}, "fail_fast must be true or false"),
     ({"io_thread": 3}, "did you mean 'io_threads'"),
-    ({"secondary_tiers": []}, "unknown key 'secondary_tiers'"),
+    ({"secondary_tiers": []}, "unknown key secondary_tiers"),
 ]
 
 
@@ -53,7 +53,7 @@ def test_all_faults_are_named_at_once() -> None:
 
 def test_defaults() -> None:
     config = parse(GOOD)
-    assert config.store_queue_bytes == 1 << 29
+    assert config.effective_store_queue_bytes == 1 << 29
     assert config.publish == "auto"
     assert config.vllm_options == {"cpu_bytes_to_use": 1 << 30}
     assert parse(GOOD | {"block_size": 256}).vllm_options["block_size"] == 256

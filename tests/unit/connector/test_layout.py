@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd_storage_connector.blocks import layout
+from llmd_storage_core.scratch import scratch_name
 
 
 @given(key=st.binary(min_size=1, max_size=100))
@@ -18,7 +19,7 @@ def test_names_lead_back_to_keys(key: bytes) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".kvb", "manifest.json", "abc.kvb", "AB.kvb", "a b.kvb", "ab.kvb.tmp", layout.scratch_name("w", 1)],
+    ["", ".kvb", "manifest.json", "abc.kvb", "AB.kvb", "a b.kvb", "ab.kvb.tmp", scratch_name("w", 1)],
 )
 def test_other_names_are_not_blocks(name: str) -> None:
     assert layout.key_of(name) is None

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_connector.blocks import layout, publish, temp_files
-from llmd_storage_connector.blocks.layout import is_scratch
+from llmd_storage_connector.blocks import layout, temp_files
 from llmd_storage_connector.blocks.temp_files import Collected, TempFileCollector, collect_folder
 from llmd_storage_connector.engine.background import Background
 from llmd_storage_connector.telemetry.metrics import Counters
+from llmd_storage_core import publish
+from llmd_storage_core.scratch import is_scratch, scratch_name
 from tests.patience import CEILING_S
 
 pytestmark = pytest.mark.timeout(60)
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.timeout(60)
 NOW = 2_000_000_000.0
 OLD, YOUNG = NOW - 601.0, NOW - 599.0
 WRITER = "0123456789ab"
-LITTER = layout.scratch_name(WRITER, 0x1F)
+LITTER = scratch_name(WRITER, 0x1F)
 
 
 def write(path: Path, mtime: float, length: int = 10) -> Path:
@@ -50,7 +51,7 @@ def test_the_names_that_a_killed_writer_leaves_are_known(tmp_path: Path, monkeyp
 
 def test_old_litter_goes_and_is_counted(tmp_path: Path) -> None:
     write(tmp_path / LITTER, OLD, 100)
-    write(tmp_path / layout.scratch_name(WRITER, 7), OLD, 23)
+    write(tmp_path / scratch_name(WRITER, 7), OLD, 23)
     assert collect_folder(str(tmp_path), 600, NOW) == Collected(2, 123)
     assert collect_folder(str(tmp_path), 600, NOW) == Collected(0, 0)
     assert os.listdir(tmp_path) == []
@@ -112,11 +113,11 @@ def test_a_file_that_cannot_be_removed_does_not_keep_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
-        write(tmp_path / layout.scratch_name(WRITER, number), OLD)
+        write(tmp_path / scratch_name(WRITER, number), OLD)
     really = os.unlink
 
     def refused(name: str, **where: int) -> None:
-        if name == layout.scratch_name(WRITER, 1):
+        if name == scratch_name(WRITER, 1):
             raise PermissionError(1, "not yours")
         really(name, **where)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmd_storage_connector.blocks import layout
+from llmd_storage_core.scratch import scratch_name
 from llmd_storage_evictor.cache import checkpoint
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.errors import LeadershipLost
@@ -134,8 +135,8 @@ def test_what_is_not_the_caches_own_survives_everything(cache: Namespace, tmp_pa
 
 
 def test_unfinished_files_of_dead_writers_go_and_those_of_live_ones_stay(cache: Namespace) -> None:
-    dead = [cache.path / "ab" / layout.scratch_name("0123456789ab", 3), cache.path / layout.scratch_name("ab" * 6, 0)]
-    live = cache.path / "ab" / layout.scratch_name("0123456789ab", 4)
+    dead = [cache.path / "ab" / scratch_name("0123456789ab", 3), cache.path / scratch_name("ab" * 6, 0)]
+    live = cache.path / "ab" / scratch_name("0123456789ab", 4)
     for path in (*dead, live):
         path.write_bytes(b"x")
         stamp(path, 700)

@@ -13,15 +13,12 @@ cost a round trip each; one flat folder would serialise look-ups on clients that
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 BLOCK_SUFFIX = ".kvb"
-SCRATCH_SUFFIX = ".tmp"
 MANIFEST = "manifest.json"
 DAMAGED = "damaged"
 FANOUT = 256
-_SCRATCH = re.compile(r"\.[0-9a-f]{12}-[0-9a-f]+" + re.escape(SCRATCH_SUFFIX))
 # 128 bits tell namespaces apart; every block's header carries the whole digest.
 NAMESPACE_NAME_BYTES = 16
 
@@ -56,13 +53,3 @@ def key_of(name: str) -> bytes | None:
     except ValueError:
         return None
     return key if key and key.hex() == stem else None
-
-
-def scratch_name(writer: str, number: int) -> str:
-    """Name of a file being written; `writer` is 12 hex digits, unique per process."""
-    return f".{writer}-{number:x}{SCRATCH_SUFFIX}"
-
-
-def is_scratch(name: str) -> bool:
-    """Whether scratch_name makes such names."""
-    return _SCRATCH.fullmatch(name) is not None

@@ -13,12 +13,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmd_storage_connector.blocks import layout, publish
+from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.files import READ
 from llmd_storage_connector.blocks.format import ALIGNMENT, BlockSpec
 from llmd_storage_connector.blocks.mounts import filesystem_of
 from llmd_storage_connector.blocks.namespace import WRITE_REFUSED
+from llmd_storage_connector.blocks.publish import choose
 from llmd_storage_connector.blocks.result import BlockResult, reason_of
+from llmd_storage_core import publish
+from llmd_storage_core.scratch import scratch_name
 
 # Storage where a small file is made and removed in less than this answers without a way to go.
 _LOW_LATENCY_S = 0.002
@@ -56,7 +59,7 @@ def probe_mount(folder: Path, spec: BlockSpec, *, strategy: str, direct_io: str,
     direct = direct_io == "on" or (direct_io == "auto" and aligned and writable and supports_direct_io(scratch))
     if writable:
         create_remove_s = min(create_remove_seconds(scratch) for _ in range(3))
-        strategy = publish.chosen(strategy, filesystem_of(os.path.realpath(folder)), scratch, spec.file_bytes)
+        strategy = choose(strategy, filesystem_of(os.path.realpath(folder)), scratch, spec.file_bytes)
     else:
         create_remove_s = math.inf
         strategy = publish.DEFAULT if strategy == publish.AUTO else strategy
@@ -83,7 +86,7 @@ def is_healthy(folder: str, read_flags: int) -> bool:
 
 def try_writing(folder: str, file_bytes: int) -> BlockResult:
     """Whether a file of a block's size (at most 4 MiB) can be written; it is removed again."""
-    name, scratch = layout.scratch_name(secrets.token_hex(6), 0), f"{folder}/{layout.DAMAGED}"
+    name, scratch = scratch_name(secrets.token_hex(6), 0), f"{folder}/{layout.DAMAGED}"
     try:
         publish.publish(publish.DEFAULT, scratch, name, publish.whole([bytes(min(file_bytes, _TRIAL_BYTES))]))
         os.unlink(f"{scratch}/{name}")
@@ -96,7 +99,7 @@ def is_readable_back(folder: str, flags: int) -> bool:
     """Whether a page that is written is read again, by a descriptor opened with `flags`. Raises: OSError."""
     page = mmap.mmap(-1, ALIGNMENT)
     page[:5] = b"trial"
-    name = layout.scratch_name(secrets.token_hex(6), 0)
+    name = scratch_name(secrets.token_hex(6), 0)
     path = f"{folder}/{name}"
     publish.publish("exclusive", folder, name, publish.whole([memoryview(page)]))
     try:
@@ -116,7 +119,7 @@ def create_remove_seconds(folder: str) -> float:
 
     Raises: OSError.
     """
-    name = layout.scratch_name(secrets.token_hex(6), 0)
+    name = scratch_name(secrets.token_hex(6), 0)
     began = time.perf_counter()
     publish.publish("exclusive", folder, name, publish.whole([b"trial"]))
     os.unlink(f"{folder}/{name}")

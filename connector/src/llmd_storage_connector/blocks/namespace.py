@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from llmd_storage_connector import __version__
-from llmd_storage_connector.blocks import layout, publish
+from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.errors import Unusable
 from llmd_storage_connector.identity.facts import digest_of, manifest
+from llmd_storage_core import publish
+from llmd_storage_core.scratch import scratch_name
 
 # Group-writable and set-gid: pods that share the claim through fsGroup can evict each other's blocks.
 FOLDER_MODE = 0o2770
@@ -72,7 +74,7 @@ def _manifest_agrees(folder: Path, facts: Mapping[str, Any]) -> bool:
 
 def _is_writable(folder: Path) -> bool:
     """Whether files can be made there. What is full, read-only or forbidden can still be read from."""
-    probe = folder / layout.DAMAGED / layout.scratch_name(secrets.token_hex(6), 0)
+    probe = folder / layout.DAMAGED / scratch_name(secrets.token_hex(6), 0)
     try:
         os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, publish.FILE_MODE))
         probe.unlink()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from llmd_storage_connector.blocks import format as block_format
-from llmd_storage_connector.blocks import layout, publish
+from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.file_check import UNFINISHED_GRACE_S, check_file
 from llmd_storage_connector.blocks.files import write_all
 from llmd_storage_connector.blocks.folders import Folder, Folders
@@ -29,6 +29,7 @@ from llmd_storage_connector.blocks.namespace import open_namespace, unusable
 from llmd_storage_connector.blocks.reader import BlockBuffer, BlockReader
 from llmd_storage_connector.blocks.result import UNFINISHED, BlockResult, reason_of, result_of
 from llmd_storage_connector.errors import Corrupt, Rule, Unusable
+from llmd_storage_core import publish
 
 # Under vLLM's logger, so that its handlers and level apply.
 logger = logging.getLogger("vllm.llmd_storage_connector.blocks.store")

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llmd_storage_connector.blocks import layout
+from llmd_storage_core.scratch import is_scratch
 
 logger = logging.getLogger("vllm.llmd_storage_connector.blocks.temp_files")
 
@@ -47,7 +48,7 @@ def collect_folder(folder: str, older_than_s: float, now: float) -> Collected:
     fd = os.open(folder, _FOLDER)
     try:
         with os.scandir(fd) as entries:
-            names = [entry.name for entry in entries if layout.is_scratch(entry.name)]
+            names = [entry.name for entry in entries if is_scratch(entry.name)]
         for name in names:
             try:
                 found = os.stat(name, dir_fd=fd, follow_symlinks=False)

@@ -90,12 +90,12 @@ def assemble(
     """needs_full_prefix: whether a block is of use only with all blocks before it. tokens_per_block: 0: not known."""
     cost = CostModel(tokens_per_block, config.skip_slow_loads)
     cache = LookupCache()
-    breaker = Breaker(config.lookup_deadline_s, clock)
+    breaker = Breaker(config.effective_lookup_deadline_s, clock)
     budget = WriteBudget(clock)
     scheduler = TransferScheduler(
         chunk_bytes=store.spec.payload_bytes,
         file_bytes=store.spec.file_bytes,
-        store_queue_bytes=config.store_queue_bytes,
+        store_queue_bytes=config.effective_store_queue_bytes,
         threads=config.io_threads,
         budget=budget,
         clock=clock,
@@ -104,7 +104,7 @@ def assemble(
         store,
         cache,
         breaker,
-        deadline_s=config.lookup_deadline_s,
+        deadline_s=config.effective_lookup_deadline_s,
         threads=config.lookup_threads,
         needs_full_prefix=needs_full_prefix,
         clock=clock,
@@ -115,8 +115,8 @@ def assemble(
         breaker,
         cost,
         counters,
-        deadline_s=config.lookup_deadline_s,
-        adaptive=config.lookup_deadline_derived,
+        deadline_s=config.effective_lookup_deadline_s,
+        adaptive=config.has_adaptive_lookups,
         clock=clock,
     )
     return Parts(

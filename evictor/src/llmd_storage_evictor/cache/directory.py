@@ -11,7 +11,6 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import Buffer
 from llmd_storage_connector.identity.facts import digest_of
+from llmd_storage_core import publish
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.errors import NotFound, Unavailable
 
@@ -133,20 +133,5 @@ def read_file(folder: int, name: str, limit: int) -> bytes:
 
 
 def replace_file(folder: int, name: str, parts: list[Buffer]) -> None:
-    """Write a file atomically: temporary file, rename, fsync. Raises: OSError; then nothing is left behind."""
-    scratch = layout.scratch_name(secrets.token_hex(6), 0)
-    fd = os.open(scratch, CREATE, FILE_MODE, dir_fd=folder)
-    placed = scratch
-    try:
-        with open(fd, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
-            placed = ""
-            os.fsync(fd)
-    except BaseException:
-        if placed:
-            with contextlib.suppress(OSError):
-                os.unlink(placed, dir_fd=folder)
-        raise
+    """Write a file atomically. Raises: OSError; then nothing is left behind."""
+    publish.publish(publish.DEFAULT, folder, name, publish.whole(parts))

@@ -16,7 +16,7 @@ import xxhash
 
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import MAX_KEY_BYTES
-from llmd_storage_connector.blocks.layout import is_scratch
+from llmd_storage_core.scratch import is_scratch
 
 STATE_FOLDER = ".evictor"
 WRITERS_FOLDER = "writers"  # below STATE_FOLDER: reports of engines

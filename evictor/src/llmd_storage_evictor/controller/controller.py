@@ -100,11 +100,11 @@ class Controller:
         if self._config.dry_run or not self._context.may_remove():
             return False
         config, held = self._config, self._grants.update(self._held_bytes())
-        if held > config.budget_bytes * config.high_watermark:
+        if held > config.effective_budget_bytes * config.high_watermark:
             return True
         # Pinned blocks do not go, however often one reconciles.
-        wanted = self._grants.reserved_bytes() - config.budget_bytes * _MIN_GAIN
-        return self._grants.has_shortage and self._last_freed and held > config.budget_bytes - wanted
+        wanted = self._grants.reserved_bytes() - config.effective_budget_bytes * _MIN_GAIN
+        return self._grants.has_shortage and self._last_freed and held > config.effective_budget_bytes - wanted
 
     @property
     def grants_interval_s(self) -> float:
@@ -157,7 +157,7 @@ class Controller:
 
     def _update_metrics(self) -> None:
         config, unknown_files = self._config, self.index.unknown_files()
-        self._metrics.update(self.index.usage(), config.budget_bytes, config.high_watermark, unknown_files)
+        self._metrics.update(self.index.usage(), config.effective_budget_bytes, config.high_watermark, unknown_files)
 
     def _save_state(self) -> None:
         """Checkpoint and touch interval. The loop goes on when the disk is too full for them."""
@@ -177,7 +177,7 @@ class Controller:
         usage = self.index.usage()
         oldest_ns = min((held.oldest_ns for held in usage.values() if held.files), default=0)
         # A cache that is less than half full evicts nothing soon: mtimes matter little.
-        filling = self._held_bytes() > self._config.budget_bytes / 2
+        filling = self._held_bytes() > self._config.effective_budget_bytes / 2
         age_s = self._context.wall_clock() - oldest_ns / NS if filling and oldest_ns else float("inf")
         touch_s = policy.touch_after_s(self._config, age_s)
         if self._published_touch_s and 0.8 < touch_s / self._published_touch_s < 1.25:

@@ -31,7 +31,7 @@ class BlockEvictor:
     def __init__(self, config: Config, context: Context, index: Index, log: RateLimitedLog) -> None:
         self.config, self.context, self.index, self._log = config, context, index, log
         self._metrics, self._clock = context.metrics, context.clock
-        self._journal = Journal(context.directory, config.journal_bytes, context.wall_clock)
+        self._journal = Journal(context.directory, config.effective_journal_bytes, context.wall_clock)
         self._failed_until: dict[tuple[str, str, int], float] = {}
         self._pending_free = PendingFreeSpace()
 
@@ -72,7 +72,7 @@ class BlockEvictor:
         """(free bytes as reported, free bytes to compare with the floor or None). Raises: OSError."""
         _, reported = self.context.directory.space()
         self._metrics.free.set(reported)
-        if not self.config.free_floor_bytes:
+        if not self.config.effective_free_floor_bytes:
             return reported, None
         return reported, self._pending_free.estimate(self._clock(), reported)
 

@@ -29,8 +29,8 @@ def remove_leftovers(
     gone = cleanup.remove_stale_scratch(directory, scratch, namespaces, now - config.scratch_keep_s, may_remove)
     context.metrics.removed_files.labels(Reason.SCRATCH.value).inc(len(gone))
     context.metrics.removed_bytes.labels(Reason.SCRATCH.value).inc(sum(size for _, size in gone))
-    if config.probe_dir:
-        runs = cleanup.remove_stale_probes(config.probe_dir, now - config.probe_keep_s, may_remove)
+    if config.effective_probe_dir:
+        runs = cleanup.remove_stale_probes(config.effective_probe_dir, now - config.probe_keep_s, may_remove)
         context.metrics.removed_files.labels(Reason.PROBE.value).inc(len(runs))
     last_used_ns = {}
     for name in namespaces:

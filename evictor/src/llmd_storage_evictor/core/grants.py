@@ -35,7 +35,7 @@ class EngineReport(NamedTuple):
 
 def new_engine_bytes(config: Config) -> int:
     """The limit of an engine without a grant, in bytes."""
-    return int(config.budget_bytes * _NEW_ENGINE_SHARE)
+    return int(config.effective_budget_bytes * _NEW_ENGINE_SHARE)
 
 
 def limits(
@@ -54,7 +54,7 @@ def limits(
     new_engine = new_engine_bytes(config)
     now = {name: previous.get(name, new_engine) for name in reports}
     outstanding = sum(limit - written_at_scan.get(name, 0) for name, limit in now.items())
-    spare = config.budget_bytes - new_engine - held_bytes - outstanding
+    spare = config.effective_budget_bytes - new_engine - held_bytes - outstanding
     most = _max_unused_bytes(config) // max(1, len(reports))
     least = int(_min_unused_bytes(config) / max(1, len(reports)))
     wanted = {
@@ -95,8 +95,8 @@ def runs_low(config: Config, reports: Mapping[str, EngineReport], granted: Mappi
 
 
 def _min_unused_bytes(config: Config) -> float:
-    return max(_MIN_UNUSED_SHARE, 1 - config.high_watermark) * config.budget_bytes
+    return max(_MIN_UNUSED_SHARE, 1 - config.high_watermark) * config.effective_budget_bytes
 
 
 def _max_unused_bytes(config: Config) -> int:
-    return int(_MAX_UNUSED_SHARE * config.budget_bytes)
+    return int(_MAX_UNUSED_SHARE * config.effective_budget_bytes)

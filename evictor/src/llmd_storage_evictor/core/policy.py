@@ -123,7 +123,9 @@ def pending_tasks(
     for reason, need in (
         (
             Reason.BUDGET,
-            _bytes_over(config, total, config.budget_bytes, (Reason.BUDGET, "") in in_progress, reserved_bytes),
+            _bytes_over(
+                config, total, config.effective_budget_bytes, (Reason.BUDGET, "") in in_progress, reserved_bytes
+            ),
         ),
         (Reason.FLOOR, _bytes_below_floor(config, free_bytes)),
     ):
@@ -140,7 +142,7 @@ def _bytes_over(config: Config, held: int, limit: int, in_progress: bool, reserv
 
 
 def _bytes_below_floor(config: Config, free_bytes: int | None) -> int:
-    return 0 if free_bytes is None else config.free_floor_bytes - free_bytes
+    return 0 if free_bytes is None else config.effective_free_floor_bytes - free_bytes
 
 
 def _by_age(

@@ -28,7 +28,7 @@ class ScanTimer:
         if self._last is None or began <= self._last[0]:
             return False
         rate = (held_bytes - self._last[1]) / (began - self._last[0])
-        return held_bytes + rate * _REACTION_S > self._config.budget_bytes * self._config.high_watermark
+        return held_bytes + rate * _REACTION_S > self._config.effective_budget_bytes * self._config.high_watermark
 
     def wait_s(
         self, *, began: float, scan_s: float, cpu_s: float, held_before: int, held_after: int, free_bytes: int
@@ -39,14 +39,14 @@ class ScanTimer:
         cache at the scan, and after removal. free_bytes: of the filesystem, after removal.
         """
         last, self._last = self._last, (began, held_after, free_bytes)
-        room = self._config.budget_bytes * self._config.high_watermark - held_after
+        room = self._config.effective_budget_bytes * self._config.high_watermark - held_after
         # A burst that might come is anticipated as closely as is cheap; growth that is seen, as closely as it takes.
         wait_s = max(_until_full(room, self._config.burst_bytes_s), cpu_s / _IDLE_CPU_SHARE, _MIN_WAIT_S)
         if last is not None and began > last[0]:
             elapsed_s = began - last[0]
             growth_s = _until_full(room, (held_before - last[1]) / elapsed_s)
-            if self._config.free_floor_bytes:
-                above_floor = free_bytes - self._config.free_floor_bytes
+            if self._config.effective_free_floor_bytes:
+                above_floor = free_bytes - self._config.effective_free_floor_bytes
                 growth_s = min(growth_s, _until_full(above_floor, (last[2] - free_bytes) / elapsed_s))
             wait_s = min(wait_s, max(growth_s, scan_s, _MIN_WAIT_S))
         return min(wait_s, self._config.poll_s)

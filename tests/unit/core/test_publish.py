@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_connector.blocks import publish as publishing
-from llmd_storage_connector.blocks.publish import AUTO, STRATEGIES, candidates, chosen, publish, whole
+from llmd_storage_connector.blocks.publish import choose
+from llmd_storage_core import publish as publishing
+from llmd_storage_core.publish import AUTO, STRATEGIES, candidates, publish, whole
 
 BUFFERS = [b"header", memoryview(b"payload" * 1000)]
 CONTENT = b"".join(bytes(buffer) for buffer in BUFFERS)
@@ -79,11 +80,11 @@ def test_a_write_that_is_given_up_leaves_nothing(tmp_path: Path, strategy: str) 
 
 def test_on_cephfs_auto_is_the_one_atomic_way_that_other_nodes_see_at_once(tmp_path: Path) -> None:
     for filesystem in ("ceph", "fuse.ceph-fuse"):
-        assert chosen(AUTO, filesystem, str(tmp_path), 4096) == "rename_fsync"
+        assert choose(AUTO, filesystem, str(tmp_path), 4096) == "rename_fsync"
 
 
 def test_a_filesystem_nobody_knows_is_never_given_a_way_that_may_show_late() -> None:
-    assert set(candidates("fuse.something")) == set(candidates("")) == {"rename_fsync", "exclusive"}
+    assert set(candidates(AUTO, "fuse.something")) == set(candidates(AUTO, "")) == {"rename_fsync", "exclusive"}
 
 
 @pytest.mark.parametrize(
@@ -97,11 +98,11 @@ def test_a_filesystem_nobody_knows_is_never_given_a_way_that_may_show_late() -> 
 def test_auto_pays_a_little_for_an_atomic_way_and_not_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], way: str
 ) -> None:
-    monkeypatch.setattr(publishing, "_measure", lambda name, *_: seconds[name])
-    assert chosen(AUTO, "nfs4", str(tmp_path), 4096) == way
+    monkeypatch.setattr(publishing, "measure", lambda name, *_: seconds[name])
+    assert choose(AUTO, "nfs4", str(tmp_path), 4096) == way
 
 
 def test_measuring_leaves_nothing_and_a_set_way_is_not_measured(tmp_path: Path) -> None:
-    assert chosen(AUTO, "lustre", str(tmp_path), 4096) in STRATEGIES
+    assert choose(AUTO, "lustre", str(tmp_path), 4096) in STRATEGIES
     assert list(tmp_path.iterdir()) == []
-    assert {chosen(strategy, "nfs4", "/nowhere", 4096) for strategy in STRATEGIES} == set(STRATEGIES)
+    assert {choose(strategy, "nfs4", "/nowhere", 4096) for strategy in STRATEGIES} == set(STRATEGIES)
