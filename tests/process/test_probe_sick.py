@@ -10,9 +10,9 @@ import subprocess
 import pytest
 
 from llmd_storage_hooks.checks import probe as checks
-from llmd_storage_hooks.clock import SystemClock
 from llmd_storage_hooks.collect.files import Files
 from llmd_storage_hooks.config import ProbeConfig
+from llmd_storage_hooks.core.clock import SystemClock
 from llmd_storage_hooks.probing.pair import Pair, Seat
 from tests.faultfs import build, mounted
 from tests.faultfs.mounts import small

@@ -14,11 +14,12 @@ from typing import Annotated
 
 import typer
 
-from llmd_storage_hooks import closed, job
+from llmd_storage_hooks import job
 from llmd_storage_hooks.config import ClaimConfig, PreflightConfig, ProbeConfig, ProofConfig
-from llmd_storage_hooks.given import NAMESPACE, Given
-from llmd_storage_hooks.process import carry_out, refuse
-from llmd_storage_hooks.run.outcome import Outcome
+from llmd_storage_hooks.core import decoding
+from llmd_storage_hooks.core.arguments import NAMESPACE, Given
+from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.runner import carry_out, refuse
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -157,7 +158,7 @@ def probe(
                 namespace=config.namespace,
                 claim=name,
                 image=image,
-                config=closed.dump(config),
+                config=decoding.dump(config),
                 user=user,
                 group=group,
                 pull_secret=pull_secret,

@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from llmd_storage_hooks import catalogue, closed
-from llmd_storage_hooks.errors import ConfigError
+from llmd_storage_hooks.core import catalogue, decoding
+from llmd_storage_hooks.core.errors import ConfigError
+from llmd_storage_hooks.core.verdicts import OVERRIDES
 from llmd_storage_hooks.metrics import CONNECTORS, LLMD_STORAGE
 from llmd_storage_hooks.strategies import AUTO, STRATEGIES
-from llmd_storage_hooks.verdicts import OVERRIDES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +166,7 @@ def parse(kind: type[C], text: str) -> C:
 
 
 def from_json(kind: type[C], raw: Any) -> C:
-    config = closed.load(kind, raw)
+    config = decoding.load(kind, raw)
     for check, wanted in config.checks.items():
         if catalogue.find(check) is None:
             raise ConfigError(f'config.checks."{check}": there is no such check. {catalogue.nearest(check)}')

@@ -11,7 +11,7 @@ from llmd_storage_hooks import facts as f
 from llmd_storage_hooks import parse
 from llmd_storage_hooks.checks import attachment, probe
 from llmd_storage_hooks.config import ClaimConfig, ProbeConfig
-from llmd_storage_hooks.errors import Forbidden, NotFound, Unreachable
+from llmd_storage_hooks.core.errors import Forbidden, NotFound, Unreachable
 from llmd_storage_hooks.probing import seen
 from llmd_storage_hooks.run import claim as hook
 from llmd_storage_hooks.run.probe import other_pod

@@ -10,9 +10,9 @@ import pytest
 
 from llmd_storage_hooks import facts as f
 from llmd_storage_hooks import parse
-from llmd_storage_hooks.collect.kube import Kube
 from llmd_storage_hooks.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
-from llmd_storage_hooks.errors import CollectError, Forbidden, NotFound, Unreachable
+from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound, Unreachable
+from llmd_storage_hooks.core.kube.api import Kube
 from llmd_storage_hooks.run.preflight import collect, run
 from tests.unit.hooks.support import http_server
 

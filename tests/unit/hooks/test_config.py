@@ -6,7 +6,7 @@ import json
 import pytest
 
 from llmd_storage_hooks.config import PreflightConfig, ProbeConfig, ProofConfig, parse
-from llmd_storage_hooks.errors import ConfigError
+from llmd_storage_hooks.core.errors import ConfigError
 
 BASE = {"release": "demo", "namespace": "ns"}
 PROOF = {**BASE, "podSelector": {"a": "b"}, "model": "m", "blockTokens": 256}

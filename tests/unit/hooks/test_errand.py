@@ -11,7 +11,7 @@ from kubernetes_validate import validate
 
 from llmd_storage_hooks import job as jobs
 from llmd_storage_hooks.config import ProbeConfig, from_json
-from llmd_storage_hooks.errors import CollectError, Forbidden, NotFound, Stopped, Unreachable
+from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound, Stopped, Unreachable
 from llmd_storage_hooks.run import errand
 from tests.unit.hooks.support import FakeClock, by_id
 from tests.unit.hooks.test_output import llmd

@@ -7,9 +7,9 @@ import stat
 
 import pytest
 
-from llmd_storage_hooks.collect import chart
-from llmd_storage_hooks.errors import ConfigError
-from llmd_storage_hooks.given import Given, raw
+from llmd_storage_hooks.core import helm as rendering
+from llmd_storage_hooks.core.arguments import Given, raw
+from llmd_storage_hooks.core.errors import ConfigError
 from tests.unit.hooks.test_output import llmd
 
 
@@ -50,7 +50,7 @@ def test_values_are_rendered_by_helm_and_no_report_is_written_to_the_cluster(tmp
 )
 def test_what_helm_says_is_passed_on(tmp_path, monkeypatch, script, said):
     helm(tmp_path, monkeypatch, script)
-    monkeypatch.setattr(chart, "HELM_TIMEOUT_S", 0.5 if "sleep" in script else 60)
+    monkeypatch.setattr(rendering, "HELM_TIMEOUT_S", 0.5 if "sleep" in script else 60)
     with pytest.raises(ConfigError, match=said):
         raw("preflight", Given(values=["v"]), {})
 

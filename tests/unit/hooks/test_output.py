@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
-from llmd_storage_hooks import output, process
-from llmd_storage_hooks.errors import CollectError, NotFound, Unreachable
-from llmd_storage_hooks.report import TERMINATION_CHARS, headline, termination_message, to_json
-from llmd_storage_hooks.verdicts import Finding, Verdict
+from llmd_storage_hooks.core import output, runner
+from llmd_storage_hooks.core.errors import CollectError, NotFound, Unreachable
+from llmd_storage_hooks.core.report import TERMINATION_CHARS, headline, termination_message, to_json
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from tests.patience import CEILING_S
 from tests.unit.hooks.support import assert_valid, report
 
@@ -141,7 +141,7 @@ def test_a_bug_of_ours_is_a_finding_not_a_traceback():
     def broken(config):
         raise KeyError("oops")
 
-    (finding,) = process._guarded("probe", broken, None).findings
+    (finding,) = runner._guarded("probe", broken, None).findings
     assert finding.verdict is Verdict.INCONCLUSIVE
     assert "KeyError" in finding.sentence
     assert "test_output.py" in finding.sentence

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from llmd_storage_hooks import closed
 from llmd_storage_hooks.checks import moving, posix, sharing, upkeep
 from llmd_storage_hooks.checks import probe as checks
 from llmd_storage_hooks.config import ProbeConfig
+from llmd_storage_hooks.core import decoding
 from llmd_storage_hooks.probing import seen
 from llmd_storage_hooks.probing.steps import STEPS
 from tests.unit.hooks.support import by_id
@@ -273,8 +273,8 @@ def test_throughput_floors(floors, expected):
 
 
 def test_observations_survive_the_hand_over():
-    assert closed.load(seen.Observations, closed.dump(THEIRS)) == THEIRS
-    assert closed.load(seen.Observations, closed.dump(MINE)) == MINE
+    assert decoding.load(seen.Observations, decoding.dump(THEIRS)) == THEIRS
+    assert decoding.load(seen.Observations, decoding.dump(MINE)) == MINE
 
 
 def test_step_names_are_unique():

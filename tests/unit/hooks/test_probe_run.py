@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 
 from llmd_storage_hooks import strategies
-from llmd_storage_hooks.clock import Deadline, SystemClock
 from llmd_storage_hooks.collect import mounts
 from llmd_storage_hooks.collect.files import Files
 from llmd_storage_hooks.config import ProbeConfig
-from llmd_storage_hooks.errors import DeadlinePassed, Stopped
+from llmd_storage_hooks.core.clock import Deadline, SystemClock
+from llmd_storage_hooks.core.errors import DeadlinePassed, Stopped
+from llmd_storage_hooks.core.timeout import Hung, bounded
 from llmd_storage_hooks.probing import moving, semantics
 from llmd_storage_hooks.probing import pair as pairing
 from llmd_storage_hooks.probing.mail import ABORT, Mail, PartnerAborted
 from llmd_storage_hooks.probing.pair import Pair, Seat
-from llmd_storage_hooks.probing.supervise import Hung, bounded
 from llmd_storage_hooks.run import probe
 from tests.patience import CEILING_S
 

@@ -16,7 +16,7 @@ import pytest
 from llmd_storage_hooks import facts, parse
 from llmd_storage_hooks.collect.server import Credentials, Server
 from llmd_storage_hooks.config import ProofGateway
-from llmd_storage_hooks.errors import Forbidden, NotFound
+from llmd_storage_hooks.core.errors import Forbidden, NotFound
 from llmd_storage_hooks.proving import gateway
 from tests.unit.hooks import test_proof_run as stand_ins
 from tests.unit.hooks.fake_vllm import FakeVllm

@@ -13,7 +13,7 @@ from llmd_storage_hooks.checks import pods as pod_checks
 from llmd_storage_hooks.checks import proof as checks
 from llmd_storage_hooks.collect.server import Credentials, Server, events
 from llmd_storage_hooks.config import ProofConfig
-from llmd_storage_hooks.errors import CollectError, NotFound, Unreachable
+from llmd_storage_hooks.core.errors import CollectError, NotFound, Unreachable
 from llmd_storage_hooks.facts import PodState
 from llmd_storage_hooks.proving import waiting
 from llmd_storage_hooks.proving.seen import Answer

@@ -11,8 +11,8 @@ import pytest
 
 from llmd_storage_hooks.collect.server import Server
 from llmd_storage_hooks.config import ProofConfig
-from llmd_storage_hooks.errors import CollectError, Forbidden, NotFound, Unreachable
-from llmd_storage_hooks.report import to_json
+from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound, Unreachable
+from llmd_storage_hooks.core.report import to_json
 from llmd_storage_hooks.run import proof
 from tests.unit.hooks.fake_vllm import BLOCK, FakeVllm
 from tests.unit.hooks.support import FakeClock, assert_valid, http_server, report

@@ -15,7 +15,7 @@ import pytest
 from llmd_storage_hooks.collect import manifests as on_disk
 from llmd_storage_hooks.collect.server import Credentials, Server
 from llmd_storage_hooks.config import ProofConfig, from_json
-from llmd_storage_hooks.errors import CollectError, ConfigError
+from llmd_storage_hooks.core.errors import CollectError, ConfigError
 from llmd_storage_hooks.manifests import MOST, differences
 from llmd_storage_hooks.run import proof
 from tests.unit.hooks.fake_vllm import BLOCK, FakeVllm

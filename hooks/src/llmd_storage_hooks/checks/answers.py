@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import Gateway
 from llmd_storage_hooks.proving.seen import Answer
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 # bfloat16 logits of equal KV, computed in batches of another shape, differ by less than this.
 LOGPROBS_CLOSE = 0.1

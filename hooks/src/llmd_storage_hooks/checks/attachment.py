@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import Absent, Claim, ClaimState, Event, PodState, Unknown
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 BOUND, MOUNTED = "claim.bound", "claim.mounted"
 PATIENCE_S = 30.0  # what a first error is given to be a passing one

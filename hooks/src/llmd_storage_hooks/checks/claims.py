@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from llmd_storage_hooks.config import PreflightConfig, Storage
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import Absent, Claim, PreflightFacts, StorageClass, Unknown
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 RWX_MODE = "ReadWriteMany"
 GI = 1024**3

@@ -4,15 +4,8 @@
 from __future__ import annotations
 
 from llmd_storage_hooks.config import Crd, PreflightConfig
-from llmd_storage_hooks.facts import (
-    Absent,
-    ClusterVersion,
-    GatewayClass,
-    PreflightFacts,
-    ServedGroup,
-    Unknown,
-)
-from llmd_storage_hooks.verdicts import Finding, Verdict
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
+from llmd_storage_hooks.facts import Absent, ClusterVersion, GatewayClass, PreflightFacts, ServedGroup, Unknown
 
 # Indexed Jobs, restricted Pod Security and CEL rules in CRDs (which InferencePool uses) are all there.
 OLDEST_KUBERNETES = (1, 29)

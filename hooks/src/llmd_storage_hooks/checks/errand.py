@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmd_storage_hooks.checks.probe import OtherPod, kept_away
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import Event, PodState
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 _CHECK = "probe.job"
 Seen = tuple[PodState, Event | None]

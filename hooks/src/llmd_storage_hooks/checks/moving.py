@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from llmd_storage_hooks.checks.wording import not_reached
 from llmd_storage_hooks.config import ProbeConfig
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.probing.seen import Observations
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 # Less free than both: a cache that cannot take a block more.
 LITTLE_BYTES = 256 * 1024**2

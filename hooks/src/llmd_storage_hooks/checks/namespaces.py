@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from llmd_storage_hooks.config import POD_SECURITY_LEVELS, PreflightConfig
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import Absent, Claim, Demand, Limit, Namespace, PreflightFacts, Quota, Unknown
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 _QUOTAS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
 _LIMITS = "https://kubernetes.io/docs/concepts/policy/limit-range/"

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from llmd_storage_hooks.config import Accelerator, PreflightConfig, Toleration, Workload
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import Demand, Node, PreflightFacts, Taint, Unknown
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 _GPUS = "https://kubernetes.io/docs/tasks/manage-gpus/scheduling-gpus/"
 _TAINTS = "https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/"

@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 
 from llmd_storage_hooks.config import ProofConfig
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import PodState
 from llmd_storage_hooks.proving import waiting
 from llmd_storage_hooks.proving.seen import Awaited
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 _CHECK = "proof.pods"
 

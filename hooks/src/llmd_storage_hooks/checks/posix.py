@@ -7,8 +7,8 @@ import errno
 from typing import Any
 
 from llmd_storage_hooks.checks.wording import ERRNO_REMEDY, SECURITY_LINK, not_reached
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.probing.seen import Access, Observations
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 
 def rename(theirs: Observations | None) -> Finding:

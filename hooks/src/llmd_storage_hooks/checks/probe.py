@@ -11,9 +11,9 @@ from typing import Any
 from llmd_storage_hooks.checks import attachment, moving, posix, sharing, upkeep
 from llmd_storage_hooks.checks.wording import ERRNO_REMEDY, SECURITY_LINK, not_reached
 from llmd_storage_hooks.config import ProbeConfig
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import Event, PodState
 from llmd_storage_hooks.probing.seen import Observations, Step
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 _LINK = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from llmd_storage_hooks.checks import answers, causes
 from llmd_storage_hooks.config import ProofConfig
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.metrics import CONNECTORS, Reading
 from llmd_storage_hooks.prompts import full_block_tokens
 from llmd_storage_hooks.proving.seen import Answer, Round
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 # Of the reused tokens, what the storage tier's own hits must explain.
 _MOSTLY = 0.95

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from llmd_storage_hooks.checks import answers, proof
 from llmd_storage_hooks.config import ProofConfig
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proving.seen import Round
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 CHECK = "proof.readers"
 

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from llmd_storage_hooks.config import PreflightConfig, SecretRef
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import Absent, PreflightFacts, SecretKeys, Unknown
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 IMAGE_PULL_KEY = ".dockerconfigjson"
 _LINK = "https://kubernetes.io/docs/concepts/configuration/secret/"

@@ -6,9 +6,9 @@ from __future__ import annotations
 import statistics
 
 from llmd_storage_hooks.checks.wording import duration, not_reached
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.probing.seen import Lookup, Observations
 from llmd_storage_hooks.strategies import EXCLUSIVE
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 # A prompt of many blocks pays this once a block (in parallel at best): more than a second is a broken promise.
 SLOW_LOOKUP_S = 1.0

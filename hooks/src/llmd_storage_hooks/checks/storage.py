@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from llmd_storage_hooks.config import PreflightConfig, Storage
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import PreflightFacts, StorageClass, Unknown
 from llmd_storage_hooks.rwx import KNOWN_GOOD, Answer, Entry, Rwx, SizeRule, answer
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 GI = 1024**3
 _ACCESS_MODES = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes"

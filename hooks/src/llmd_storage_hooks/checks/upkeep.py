@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from llmd_storage_hooks.checks.wording import duration, not_reached
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.probing.seen import Observations
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 SLOW_S = 5.0  # the evictor looks less often than that
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 
-from llmd_storage_hooks.verdicts import Finding, Verdict
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 
 SECURITY_LINK = "https://kubernetes.io/docs/tasks/configure-pod-container/security-context/"
 

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from llmd_storage_hooks import facts, parse
-from llmd_storage_hooks.collect.kube import KubeApi
-from llmd_storage_hooks.errors import CollectError, NotFound
+from llmd_storage_hooks.core.errors import CollectError, NotFound
+from llmd_storage_hooks.core.kube.api import KubeApi
 
 
 def claim_state(kube: KubeApi, namespace: str, claim: str, selector: dict[str, str]) -> facts.ClaimState:

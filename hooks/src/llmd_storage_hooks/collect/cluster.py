@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from llmd_storage_hooks import facts, parse
-from llmd_storage_hooks.collect.kube import KubeApi
 from llmd_storage_hooks.config import PreflightConfig
-from llmd_storage_hooks.errors import CollectError, NotFound
+from llmd_storage_hooks.core.errors import CollectError, NotFound
+from llmd_storage_hooks.core.kube.api import KubeApi
 
 T = TypeVar("T")
 

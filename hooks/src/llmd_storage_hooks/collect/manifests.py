@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_hooks.clock import Deadline, SystemClock
-from llmd_storage_hooks.probing.supervise import Hung, bounded
+from llmd_storage_hooks.core.clock import Deadline, SystemClock
+from llmd_storage_hooks.core.timeout import Hung, bounded
 
 LIMIT_S = 10.0
 

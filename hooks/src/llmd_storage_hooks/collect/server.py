@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from llmd_storage_hooks import metrics
-from llmd_storage_hooks.errors import CollectError, NotFound, Unreachable
+from llmd_storage_hooks.core.errors import CollectError, NotFound, Unreachable
 from llmd_storage_hooks.proving.seen import Answer
 
 _BODY_CHARS = 300

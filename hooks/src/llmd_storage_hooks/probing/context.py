@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmd_storage_hooks.clock import Clock, Deadline
 from llmd_storage_hooks.collect.files import Files
+from llmd_storage_hooks.core.clock import Clock, Deadline
 from llmd_storage_hooks.probing.mail import Mail
 
 _POLL_S = 0.01

@@ -7,7 +7,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from llmd_storage_hooks.clock import Deadline
+from llmd_storage_hooks.core.clock import Deadline
 from llmd_storage_hooks.probing import seen
 from llmd_storage_hooks.probing.context import Context, Step, poll
 from llmd_storage_hooks.strategies import STRATEGIES

@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from llmd_storage_hooks.clock import Clock, Deadline
 from llmd_storage_hooks.collect.files import Files
-from llmd_storage_hooks.errors import DeadlinePassed, HooksError
+from llmd_storage_hooks.core.clock import Clock, Deadline
+from llmd_storage_hooks.core.errors import DeadlinePassed, HooksError
 from llmd_storage_hooks.strategies import RENAME_FSYNC
 
 ABORT = "abort"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from llmd_storage_hooks.clock import Deadline
+from llmd_storage_hooks.core.clock import Deadline
 from llmd_storage_hooks.probing import seen
 from llmd_storage_hooks.probing.context import Context
 

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmd_storage_hooks import closed
-from llmd_storage_hooks.clock import Clock, Deadline
 from llmd_storage_hooks.collect.files import Files
 from llmd_storage_hooks.collect.mounts import filesystem_of
 from llmd_storage_hooks.config import ProbeConfig
-from llmd_storage_hooks.errors import ConfigError, DeadlinePassed, HooksError, Stopped
+from llmd_storage_hooks.core import decoding
+from llmd_storage_hooks.core.clock import Clock, Deadline
+from llmd_storage_hooks.core.errors import ConfigError, DeadlinePassed, HooksError, Stopped
+from llmd_storage_hooks.core.timeout import Hung, bounded
 from llmd_storage_hooks.probing import seen
 from llmd_storage_hooks.probing.context import Context, Step
 from llmd_storage_hooks.probing.mail import ABORT, Mail, PartnerAborted
 from llmd_storage_hooks.probing.steps import STEPS
-from llmd_storage_hooks.probing.supervise import Hung, bounded
 from llmd_storage_hooks.strategies import TRIALS, best, candidates
 
 SCRATCH = ".probe"
@@ -83,7 +83,7 @@ class Pair:
 
     def hand_over(self) -> bool:
         """Pod 1: give the observations to pod 0 and wait until it has them. False when that failed. Raises: Stopped."""
-        mine = closed.dump(self.observations())
+        mine = decoding.dump(self.observations())
 
         def work() -> None:
             self._mail.send("observations", mine)
@@ -98,7 +98,7 @@ class Pair:
 
         def work() -> None:
             raw = self._mail.receive("observations", self._short(), heed_abort=False)
-            got.append(closed.load(seen.Observations, raw, "the other pod's observations"))
+            got.append(decoding.load(seen.Observations, raw, "the other pod's observations"))
             self._mail.send("observations-read")
             self._mail.receive("bye", self._short(), heed_abort=False)
 
@@ -128,8 +128,8 @@ class Pair:
 
     def _meet(self, context: Context, deadline: Deadline) -> None:
         self._mail.open()
-        other = self._mail.meet("hello", deadline, closed.dump(self._pod))
-        context.found["partner"] = closed.load(seen.Pod, other, "the other pod's hello")
+        other = self._mail.meet("hello", deadline, decoding.dump(self._pod))
+        context.found["partner"] = decoding.load(seen.Pod, other, "the other pod's hello")
         self._compare_clocks(context, deadline)
         self._choose(context, deadline)
 

@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from llmd_storage_hooks.clock import Deadline
+from llmd_storage_hooks.core.clock import Deadline
 from llmd_storage_hooks.probing import seen
 from llmd_storage_hooks.probing.context import Context, poll
 from llmd_storage_hooks.strategies import RENAME

@@ -7,8 +7,8 @@ import os
 import statistics
 import time
 
-from llmd_storage_hooks.clock import Deadline
 from llmd_storage_hooks.collect.files import Files
+from llmd_storage_hooks.core.clock import Deadline
 from llmd_storage_hooks.probing import seen
 from llmd_storage_hooks.probing.context import Context, until
 

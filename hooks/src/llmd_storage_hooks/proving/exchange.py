@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmd_storage_hooks import prompts
-from llmd_storage_hooks.clock import Clock, Deadline
 from llmd_storage_hooks.collect.server import Server
 from llmd_storage_hooks.config import ProofConfig
-from llmd_storage_hooks.errors import CollectError, NotFound
+from llmd_storage_hooks.core.clock import Clock, Deadline
+from llmd_storage_hooks.core.errors import CollectError, NotFound
 from llmd_storage_hooks.facts import PodState
 from llmd_storage_hooks.metrics import CONNECTORS, Reading, delta, reading
 from llmd_storage_hooks.proving.seen import Answer, Prompt, Round, Stored

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llmd_storage_hooks import facts, parse
-from llmd_storage_hooks.clock import Clock, Deadline
-from llmd_storage_hooks.collect.kube import KubeApi
 from llmd_storage_hooks.config import ProofConfig
-from llmd_storage_hooks.errors import CollectError
+from llmd_storage_hooks.core.clock import Clock, Deadline
+from llmd_storage_hooks.core.errors import CollectError
+from llmd_storage_hooks.core.kube.api import KubeApi
 
 POLL_S = 2.0
 

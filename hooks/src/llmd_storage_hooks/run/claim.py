@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from llmd_storage_hooks.checks import attachment
-from llmd_storage_hooks.clock import Clock, Deadline, SystemClock
 from llmd_storage_hooks.collect.attachment import claim_state
-from llmd_storage_hooks.collect.kube import Kube, KubeApi
 from llmd_storage_hooks.config import ClaimConfig
-from llmd_storage_hooks.errors import Unreachable
+from llmd_storage_hooks.core.clock import Clock, Deadline, SystemClock
+from llmd_storage_hooks.core.errors import Unreachable
+from llmd_storage_hooks.core.kube.api import Kube, KubeApi
+from llmd_storage_hooks.core.output import say
+from llmd_storage_hooks.core.result import Outcome
 from llmd_storage_hooks.facts import Claim, ClaimState, Unknown
-from llmd_storage_hooks.output import say
-from llmd_storage_hooks.run.outcome import Outcome
 
 POLL_S = 2.0
 TELL_EVERY_S = 30.0  # a reason that has not changed is said again, so that a reader sees that this still waits

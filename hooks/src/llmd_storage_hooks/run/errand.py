@@ -11,16 +11,16 @@ from typing import Any
 from llmd_storage_hooks import parse
 from llmd_storage_hooks.checks import errand as checks
 from llmd_storage_hooks.checks.attachment import trouble_of
-from llmd_storage_hooks.clock import Clock, Deadline, SystemClock
 from llmd_storage_hooks.collect import attachment
-from llmd_storage_hooks.collect.kube import Kube, KubeApi
-from llmd_storage_hooks.errors import CollectError, NotFound
+from llmd_storage_hooks.core.clock import Clock, Deadline, SystemClock
+from llmd_storage_hooks.core.errors import CollectError, NotFound
+from llmd_storage_hooks.core.kube.api import Kube, KubeApi
+from llmd_storage_hooks.core.output import say
+from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import Event, PodState, Unknown
 from llmd_storage_hooks.job import ProbeJob, manifest
-from llmd_storage_hooks.output import say
 from llmd_storage_hooks.proving import waiting
-from llmd_storage_hooks.run.outcome import Outcome
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 POLL_S = 1.0
 GONE_S = 60.0  # a pod that is told to end has half a minute to remove its scratch folder

@@ -10,12 +10,12 @@ import yaml
 from llmd_storage_hooks import parse, rwx
 from llmd_storage_hooks.checks import claims, cluster, namespaces, nodes, secrets, storage
 from llmd_storage_hooks.collect.cluster import preflight_facts, without_cluster
-from llmd_storage_hooks.collect.kube import Kube, KubeApi
 from llmd_storage_hooks.config import PreflightConfig
-from llmd_storage_hooks.errors import Unreachable
+from llmd_storage_hooks.core.errors import Unreachable
+from llmd_storage_hooks.core.kube.api import Kube, KubeApi
+from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.verdicts import Finding
 from llmd_storage_hooks.facts import PreflightFacts, Unknown
-from llmd_storage_hooks.run.outcome import Outcome
-from llmd_storage_hooks.verdicts import Finding
 
 
 def rwx_table() -> tuple[rwx.Entry, ...]:

@@ -10,17 +10,17 @@ from pathlib import Path
 from llmd_storage_hooks.checks import probe as checks
 from llmd_storage_hooks.checks.attachment import trouble_of
 from llmd_storage_hooks.checks.probe import OtherPod
-from llmd_storage_hooks.clock import SystemClock
 from llmd_storage_hooks.collect import attachment
 from llmd_storage_hooks.collect.files import Files
-from llmd_storage_hooks.collect.kube import Kube, KubeApi
 from llmd_storage_hooks.config import ProbeConfig
-from llmd_storage_hooks.errors import CollectError
+from llmd_storage_hooks.core.clock import SystemClock
+from llmd_storage_hooks.core.errors import CollectError
+from llmd_storage_hooks.core.kube.api import Kube, KubeApi
+from llmd_storage_hooks.core.output import say
+from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import Unknown
-from llmd_storage_hooks.output import say
 from llmd_storage_hooks.probing.pair import Pair, Seat
-from llmd_storage_hooks.run.outcome import Outcome
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 LINGER_S = 15.0
 # Kubernetes puts these on the pods of an Indexed Job; the chart makes the first one PROBE_RUN_ID.

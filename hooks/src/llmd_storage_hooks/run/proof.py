@@ -10,20 +10,20 @@ from typing import Any
 from llmd_storage_hooks.checks import answers, readers
 from llmd_storage_hooks.checks import pods as pod_checks
 from llmd_storage_hooks.checks import proof as checks
-from llmd_storage_hooks.clock import Clock, SystemClock
-from llmd_storage_hooks.collect.kube import Kube, KubeApi
 from llmd_storage_hooks.collect.manifests import last_two
 from llmd_storage_hooks.collect.server import Credentials, Server
 from llmd_storage_hooks.config import ProofConfig
-from llmd_storage_hooks.errors import CollectError, Unreachable
+from llmd_storage_hooks.core.clock import Clock, SystemClock
+from llmd_storage_hooks.core.errors import CollectError, Unreachable
+from llmd_storage_hooks.core.kube.api import Kube, KubeApi
+from llmd_storage_hooks.core.output import say
+from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.facts import PodState
 from llmd_storage_hooks.manifests import differences
-from llmd_storage_hooks.output import say
 from llmd_storage_hooks.proving import gateway, pods, waiting
 from llmd_storage_hooks.proving.exchange import Other, Servers, ask_router, prove, read_by, store
 from llmd_storage_hooks.proving.seen import Answer, Awaited, Prompt, Round
-from llmd_storage_hooks.run.outcome import Outcome
-from llmd_storage_hooks.verdicts import Finding, Verdict
 
 
 def run(config: ProofConfig, kube: KubeApi | None = None, clock: Clock | None = None) -> Outcome:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from llmd_storage_hooks.clock import Deadline
+from llmd_storage_hooks.core.clock import Deadline
 
 T = TypeVar("T")
 

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llmd_storage_hooks.collect.kube import Kube, KubeApi
-from llmd_storage_hooks.errors import CollectError, NotFound
-from llmd_storage_hooks.report import Report, headline, termination_message, to_json, to_junit, worst_first
-from llmd_storage_hooks.verdicts import Finding, Verdict
+from llmd_storage_hooks.core.errors import CollectError, NotFound
+from llmd_storage_hooks.core.kube.api import Kube, KubeApi
+from llmd_storage_hooks.core.report import Report, headline, termination_message, to_json, to_junit, worst_first
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 
 _STYLES = {
     Verdict.PASS: "green",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_hooks.collect.chart import Chart, rendered
-from llmd_storage_hooks.errors import ConfigError
+from llmd_storage_hooks.core.errors import ConfigError
+from llmd_storage_hooks.core.helm import Chart, rendered
 
 RELEASE = "cache"
 NAMESPACE = "default"

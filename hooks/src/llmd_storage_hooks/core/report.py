@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
 
-from llmd_storage_hooks.verdicts import Finding, Verdict, overall
+from llmd_storage_hooks.core.verdicts import Finding, Verdict, overall
 
 SCHEMA_VERSION = "1"
 TERMINATION_CHARS = 2048  # the kubelet keeps 4096 bytes; half of it, because names may not be ASCII

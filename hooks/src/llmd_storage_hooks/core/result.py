@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmd_storage_hooks.verdicts import Finding
+from llmd_storage_hooks.core.verdicts import Finding
 
 
 @dataclass(frozen=True, slots=True)

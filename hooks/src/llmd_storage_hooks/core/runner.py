@@ -13,14 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from llmd_storage_hooks import output as outlet
-from llmd_storage_hooks.catalogue import with_links
 from llmd_storage_hooks.config import Common, from_json
-from llmd_storage_hooks.errors import ConfigError, Stopped
-from llmd_storage_hooks.given import Given, raw
-from llmd_storage_hooks.report import Report
-from llmd_storage_hooks.run.outcome import Outcome
-from llmd_storage_hooks.verdicts import Finding, Verdict, exit_code, override
+from llmd_storage_hooks.core import output as outlet
+from llmd_storage_hooks.core.arguments import Given, raw
+from llmd_storage_hooks.core.catalogue import with_links
+from llmd_storage_hooks.core.errors import ConfigError, Stopped
+from llmd_storage_hooks.core.report import Report
+from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.verdicts import Finding, Verdict, exit_code, override
 
 USAGE = 2
 

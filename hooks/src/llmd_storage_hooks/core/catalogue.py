@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every check there is: what it asks, how it can end, where to read on.
 
-`python -m llmd_storage_hooks.catalogue` prints the table of docs/hooks.md.
+`python -m llmd_storage_hooks.core.catalogue` prints the table of docs/hooks.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from llmd_storage_hooks.verdicts import Finding
+from llmd_storage_hooks.core.verdicts import Finding
 
 _K8S = "https://kubernetes.io/docs"
 _OURS = "docs/hooks.md"  # in this repository

@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any, TypeVar
 
-from llmd_storage_hooks.errors import ConfigError
+from llmd_storage_hooks.core.errors import ConfigError
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import json
 import os
 from typing import Any, Protocol
 
-from llmd_storage_hooks.errors import CollectError, Forbidden, NotFound, Unreachable
+from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound, Unreachable
 
 CALL_TIMEOUT_S = 10.0
 _MESSAGE_CHARS = 256  # foreign text is cut: a log line, not a dump

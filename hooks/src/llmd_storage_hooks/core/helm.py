@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from llmd_storage_hooks.errors import ConfigError
+from llmd_storage_hooks.core.errors import ConfigError
 
 HELM_TIMEOUT_S = 60.0
 _WORDS = 1500  # of helm's own: its errors name the value at their end
