@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llmd_storage_hooks import rwx
+from llmd_storage_hooks.preflight.checks import rwx
 from tests.chart import helm
 
 KEEP = {"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Delete=false,Prune=false"}

@@ -9,11 +9,12 @@ import subprocess
 
 import pytest
 
-from llmd_storage_hooks.checks import probe as checks
-from llmd_storage_hooks.collect.files import Files
-from llmd_storage_hooks.config import ProbeConfig
 from llmd_storage_hooks.core.clock import SystemClock
-from llmd_storage_hooks.probing.pair import Pair, Seat
+from llmd_storage_hooks.probe.checks import completion
+from llmd_storage_hooks.probe.collect.files import Files
+from llmd_storage_hooks.probe.collect.peer import Pair
+from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.probe.facts import Seat
 from tests.faultfs import build, mounted
 from tests.faultfs.mounts import small
 from tests.patience import CEILING_S, eventually
@@ -85,7 +86,7 @@ def test_a_root_squashed_export_is_named_with_its_owner(tmp_path):
             os.setgid(1000)
             os.setuid(1000)
             pair = Pair(config, Seat(0, "r1", "n1"), Files(at), SystemClock(), lambda _: None)
-            found = checks.finished(config, pair.take_all(), None)
+            found = completion.finished(config, pair.take_all(), None)
             os.write(write_end, json.dumps([found.verdict.value, found.sentence, found.remedy]).encode())
             os._exit(0)
         os.close(write_end)

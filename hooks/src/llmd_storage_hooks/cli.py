@@ -14,12 +14,15 @@ from typing import Annotated
 
 import typer
 
-from llmd_storage_hooks import job
-from llmd_storage_hooks.config import ClaimConfig, PreflightConfig, ProbeConfig, ProofConfig
+from llmd_storage_hooks.claim.config import ClaimConfig
 from llmd_storage_hooks.core import decoding
 from llmd_storage_hooks.core.arguments import NAMESPACE, Given
 from llmd_storage_hooks.core.result import Outcome
 from llmd_storage_hooks.core.runner import carry_out, refuse
+from llmd_storage_hooks.preflight.config import PreflightConfig
+from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.probe.job import manifest
+from llmd_storage_hooks.proof.config import ProofConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -69,7 +72,7 @@ def preflight(
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """Before the install: can this cluster and this storage carry a shared cache at all? Reads only."""
-    from llmd_storage_hooks.run.preflight import run
+    from llmd_storage_hooks.preflight.run import run
 
     given = Given(
         config=config,
@@ -100,7 +103,7 @@ def claim(
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """On the claim, from outside: waits until it is bound and mounted, and tells why it is not. Reads only."""
-    from llmd_storage_hooks.run.claim import run
+    from llmd_storage_hooks.claim.run import run
 
     given = Given(
         config=config,
@@ -140,20 +143,20 @@ def probe(
     """On the claim: two pods on two nodes check what a shared cache needs of the filesystem."""
     given = Given(config=config, namespace=namespace)
     if not name:
-        from llmd_storage_hooks.run.probe import run
+        from llmd_storage_hooks.probe.run import run
 
         carry_out("probe", ProbeConfig, run, given, form=output)
         return
-    from llmd_storage_hooks.run.errand import run as run_job
+    from llmd_storage_hooks.probe.job.run import run as run_job
 
-    own = timeout - job.MARGIN_S
+    own = timeout - manifest.MARGIN_S
     # What Kubernetes calls the run is not known before it is made.
-    name_of_run = f"{job.NAME}-{secrets.token_hex(4)}"
-    options = {"path": job.MOUNT, "timeoutSeconds": own, "deadlineSeconds": deadline, "release": name_of_run}
+    name_of_run = f"{manifest.NAME}-{secrets.token_hex(4)}"
+    options = {"path": manifest.MOUNT, "timeoutSeconds": own, "deadlineSeconds": deadline, "release": name_of_run}
 
     def start(config: ProbeConfig) -> Outcome:
         return run_job(
-            job.ProbeJob(
+            manifest.ProbeJob(
                 name=name_of_run,
                 namespace=config.namespace,
                 claim=name,
@@ -188,8 +191,8 @@ def _consent(*, claim: str, image: str, namespace: str, selector: list[str], own
     if bad := [one for one in selector if "=" not in one]:
         return f'--node-selector "{bad[0]}" is not key=value.'
     if own_s <= 0:
-        return f"--timeout must be more than {job.MARGIN_S} s."
-    print(job.described(claim, image, namespace), flush=True)
+        return f"--timeout must be more than {manifest.MARGIN_S} s."
+    print(manifest.described(claim, image, namespace), flush=True)
     if yes:
         return ""
     if not sys.stdin.isatty():
@@ -227,7 +230,7 @@ def proof(
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """On the running servers: pod A prefills a prompt, pod B answers it from the shared storage."""
-    from llmd_storage_hooks.run.proof import run
+    from llmd_storage_hooks.proof.run import run
 
     given = Given(
         config=config,

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_hooks import job as jobs
+from llmd_storage_hooks.probe.job import manifest as jobs
 from tests.cluster.harness import CHART, LAB_VALUES, ROOT, Cluster
 from tests.lab import faults, gluster
 from tests.lab.cluster import target

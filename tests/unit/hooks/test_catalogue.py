@@ -9,11 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmd_storage_hooks.config import ProbeConfig, from_json
 from llmd_storage_hooks.core import catalogue, output
 from llmd_storage_hooks.core.catalogue import with_links
+from llmd_storage_hooks.core.config import from_json
 from llmd_storage_hooks.core.report import to_junit
 from llmd_storage_hooks.core.verdicts import Finding, Verdict, override
+from llmd_storage_hooks.probe.config import ProbeConfig
 from tests.unit.hooks.support import report
 
 ROOT = Path(__file__).parents[3]

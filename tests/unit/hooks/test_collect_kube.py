@@ -8,12 +8,14 @@ import json
 
 import pytest
 
-from llmd_storage_hooks import facts as f
-from llmd_storage_hooks import parse
-from llmd_storage_hooks.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
 from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound, Unreachable
+from llmd_storage_hooks.core.kube import objects, quantities
+from llmd_storage_hooks.core.kube import parse as kube_parse
 from llmd_storage_hooks.core.kube.api import Kube
-from llmd_storage_hooks.run.preflight import collect, run
+from llmd_storage_hooks.preflight import facts as f
+from llmd_storage_hooks.preflight import parse
+from llmd_storage_hooks.preflight.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
+from llmd_storage_hooks.preflight.run import collect, run
 from tests.unit.hooks.support import http_server
 
 CONFIG = PreflightConfig(
@@ -105,7 +107,7 @@ def test_facts_of_a_whole_cluster():
         seen = collect(CONFIG, kube_at(url))
     assert seen.version == f.ClusterVersion("v1.36.2+lab", 1, 36)
     assert seen.crds["gateways.gateway.networking.k8s.io/v1"].resources >= {"gateways"}
-    assert seen.crds["podmonitors.monitoring.coreos.com/v1"] == f.Absent()
+    assert seen.crds["podmonitors.monitoring.coreos.com/v1"] == objects.Absent()
     assert seen.gateway_class == f.GatewayClass("istio", "istio.io/gateway-controller", True, "")
     assert seen.classes[0].is_default
     assert seen.classes[0].binding_mode == "WaitForFirstConsumer"
@@ -113,7 +115,7 @@ def test_facts_of_a_whole_cluster():
     assert seen.claim.deleting
     assert seen.secrets["hf"].keys == {"HF_TOKEN", "none"}
     assert seen.secrets["hf"].empty_keys == {"none"}
-    assert seen.secrets["other"] == f.Absent()
+    assert seen.secrets["other"] == objects.Absent()
     assert seen.nodes[0].allocatable["nvidia.com/gpu"] == 8
 
 
@@ -203,17 +205,17 @@ def test_the_claims_namespace_is_the_configs():
     [("10Gi", 10 * 1024**3), ("1T", 10**12), (5, 5), ("500m", 0), ("", None), (None, None), ("many", None)],
 )
 def test_quantity(raw, expected):
-    assert parse.quantity(raw) == expected
+    assert quantities.quantity(raw) == expected
 
 
 @pytest.mark.parametrize("raw", [{}, {"metadata": None, "spec": [], "status": "x"}, {"items": "no"}])
 def test_odd_objects_give_empty_facts(raw):
-    assert parse.items(raw) == []
-    assert parse.claim(raw).access_modes == ()
+    assert kube_parse.items(raw) == []
+    assert kube_parse.claim(raw).access_modes == ()
     assert parse.storage_class(raw).provisioner == ""
     assert parse.secret_keys(raw).keys == frozenset()
     assert parse.node(raw).ready is False
-    assert parse.pod(raw).ready is False
+    assert kube_parse.pod(raw).ready is False
     assert parse.gateway_class(raw).accepted is False
     assert parse.group_versions(raw) == ()
 

@@ -3,17 +3,18 @@
 
 import pytest
 
-from llmd_storage_hooks import facts as f
-from llmd_storage_hooks.checks import claims, cluster, nodes, secrets, storage
-from llmd_storage_hooks.collect.cluster import without_cluster
-from llmd_storage_hooks.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
-from llmd_storage_hooks.run.preflight import check, rwx_table
-from llmd_storage_hooks.rwx import answer, find
+from llmd_storage_hooks.core.kube import objects
+from llmd_storage_hooks.preflight import facts as f
+from llmd_storage_hooks.preflight.checks import claims, cluster, nodes, secrets, storage
+from llmd_storage_hooks.preflight.checks.rwx import answer, find
+from llmd_storage_hooks.preflight.collect import without_cluster
+from llmd_storage_hooks.preflight.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
+from llmd_storage_hooks.preflight.run import check, rwx_table
 from tests.unit.hooks.support import by_id
 
 GI = 1024**3
 TABLE = rwx_table()
-UNKNOWN = f.Unknown("not allowed (forbidden)")
+UNKNOWN = objects.Unknown("not allowed (forbidden)")
 
 
 def verdict(finding):
@@ -43,7 +44,7 @@ CRD = Crd(name="inferencepools.inference.networking.k8s.io", version="v1", neede
         (f.ServedGroup(("v1",), frozenset({"inferencepools"})), "pass", "served in v1"),
         (f.ServedGroup(("v1alpha2",), frozenset()), "fail", "only in v1alpha2"),
         (f.ServedGroup(("v1",), frozenset({"other"})), "fail", "without inferencepools"),
-        (f.Absent(), "fail", "router.mode=gateway"),
+        (objects.Absent(), "fail", "router.mode=gateway"),
         (UNKNOWN, "warn", "Could not check"),
     ],
 )
@@ -60,7 +61,7 @@ def test_crd(seen, expected, said):
     [
         (f.GatewayClass("istio", "istio.io/x", True, ""), "pass"),
         (f.GatewayClass("istio", "istio.io/x", False, "waiting"), "warn"),
-        (f.Absent(), "fail"),
+        (objects.Absent(), "fail"),
         (UNKNOWN, "warn"),
     ],
 )
@@ -197,7 +198,7 @@ def claim(**changes):
         "requested_bytes": 10 * GI,
         "capacity_bytes": 10 * GI,
     }
-    return f.Claim(**{**base, **changes})
+    return objects.Claim(**{**base, **changes})
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def claim(**changes):
         (claim(deleting=True), None, "fail", "being deleted"),
         (claim(access_modes=("ReadWriteOnce",)), None, "fail", "ReadWriteOnce, not ReadWriteMany"),
         (claim(access_modes=()), None, "fail", "none, not ReadWriteMany"),
-        (f.Absent(), None, "fail", "no such claim"),
+        (objects.Absent(), None, "fail", "no such claim"),
         (UNKNOWN, None, "warn", "Could not check"),
         (None, None, "warn", "not looked at"),
     ],
@@ -251,8 +252,8 @@ TOKEN = SecretRef(name="hf", key="HF_TOKEN", needed_for="downloading the model")
         (TOKEN, f.SecretKeys("hf", frozenset({"HF_TOKEN"}), frozenset()), "pass", "has key"),
         (TOKEN, f.SecretKeys("hf", frozenset({"token"}), frozenset()), "fail", "it has: token"),
         (TOKEN, f.SecretKeys("hf", frozenset({"HF_TOKEN"}), frozenset({"HF_TOKEN"})), "fail", "is empty"),
-        (TOKEN, f.Absent(), "fail", "does not exist in namespace ns (downloading the model needs it)"),
-        (SecretRef(name="hf", key="HF_TOKEN", required=False), f.Absent(), "warn", "does not exist"),
+        (TOKEN, objects.Absent(), "fail", "does not exist in namespace ns (downloading the model needs it)"),
+        (SecretRef(name="hf", key="HF_TOKEN", required=False), objects.Absent(), "warn", "does not exist"),
         (TOKEN, UNKNOWN, "warn", "Could not check"),
     ],
 )
@@ -275,7 +276,7 @@ FULL = PreflightConfig(
 
 
 def test_without_an_api_server_every_check_says_so():
-    findings = by_id(check(FULL, without_cluster(FULL, f.Unknown("connection refused"))))
+    findings = by_id(check(FULL, without_cluster(FULL, objects.Unknown("connection refused"))))
     assert findings["preflight.kubernetes.version"].verdict.value == "inconclusive"
     assert all("connection refused" in one.sentence for one in findings.values())
 
@@ -286,8 +287,8 @@ def test_all_checks_together():
         crds={cluster.crd_key(CRD): f.ServedGroup(("v1",), frozenset({"inferencepools"}))},
         gateway_class=f.GatewayClass("istio", "c", True, ""),
         classes=(f.StorageClass("lustre", "lustre.csi.storage.gke.io"),),
-        claim=f.Absent(),
-        secrets={"hf": f.Absent()},
+        claim=objects.Absent(),
+        secrets={"hf": objects.Absent()},
         nodes=(node("a", 8),),
     )
     got = {name: one.verdict.value for name, one in by_id(check(FULL, seen)).items()}

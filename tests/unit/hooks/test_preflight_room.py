@@ -8,17 +8,18 @@ from dataclasses import replace
 
 import pytest
 
-from llmd_storage_hooks import facts as f
-from llmd_storage_hooks import parse
-from llmd_storage_hooks.checks import claims, namespaces, nodes, secrets
-from llmd_storage_hooks.config import Accelerator, PreflightConfig, SecretRef, Storage, Toleration, Workload
-from llmd_storage_hooks.run.preflight import collect, run
+from llmd_storage_hooks.core.kube import objects, quantities
+from llmd_storage_hooks.preflight import facts as f
+from llmd_storage_hooks.preflight import parse
+from llmd_storage_hooks.preflight.checks import claims, namespaces, nodes, secrets
+from llmd_storage_hooks.preflight.config import Accelerator, PreflightConfig, SecretRef, Storage, Toleration, Workload
+from llmd_storage_hooks.preflight.run import collect, run
 from tests.unit.hooks.support import by_id
 from tests.unit.hooks.test_collect_kube import WORLD, kube_at, serve
 from tests.unit.hooks.test_preflight_checks import claim, verdict
 
 GI = 1024**3
-UNKNOWN = f.Unknown("not allowed (nodes)")
+UNKNOWN = objects.Unknown("not allowed (nodes)")
 GPU_TAINT = f.Taint("nvidia.com/gpu", "present", "NoSchedule")
 WORK = Workload(replicas=2, requests={"memory": "200Gi", "cpu": "8"}, shm_size="104Gi", cpu_tier_size="100Gi")
 
@@ -104,7 +105,7 @@ def test_shared_memory(changes, expected, said):
 
 
 def quota(hard, used=None):
-    return f.Quota("team", parse.amounts(hard), parse.amounts(used or {}))
+    return f.Quota("team", quantities.amounts(hard), quantities.amounts(used or {}))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def quota(hard, used=None):
         ((quota({"persistentvolumeclaims": "0"}),), "fail", "persistentvolumeclaims 0"),
         ((quota({"limits.memory": "1Ti"}),), "fail", "set no such limit"),
         ((quota({"pods": "3"}, {"pods": "2"}),), "warn", "2 are used"),
-        (f.Unknown("not allowed (quota)"), "warn", "Could not check"),
+        (objects.Unknown("not allowed (quota)"), "warn", "Could not check"),
     ],
 )
 def test_quota(quotas, expected, said):
@@ -139,7 +140,9 @@ def test_a_default_limit_satisfies_a_quota_on_limits():
 
 
 def limit(kind="Container", **amounts):
-    return f.Limit("bounds", kind, **{key: parse.amounts(amounts.get(key, {})) for key in ("min", "max", "default")})
+    return f.Limit(
+        "bounds", kind, **{key: quantities.amounts(amounts.get(key, {})) for key in ("min", "max", "default")}
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ def limit(kind="Container", **amounts):
         ((limit("Pod", max={"cpu": "2"}),), "fail", "cpu 2 at most"),
         ((limit("PersistentVolumeClaim", max={"storage": "1Ti"}),), "fail", "the claim has storage 2048Gi"),
         ((limit("PersistentVolumeClaim", min={"storage": "1Ti"}),), "pass", "keeps to"),
-        (f.Unknown("not allowed (limits)"), "warn", "Could not check"),
+        (objects.Unknown("not allowed (limits)"), "warn", "Could not check"),
     ],
 )
 def test_limit_ranges(limits, expected, said):
@@ -173,8 +176,8 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
         ("privileged", f.Namespace("ns", {ENFORCE: "baseline"}), "fail"),
         ("baseline", f.Namespace("ns", {}), "pass"),
         ("baseline", f.Namespace("ns", {ENFORCE: "odd"}), "pass"),
-        ("baseline", f.Absent(), "skipped"),
-        ("baseline", f.Unknown("no"), "warn"),
+        ("baseline", objects.Absent(), "skipped"),
+        ("baseline", objects.Unknown("no"), "warn"),
     ],
 )
 def test_pod_security(fits, seen, expected):
@@ -183,7 +186,7 @@ def test_pod_security(fits, seen, expected):
 
 def test_a_pull_secret_gets_the_command_for_one():
     wanted = SecretRef(name="pull", key=".dockerconfigjson", required=False, needed_for="global.imagePullSecrets")
-    finding = secrets.secret(wanted, f.Absent(), "ns")
+    finding = secrets.secret(wanted, objects.Absent(), "ns")
     assert verdict(finding) == "warn"
     assert "kubectl create secret docker-registry pull --namespace ns" in finding.remedy
 
@@ -201,7 +204,7 @@ def test_who_uses_a_claim_now_is_said():
     finding = claims.existing_claim(Storage(existing_claim="kv"), claim(), None, ("a", "b"))
     assert "2 pod(s) use it now" in finding.sentence
     assert finding.seen["users"] == ["a", "b"]
-    unread = claims.existing_claim(Storage(existing_claim="kv"), claim(), None, f.Unknown("not allowed"))
+    unread = claims.existing_claim(Storage(existing_claim="kv"), claim(), None, objects.Unknown("not allowed"))
     assert verdict(unread) == "pass"
     assert unread.seen["users"] == "not allowed"
 
@@ -292,7 +295,7 @@ def test_without_rights_each_says_could_not_check():
 
 
 def test_the_charts_tolerations_are_taken_as_kubernetes_has_them():
-    from llmd_storage_hooks.config import parse as parse_config
+    from llmd_storage_hooks.core.config import parse as parse_config
 
     raw = {
         "release": "r",

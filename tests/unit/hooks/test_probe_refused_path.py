@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmd_storage_hooks.collect.files import Files
+from llmd_storage_hooks.probe.collect.files import Files
 
 
 def test_the_refused_path_its_folder_or_the_root_is_described(tmp_path: Path) -> None:

@@ -15,18 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_hooks import strategies
-from llmd_storage_hooks.collect import mounts
-from llmd_storage_hooks.collect.files import Files
-from llmd_storage_hooks.config import ProbeConfig
 from llmd_storage_hooks.core.clock import Deadline, SystemClock
 from llmd_storage_hooks.core.errors import DeadlinePassed, Stopped
 from llmd_storage_hooks.core.timeout import Hung, bounded
-from llmd_storage_hooks.probing import moving, semantics
-from llmd_storage_hooks.probing import pair as pairing
-from llmd_storage_hooks.probing.mail import ABORT, Mail, PartnerAborted
-from llmd_storage_hooks.probing.pair import Pair, Seat
-from llmd_storage_hooks.run import probe
+from llmd_storage_hooks.probe import run as hook
+from llmd_storage_hooks.probe import strategies
+from llmd_storage_hooks.probe.collect import mounts
+from llmd_storage_hooks.probe.collect import peer as pairing
+from llmd_storage_hooks.probe.collect.channel import ABORT, Mail, PartnerAborted
+from llmd_storage_hooks.probe.collect.files import Files
+from llmd_storage_hooks.probe.collect.peer import Pair
+from llmd_storage_hooks.probe.collect.steps import consistency, transfer
+from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.probe.facts import Seat
 from tests.patience import CEILING_S
 
 
@@ -85,9 +86,9 @@ class Broken(Files):
 def both(tmp_path, files_1, monkeypatch, deadline_s=60.0):
     """Runs pod 0 with sound files and pod 1 with the given ones. Returns the observations, and whether handed over."""
     # What is moved and how long it is looked at makes no difference to what these tests are about.
-    monkeypatch.setattr(moving, "FILE_BYTES", 64 * 1024)
+    monkeypatch.setattr(transfer, "FILE_BYTES", 64 * 1024)
     monkeypatch.setattr(pairing, "TRIAL_BYTES", 64 * 1024)
-    monkeypatch.setattr(semantics, "REPLACE_MIN_S", 0.1)
+    monkeypatch.setattr(consistency, "REPLACE_MIN_S", 0.1)
     monkeypatch.setattr(pairing, "HAND_OVER_S", 30.0 if deadline_s > 1 else 3.0)
     config = ProbeConfig(
         release="d", namespace="n", path=str(tmp_path), deadline_seconds=deadline_s, timeout_seconds=240
@@ -135,9 +136,9 @@ def test_a_hang_on_the_other_pod_ends_this_one_by_its_deadline(tmp_path, monkeyp
 
 def test_a_pod_that_finds_nobody_to_hand_over_to_says_so(tmp_path, monkeypatch):
     # What is moved and how long it is looked at makes no difference to what these tests are about.
-    monkeypatch.setattr(moving, "FILE_BYTES", 64 * 1024)
+    monkeypatch.setattr(transfer, "FILE_BYTES", 64 * 1024)
     monkeypatch.setattr(pairing, "TRIAL_BYTES", 64 * 1024)
-    monkeypatch.setattr(semantics, "REPLACE_MIN_S", 0.1)
+    monkeypatch.setattr(consistency, "REPLACE_MIN_S", 0.1)
     monkeypatch.setattr(pairing, "HAND_OVER_S", 0.5)
     config = ProbeConfig(release="d", namespace="n", path=str(tmp_path), deadline_seconds=1, timeout_seconds=2)
     said = []
@@ -197,10 +198,10 @@ def test_a_pod_that_is_told_to_end_while_it_cleans_up_goes_on(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("side", "moment"),
     [
-        (probe.report_side, "take_all"),
-        (probe.report_side, "take_over"),
-        (probe.hand_over_side, "take_all"),
-        (probe.hand_over_side, "hand_over"),
+        (hook.report_side, "take_all"),
+        (hook.report_side, "take_over"),
+        (hook.hand_over_side, "take_all"),
+        (hook.hand_over_side, "hand_over"),
     ],
 )
 def test_a_pod_that_is_told_to_end_between_two_steps_cleans_up(tmp_path, monkeypatch, side, moment):

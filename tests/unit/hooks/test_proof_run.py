@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_hooks.collect.server import Server
-from llmd_storage_hooks.config import ProofConfig
 from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound, Unreachable
 from llmd_storage_hooks.core.report import to_json
-from llmd_storage_hooks.run import proof
+from llmd_storage_hooks.proof import run as hook
+from llmd_storage_hooks.proof.collect.server import Server
+from llmd_storage_hooks.proof.config import ProofConfig
 from tests.unit.hooks.fake_vllm import BLOCK, FakeVllm
 from tests.unit.hooks.support import FakeClock, assert_valid, http_server, report
 
@@ -77,11 +77,11 @@ def run(monkeypatch, a=None, b=None, router=None, kube=None, **changes):
             router.storage = storage
             changes["router_url"] = stack.enter_context(http_server(router.answer))
         monkeypatch.setattr(
-            proof,
+            hook,
             "_server",
             lambda config, seen: Server(urls[seen.ip], config.model, config.request_timeout_seconds),
         )
-        outcome = proof.run(replace(CONFIG, **changes), kube or FakeKube(TWO), FakeClock())
+        outcome = hook.run(replace(CONFIG, **changes), kube or FakeKube(TWO), FakeClock())
     assert_valid(to_json(report(*outcome.findings, hook="proof", numbers=outcome.numbers, proof=outcome.proof)))
     return {one.id: one for one in outcome.findings}, outcome.proof, outcome
 

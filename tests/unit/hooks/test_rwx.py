@@ -3,8 +3,8 @@
 
 import pytest
 
-from llmd_storage_hooks.run.preflight import rwx_table
-from llmd_storage_hooks.rwx import Rwx, answer, find
+from llmd_storage_hooks.preflight.checks.rwx import Rwx, answer, find
+from llmd_storage_hooks.preflight.run import rwx_table
 
 TABLE = rwx_table()
 

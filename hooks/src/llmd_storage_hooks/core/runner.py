@@ -13,10 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from llmd_storage_hooks.config import Common, from_json
 from llmd_storage_hooks.core import output as outlet
 from llmd_storage_hooks.core.arguments import Given, raw
 from llmd_storage_hooks.core.catalogue import with_links
+from llmd_storage_hooks.core.config import HookConfig, from_json
 from llmd_storage_hooks.core.errors import ConfigError, Stopped
 from llmd_storage_hooks.core.report import Report
 from llmd_storage_hooks.core.result import Outcome
@@ -24,7 +24,7 @@ from llmd_storage_hooks.core.verdicts import Finding, Verdict, exit_code, overri
 
 USAGE = 2
 
-C = TypeVar("C", bound=Common)
+C = TypeVar("C", bound=HookConfig)
 
 
 def carry_out(

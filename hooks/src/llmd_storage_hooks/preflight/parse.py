@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Raw API objects to facts. Odd input gives an empty fact, never an exception."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmd_storage_hooks.core.kube.parse import condition, dicts, mapping
+from llmd_storage_hooks.core.kube.quantities import amounts, quantity
+from llmd_storage_hooks.preflight import facts
+from llmd_storage_hooks.preflight.config import Workload
+
+DEFAULT_CLASS_ANNOTATIONS = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
+
+
+def _number(raw: Any) -> int:
+    digits = "".join(ch for ch in str(raw) if ch.isdigit())  # "36+" on some distributions
+    return int(digits) if digits else 0
+
+
+def version(raw: Any) -> facts.ClusterVersion:
+    return facts.ClusterVersion(
+        str(raw.get("gitVersion", "?")), _number(raw.get("major", "")), _number(raw.get("minor", ""))
+    )
+
+
+def group_versions(raw: Any) -> tuple[str, ...]:
+    return tuple(str(one.get("version", "")) for one in dicts(raw, "versions"))
+
+
+def resource_names(raw: Any) -> frozenset[str]:
+    return frozenset(str(one.get("name", "")) for one in dicts(raw, "resources"))
+
+
+def gateway_class(raw: Any) -> facts.GatewayClass:
+    accepted = condition(raw, "Accepted")
+    return facts.GatewayClass(
+        name=str(mapping(raw, "metadata").get("name", "")),
+        controller=str(mapping(raw, "spec").get("controllerName", "")),
+        accepted=accepted.get("status") == "True",
+        message=str(accepted.get("message", "")),
+    )
+
+
+def storage_class(raw: Any) -> facts.StorageClass:
+    notes = mapping(raw, "metadata", "annotations")
+    return facts.StorageClass(
+        name=str(mapping(raw, "metadata").get("name", "")),
+        provisioner=str(raw.get("provisioner", "")),
+        parameters={str(key): str(value) for key, value in mapping(raw, "parameters").items()},
+        binding_mode=str(raw.get("volumeBindingMode") or "Immediate"),
+        is_default=any(notes.get(note) == "true" for note in DEFAULT_CLASS_ANNOTATIONS),
+        allows_expansion=bool(raw.get("allowVolumeExpansion")),
+    )
+
+
+def secret_keys(raw: Any) -> facts.SecretKeys:
+    data = mapping(raw, "data")
+    return facts.SecretKeys(
+        name=str(mapping(raw, "metadata").get("name", "")),
+        keys=frozenset(data),
+        empty_keys=frozenset(key for key, value in data.items() if not value),
+    )
+
+
+def node(raw: Any) -> facts.Node:
+    taints = [
+        facts.Taint(str(one.get("key", "")), str(one.get("value", "")), str(one.get("effect", "")))
+        for one in dicts(mapping(raw, "spec"), "taints")
+    ]
+    return facts.Node(
+        name=str(mapping(raw, "metadata").get("name", "")),
+        ready=condition(raw, "Ready").get("status") == "True",
+        schedulable=not mapping(raw, "spec").get("unschedulable", False),
+        allocatable=amounts(mapping(raw, "status", "allocatable")),
+        labels={str(key): str(value) for key, value in mapping(raw, "metadata", "labels").items()},
+        taints=tuple(one for one in taints if one.effect in ("NoSchedule", "NoExecute")),
+    )
+
+
+def demand(workload: Workload) -> facts.Demand:
+    return facts.Demand(
+        workload.replicas,
+        amounts({**workload.limits, **workload.requests}),
+        amounts(workload.limits),
+        quantity(workload.shm_size),
+        quantity(workload.cpu_tier_size),
+    )
+
+
+def quota(raw: Any) -> facts.Quota | None:
+    """None for one with scopes: it counts some pods only, and which is for the API server to say."""
+    spec = mapping(raw, "spec")
+    if spec.get("scopes") or spec.get("scopeSelector"):
+        return None
+    status = mapping(raw, "status")
+    name = str(mapping(raw, "metadata").get("name", ""))
+    return facts.Quota(name, amounts(mapping(spec, "hard")), amounts(mapping(status, "used")))
+
+
+def limits(raw: Any) -> list[facts.Limit]:
+    name = str(mapping(raw, "metadata").get("name", ""))
+    return [
+        facts.Limit(
+            name,
+            str(one.get("type", "")),
+            amounts(mapping(one, "min")),
+            amounts(mapping(one, "max")),
+            amounts(mapping(one, "default")),
+        )
+        for one in dicts(mapping(raw, "spec"), "limits")
+    ]
+
+
+def namespace(raw: Any) -> facts.Namespace:
+    meta = mapping(raw, "metadata")
+    labels = {str(key): str(value) for key, value in mapping(meta, "labels").items()}
+    return facts.Namespace(str(meta.get("name", "")), labels)
+
+
+def uses_claim(raw: Any, claim: str) -> bool:
+    """Whether a pod that still lives mounts the claim."""
+    if mapping(raw, "status").get("phase") in ("Succeeded", "Failed"):
+        return False
+    volumes = dicts(mapping(raw, "spec"), "volumes")
+    return any(mapping(one, "persistentVolumeClaim").get("claimName") == claim for one in volumes)

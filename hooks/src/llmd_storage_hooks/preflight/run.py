@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Preflight: read the cluster once, check everything, say it."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import yaml
+
+from llmd_storage_hooks.core.errors import Unreachable
+from llmd_storage_hooks.core.kube.api import Kube, KubeApi
+from llmd_storage_hooks.core.kube.objects import Unknown
+from llmd_storage_hooks.core.kube.quantities import quantity
+from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.verdicts import Finding
+from llmd_storage_hooks.preflight import parse
+from llmd_storage_hooks.preflight.checks import claims, cluster, namespaces, nodes, rwx, secrets, storage
+from llmd_storage_hooks.preflight.collect import preflight_facts, without_cluster
+from llmd_storage_hooks.preflight.config import PreflightConfig
+from llmd_storage_hooks.preflight.facts import PreflightFacts
+
+
+def rwx_table() -> tuple[rwx.Entry, ...]:
+    text = resources.files("llmd_storage_hooks").joinpath("data/rwx.yaml").read_text(encoding="utf-8")
+    return rwx.table(yaml.safe_load(text))
+
+
+def collect(config: PreflightConfig, kube: KubeApi | None = None) -> PreflightFacts:
+    try:
+        return preflight_facts(kube or Kube.connect(), config)
+    except Unreachable as error:
+        return without_cluster(config, Unknown(str(error)))
+
+
+def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
+    demand = parse.demand(config.workload)
+    size_bytes = quantity(config.storage.size)
+    chosen, about_class = storage.check(config, facts, rwx_table(), size_bytes)
+    return [
+        *cluster.check(config, facts),
+        *nodes.check(config, facts, demand),
+        *namespaces.check(config, facts, demand, size_bytes),
+        *about_class,
+        *claims.check(config, facts, chosen, size_bytes),
+        *secrets.check(config, facts),
+    ]
+
+
+def run(config: PreflightConfig, kube: KubeApi | None = None) -> Outcome:
+    return Outcome(check(config, collect(config, kube)))

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Probe, upkeep: what the evictor and a reader under eviction rely on."""
+
+from __future__ import annotations
+
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
+from llmd_storage_hooks.probe.checks.wording import duration, not_reached
+from llmd_storage_hooks.probe.facts import Observations
+
+SLOW_S = 5.0  # the evictor looks less often than that
+
+
+def mtime(theirs: Observations | None) -> Finding:
+    check_id = "probe.mtime"
+    if theirs is None or theirs.upkeep is None:
+        return not_reached(check_id)
+    seconds = theirs.upkeep.mtime_seconds
+    seen = {"seconds": seconds}
+    if seconds is None or seconds > SLOW_S:
+        when = "did not see it" if seconds is None else f"saw it after {duration(seconds)}"
+        return Finding(
+            check_id,
+            Verdict.WARN,
+            f"One pod set a file's time of use (mtime), and the other node {when}: the evictor goes by it, and would "
+            "remove blocks that are in use.",
+            "Shorten the filesystem's attribute caching (NFS: actimeo; FUSE: attribute_timeout), or mount it without "
+            "options that drop or delay times.",
+            seen=seen,
+        )
+    return Finding(
+        check_id,
+        Verdict.PASS,
+        f"A time of use (mtime) was seen by the other node after {duration(seconds)}.",
+        seen=seen,
+    )
+
+
+def listing(theirs: Observations | None) -> Finding:
+    check_id = "probe.listing"
+    if theirs is None or theirs.upkeep is None:
+        return not_reached(check_id)
+    seconds = theirs.upkeep.listed_seconds
+    seen = {"seconds": seconds}
+    if seconds is None or seconds > SLOW_S:
+        when = "not at all" if seconds is None else f"after {duration(seconds)}"
+        return Finding(
+            check_id,
+            Verdict.WARN,
+            f"A new file appeared in the other node's listing {when}: the evictor counts what it lists, and would hold "
+            "its budget late.",
+            "Shorten the filesystem's caching of folders (NFS: acdirmax; FUSE: no readdir cache).",
+            seen=seen,
+        )
+    return Finding(
+        check_id, Verdict.PASS, f"A new file was in the other node's listing after {duration(seconds)}.", seen=seen
+    )
+
+
+def unlinked(theirs: Observations | None) -> Finding:
+    check_id = "probe.unlinked"
+    if theirs is None or theirs.upkeep is None:
+        return not_reached(check_id)
+    outcome = theirs.upkeep.unlinked
+    seen = {"outcome": outcome}
+    if outcome == "ok":
+        said = "A file that was deleted while the other node read it was read to its end."
+        return Finding(check_id, Verdict.PASS, said, seen=seen)
+    if outcome == "wrong":
+        return Finding(
+            check_id,
+            Verdict.FAIL,
+            "A file that was deleted while the other node read it gave other bytes than were written.",
+            "Use a POSIX filesystem (CephFS, NFS, Lustre, ...); this one would give half a block for a whole one.",
+            seen=seen,
+        )
+    said = f"A file that was deleted while the other node read it ended with an error ({outcome}): a miss, no harm."
+    return Finding(check_id, Verdict.PASS, said, seen=seen)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Probe: one of the two pods of an Indexed Job. Pod 0 reports, pod 1 hands over."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from llmd_storage_hooks.core.clock import SystemClock
+from llmd_storage_hooks.core.errors import CollectError
+from llmd_storage_hooks.core.kube import read
+from llmd_storage_hooks.core.kube.api import Kube, KubeApi
+from llmd_storage_hooks.core.kube.objects import Unknown
+from llmd_storage_hooks.core.kube.volume_errors import last_warning
+from llmd_storage_hooks.core.output import say
+from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
+from llmd_storage_hooks.probe import checks
+from llmd_storage_hooks.probe.collect.files import Files
+from llmd_storage_hooks.probe.collect.peer import Pair
+from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.probe.facts import ObservedPod, Seat
+
+LINGER_S = 15.0
+# Kubernetes puts these on the pods of an Indexed Job; the chart makes the first one PROBE_RUN_ID.
+RUN_LABEL = "batch.kubernetes.io/controller-uid"
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+
+
+def run(config: ProbeConfig) -> Outcome:
+    seat = _seat()
+    if isinstance(seat, Finding):
+        return Outcome([seat])
+    pair = Pair(config, seat, Files(Path(config.path)), SystemClock(), say)
+    return report_side(config, pair) if seat.index == 0 else hand_over_side(config, pair)
+
+
+def report_side(config: ProbeConfig, pair: Pair) -> Outcome:
+    try:
+        mine = pair.take_all()
+        theirs = pair.take_over() if pair.met() and not pair.hung() else None
+    finally:
+        pair.clean_up()
+    other = None if pair.met() else other_pod(config, pair.seat.run_id)
+    return Outcome(checks.check(config, mine, theirs, other), checks.numbers(mine, theirs))
+
+
+def other_pod(config: ProbeConfig, run_id: str, kube: KubeApi | None = None) -> ObservedPod | None:
+    """Pod 1 as the API shows it, for one that did not show up; None when it cannot be told."""
+    try:
+        kube = kube or Kube.connect()
+    except CollectError:
+        return None
+    labels = {RUN_LABEL: run_id, INDEX_LABEL: "1"}
+    found = read.pods(kube, config.namespace, labels)
+    if isinstance(found, Unknown) or not found:
+        return None
+    return ObservedPod(found[-1], last_warning(found[-1].name, read.events(kube, config.namespace)))
+
+
+def hand_over_side(config: ProbeConfig, pair: Pair) -> Outcome:
+    """Pod 1 is silent when pod 0 has what it saw: a failed pod would end the Job before pod 0 has reported."""
+    handed_over = False
+    try:
+        mine = pair.take_all()
+        if pair.met() and not pair.hung() and pair.hand_over():
+            handed_over = True
+            say("probe[1] handed over; pod 0 has the report.")
+            return Outcome([], silent=True)
+        if pair.met() and not pair.stopped():
+            # A failed pod ends the Job, and with it pod 0. Give that one time to meet its own deadline and report.
+            time.sleep(LINGER_S)
+    finally:
+        if not handed_over:
+            pair.clean_up()
+    return Outcome(checks.check(config, mine, None), checks.numbers(mine, None))
+
+
+def _seat() -> Seat | Finding:
+    index = os.environ.get("JOB_COMPLETION_INDEX", "")
+    run_id = os.environ.get("PROBE_RUN_ID", "")
+    safe = bool(run_id) and all(ch.isalnum() or ch in "-_." for ch in run_id) and not run_id.startswith(".")
+    if index in ("0", "1") and safe:
+        return Seat(int(index), run_id, os.environ.get("NODE_NAME", ""))
+    return Finding(
+        "probe.environment",
+        Verdict.INCONCLUSIVE,
+        f'The probe needs JOB_COMPLETION_INDEX (0 or 1; it is "{index}") and PROBE_RUN_ID (a plain name, the '
+        f'same in both pods; it is "{run_id}").',
+        "Run it as the chart's Job does: an Indexed Job of two completions.",
+    )

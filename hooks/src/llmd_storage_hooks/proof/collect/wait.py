@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wait for two ready model servers, telling what each pod is doing meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llmd_storage_hooks.core.clock import Clock, Deadline
+from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound
+from llmd_storage_hooks.core.kube import parse
+from llmd_storage_hooks.core.kube.api import KubeApi
+from llmd_storage_hooks.core.kube.describe import pod_line
+from llmd_storage_hooks.core.kube.objects import PodState
+from llmd_storage_hooks.proof import readiness
+from llmd_storage_hooks.proof.config import ProofConfig
+from llmd_storage_hooks.proof.facts import Alone, Awaited, Hopeless, Pair, Wait
+
+POLL_S = 1.0
+TELL_EVERY_S = 5.0
+LOG_LINES = 20
+AFTERMATH_S = 20.0
+
+
+def wait(config: ProofConfig, kube: KubeApi, clock: Clock, say: Callable[[str], None]) -> Awaited:
+    """Blocks up to: readyTimeoutSeconds, but never past what the whole hook has."""
+    limit_s = min(config.ready_timeout_seconds, config.timeout_seconds)
+    began, deadline = clock.now(), Deadline.after(clock, limit_s)
+    told, alone_since = -TELL_EVERY_S, None
+    pods: tuple[PodState, ...] = ()
+    failure, shown = "", list[str]()
+    while True:
+        try:
+            pods, failure = list_pods(config, kube), ""
+        except Forbidden as error:  # time does not change what the Role allows
+            return Awaited(Wait("pods cannot be listed"), failure=str(error))
+        except CollectError as error:
+            failure = str(error)
+        now = clock.now()
+        live = [pod for pod in pods if not pod.deleting]
+        lonely = len(live) == 1 and live[0].ready
+        alone_since = (alone_since or now) if lonely else None
+        result = readiness.judge(pods, now - alone_since if alone_since else 0.0)
+        done = Awaited(result, pods, now - began, failure)
+        if isinstance(result, Pair | Alone):
+            return done
+        if isinstance(result, Hopeless):
+            return Awaited(result, pods, now - began, failure, log_tail(config, kube, result.pod))
+        if deadline.passed():
+            return done
+        if now - told >= TELL_EVERY_S:
+            told = now
+            lines = [pod_line(pod) for pod in pods]
+            say(f"[{now - began:4.0f} s] waiting: {failure or result.why}")
+            if lines != shown:  # once said, a pod's reason need not be said every five seconds
+                shown = lines
+                for line in lines:
+                    say(f"         {line}")
+        clock.sleep(min(POLL_S, deadline.left() + 0.01))
+
+
+def list_pods(config: ProofConfig, kube: KubeApi) -> tuple[PodState, ...]:
+    selector = ",".join(f"{key}={value}" for key, value in sorted(config.pod_selector.items()))
+    raw = kube.get(f"/api/v1/namespaces/{config.namespace}/pods", {"labelSelector": selector})
+    return tuple(parse.pod(one) for one in parse.items(raw))
+
+
+def look_again(
+    config: ProofConfig, kube: KubeApi, clock: Clock, pods: tuple[PodState, ...]
+) -> list[tuple[PodState, PodState | None, str]]:
+    """Those of `pods` that are no longer what they were: before, now, last log lines.
+
+    Blocks up to: AFTERMATH_S, because a dying server takes a while to be seen dead.
+    """
+    deadline = Deadline.after(clock, AFTERMATH_S)
+    while True:
+        try:
+            now = {pod.name: pod for pod in list_pods(config, kube)}
+        except CollectError:
+            return []
+        changed = [(pod, now.get(pod.name)) for pod in pods if _changed(pod, now.get(pod.name))]
+        if changed or deadline.passed():
+            return [(pod, seen, log_tail(config, kube, seen or pod)) for pod, seen in changed]
+        clock.sleep(POLL_S)
+
+
+def _changed(before: PodState, now: PodState | None) -> bool:
+    return now is None or not now.ready or now.restarts != before.restarts
+
+
+def log_tail(config: ProofConfig, kube: KubeApi, pod: PodState) -> str:
+    """The last lines of the container's previous life. Not allowed or not there: ""."""
+    path = f"/api/v1/namespaces/{config.namespace}/pods/{pod.name}/log"
+    query = {"tailLines": str(LOG_LINES)}
+    if pod.container:
+        query["container"] = pod.container
+    for previous in ("true", "false"):
+        try:
+            text = kube.text(path, {**query, "previous": previous})
+        except (NotFound, Forbidden):
+            return ""
+        except CollectError:
+            continue
+        if text.strip():
+            return text.strip()
+    return ""

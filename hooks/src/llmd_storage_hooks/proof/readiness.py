@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: from the pods' states to "go on waiting", "these two" or "this will not come"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llmd_storage_hooks.core.kube.objects import PodState
+from llmd_storage_hooks.proof.facts import Alone, Hopeless, Pair, Wait
+
+CRASHES_ENOUGH = 3
+LONELY_S = 15.0  # how long a single ready pod is given company before the proof says it is alone
+
+# Reasons that time does not heal: something must be set.
+_FATAL = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"})
+
+
+def judge(pods: Sequence[PodState], alone_for_s: float) -> Pair | Alone | Hopeless | Wait:
+    """`alone_for_s`: how long there has been exactly one pod, and that one ready."""
+    live = [pod for pod in pods if not pod.deleting]
+    if not live:
+        return Wait("no pod matches the selector yet")
+    dead = next((pod for pod in live if hopeless(pod)), None)
+    if dead is not None:
+        return Hopeless(dead)
+    generations = {pod.generation for pod in live}
+    if len(generations) > 1:
+        return Wait(f"a rollout is under way ({len(live)} pods of {len(generations)} generations)")
+    ready = [pod for pod in live if pod.ready and pod.ip]
+    if len(ready) >= 2:
+        return pick(ready)
+    if len(live) == 1 and ready and alone_for_s >= LONELY_S:
+        return Alone(live[0])
+    return Wait(f"{len(ready)} of {len(live)} pods ready")
+
+
+def hopeless(pod: PodState) -> bool:
+    crashing = pod.reason == "CrashLoopBackOff" and pod.restarts >= CRASHES_ENOUGH
+    return not pod.ready and (crashing or pod.reason in _FATAL)
+
+
+def pick(ready: Sequence[PodState]) -> Pair:
+    """Two pods, on two nodes if there are such; always the same two for the same pods."""
+    ordered = sorted(ready, key=lambda pod: pod.name)
+    first = ordered[0]
+    second = next((pod for pod in ordered[1:] if pod.node != first.node), ordered[1])
+    return Pair(first, second)
+
+
+def further(pods: Sequence[PodState], pair: Pair) -> tuple[PodState, ...]:
+    """The ready pods beyond the pair, in the order of their names."""
+    known = {pair.first.name, pair.second.name}
+    ready = [pod for pod in pods if pod.ready and pod.ip and not pod.deleting and pod.name not in known]
+    return tuple(sorted(ready, key=lambda pod: pod.name))
