@@ -16,9 +16,9 @@ import typer
 
 from llmd_storage_hooks.claim.config import ClaimConfig
 from llmd_storage_hooks.core import decoding
-from llmd_storage_hooks.core.arguments import NAMESPACE, Given
-from llmd_storage_hooks.core.result import Outcome
-from llmd_storage_hooks.core.runner import carry_out, refuse
+from llmd_storage_hooks.core.arguments import NAMESPACE, Arguments
+from llmd_storage_hooks.core.result import HookResult
+from llmd_storage_hooks.core.runner import run_hook, usage_error
 from llmd_storage_hooks.preflight.config import PreflightConfig
 from llmd_storage_hooks.probe.config import ProbeConfig
 from llmd_storage_hooks.probe.job import manifest
@@ -74,7 +74,7 @@ def preflight(
     """Before the install: can this cluster and this storage carry a shared cache at all? Reads only."""
     from llmd_storage_hooks.preflight.run import run
 
-    given = Given(
+    given = Arguments(
         config=config,
         values=values or (),
         settings=settings or (),
@@ -82,7 +82,7 @@ def preflight(
         release=release,
         namespace=namespace,
     )
-    carry_out("preflight", PreflightConfig, run, given, form=output)
+    run_hook("preflight", PreflightConfig, run, given, form=output)
 
 
 @app.command(
@@ -105,7 +105,7 @@ def claim(
     """On the claim, from outside: waits until it is bound and mounted, and tells why it is not. Reads only."""
     from llmd_storage_hooks.claim.run import run
 
-    given = Given(
+    given = Arguments(
         config=config,
         values=values or (),
         settings=settings or (),
@@ -114,7 +114,7 @@ def claim(
         namespace=namespace,
     )
     options = {"claimName": name}
-    carry_out("claim", ClaimConfig, run, given, form=output, options=options, enough=name is not None)
+    run_hook("claim", ClaimConfig, run, given, form=output, options=options, enough=name is not None)
 
 
 @app.command(
@@ -141,11 +141,11 @@ def probe(
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """On the claim: two pods on two nodes check what a shared cache needs of the filesystem."""
-    given = Given(config=config, namespace=namespace)
+    given = Arguments(config=config, namespace=namespace)
     if not name:
         from llmd_storage_hooks.probe.run import run
 
-        carry_out("probe", ProbeConfig, run, given, form=output)
+        run_hook("probe", ProbeConfig, run, given, form=output)
         return
     from llmd_storage_hooks.probe.job.run import run as run_job
 
@@ -154,7 +154,7 @@ def probe(
     name_of_run = f"{manifest.NAME}-{secrets.token_hex(4)}"
     options = {"path": manifest.MOUNT, "timeoutSeconds": own, "deadlineSeconds": deadline, "release": name_of_run}
 
-    def start(config: ProbeConfig) -> Outcome:
+    def start(config: ProbeConfig) -> HookResult:
         return run_job(
             manifest.ProbeJob(
                 name=name_of_run,
@@ -179,9 +179,9 @@ def probe(
         yes=yes,
     )
     if problem:
-        refuse("probe", problem)
+        usage_error("probe", problem)
         return
-    carry_out("probe", ProbeConfig, start, given, form=output, options=options, enough=True)
+    run_hook("probe", ProbeConfig, start, given, form=output, options=options, enough=True)
 
 
 def _consent(*, claim: str, image: str, namespace: str, selector: list[str], own_s: int, yes: bool) -> str:
@@ -232,7 +232,7 @@ def proof(
     """On the running servers: pod A prefills a prompt, pod B answers it from the shared storage."""
     from llmd_storage_hooks.proof.run import run
 
-    given = Given(
+    given = Arguments(
         config=config,
         values=values or (),
         settings=settings or (),
@@ -252,7 +252,7 @@ def proof(
         "caFile": ca_file,
         "serverName": server_name,
     }
-    carry_out("proof", ProofConfig, run, given, form=output, options=options, enough=url_a is not None)
+    run_hook("proof", ProofConfig, run, given, form=output, options=options, enough=url_a is not None)
 
 
 def main() -> None:

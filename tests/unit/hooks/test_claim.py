@@ -16,7 +16,7 @@ from llmd_storage_hooks.core.kube.volume_errors import last_warning
 from llmd_storage_hooks.probe import checks as probe_checks
 from llmd_storage_hooks.probe import facts
 from llmd_storage_hooks.probe.config import ProbeConfig
-from llmd_storage_hooks.probe.run import other_pod
+from llmd_storage_hooks.probe.run import observe_rank_1
 from tests.unit.hooks.support import FakeClock, by_id
 
 CONFIG = ClaimConfig(
@@ -161,8 +161,8 @@ def test_first_use_without_a_user_leaves_it_to_the_probe():
 
 
 def test_first_use_that_waits_for_an_accelerator_is_not_the_claims_fault():
-    stuck = pod(node="", mounted=False, unschedulable="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
-    findings, _ = run(FakeKube(claim(), [stuck], [FIRST_USE]))
+    unscheduled = pod(node="", mounted=False, unschedulable="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
+    findings, _ = run(FakeKube(claim(), [unscheduled], [FIRST_USE]))
     assert findings["claim.bound"].verdict.value == "skipped"
     assert "Insufficient nvidia.com/gpu" in findings["claim.bound"].sentence
 
@@ -290,7 +290,7 @@ def test_the_hash_seed_of_a_pod(containers, seed):
 # --- the probe's second pod that does not come ----------------------------------------------------------------
 
 PROBE = ProbeConfig(release="demo", namespace="ns", path="/mnt/kv-cache")
-ALONE = facts.Observations(pod=facts.Pod(0, "n1", 1, 1), steps=(facts.Step("meet", 60.0, "deadline", "waited"),))
+ALONE = facts.Observations(pod=facts.Pod(0, "n1", 1, 1), steps=(facts.StepResult("meet", 60.0, "deadline", "waited"),))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ ALONE = facts.Observations(pod=facts.Pod(0, "n1", 1, 1), steps=(facts.Step("meet
     ],
 )  # fmt: skip
 def test_a_second_pod_that_does_not_come_is_explained_by_the_cluster(raw, events, expected, said):
-    other = other_pod(PROBE, "uid-1", FakeKube(pods=[raw], events=events))
+    other = observe_rank_1(PROBE, "uid-1", FakeKube(pods=[raw], events=events))
     finding = by_id(probe_checks.check(PROBE, ALONE, None, other))["probe.partner"]
     assert finding.verdict.value == expected
     assert said in finding.sentence
@@ -311,7 +311,7 @@ def test_a_second_pod_that_does_not_come_is_explained_by_the_cluster(raw, events
 
 
 def test_without_rights_the_second_pod_is_simply_not_explained():
-    assert other_pod(PROBE, "uid-1", FakeKube(pods=Forbidden("no"))) is None
+    assert observe_rank_1(PROBE, "uid-1", FakeKube(pods=Forbidden("no"))) is None
 
 
 def test_the_last_trouble_of_a_mount_wins():

@@ -82,7 +82,7 @@ def test_accelerators_behind_a_taint_do_not_count():
     ],
 )
 def test_room(work, there, expected, said):
-    finding = nodes.room(work, parse.demand(work), there)
+    finding = nodes.room(work, parse.resource_requests(work), there)
     assert verdict(finding) == expected
     assert said in finding.sentence
 
@@ -99,7 +99,7 @@ def test_room(work, there, expected, said):
     ],
 )
 def test_shared_memory(changes, expected, said):
-    finding = nodes.shared_memory(parse.demand(replace(WORK, **changes)))
+    finding = nodes.shared_memory(parse.resource_requests(replace(WORK, **changes)))
     assert verdict(finding) == expected
     assert said in finding.sentence
 
@@ -125,16 +125,16 @@ def quota(hard, used=None):
     ],
 )
 def test_quota(quotas, expected, said):
-    work = parse.demand(replace(WORK, requests={**WORK.requests, "nvidia.com/gpu": "2"}))
+    work = parse.resource_requests(replace(WORK, requests={**WORK.requests, "nvidia.com/gpu": "2"}))
     finding = namespaces.quota(namespaces.needs(work, 2 * 1024**4), work, quotas)
     assert verdict(finding) == expected
     assert said in finding.sentence
 
 
 def test_a_default_limit_satisfies_a_quota_on_limits():
-    demand, one = parse.demand(WORK), quota({"limits.memory": "1Ti"})
+    resources, one = parse.resource_requests(WORK), quota({"limits.memory": "1Ti"})
     assert (
-        verdict(namespaces.quota(namespaces.needs(demand, None), demand, (one,), frozenset({"limits.memory"})))
+        verdict(namespaces.quota(namespaces.needs(resources, None), resources, (one,), frozenset({"limits.memory"})))
         == "pass"
     )
 
@@ -160,7 +160,7 @@ def limit(kind="Container", **amounts):
     ],
 )
 def test_limit_ranges(limits, expected, said):
-    finding = namespaces.limit_range(parse.demand(WORK), 2 * 1024**4, limits)
+    finding = namespaces.limit_range(parse.resource_requests(WORK), 2 * 1024**4, limits)
     assert verdict(finding) == expected
     assert said in finding.sentence
 
@@ -169,7 +169,7 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 @pytest.mark.parametrize(
-    ("fits", "seen", "expected"),
+    ("fits", "observed", "expected"),
     [
         ("restricted", f.Namespace("ns", {ENFORCE: "restricted"}), "pass"),
         ("baseline", f.Namespace("ns", {ENFORCE: "restricted"}), "fail"),
@@ -180,8 +180,8 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
         ("baseline", objects.Unknown("no"), "warn"),
     ],
 )
-def test_pod_security(fits, seen, expected):
-    assert verdict(namespaces.pod_security(fits, seen)) == expected
+def test_pod_security(fits, observed, expected):
+    assert verdict(namespaces.pod_security(fits, observed)) == expected
 
 
 def test_a_pull_secret_gets_the_command_for_one():
@@ -192,9 +192,9 @@ def test_a_pull_secret_gets_the_command_for_one():
 
 
 def test_a_claim_of_another_release_is_never_taken_over():
-    assert claims.foreign_claim(claim(release="demo"), "demo") is None
-    assert claims.foreign_claim(claim(), "demo") is None
-    finding = claims.foreign_claim(claim(release="other"), "demo")
+    assert claims.other_releases_claim(claim(release="demo"), "demo") is None
+    assert claims.other_releases_claim(claim(), "demo") is None
+    finding = claims.other_releases_claim(claim(release="other"), "demo")
     assert verdict(finding) == "fail"
     assert 'belongs to the release "other"' in finding.sentence
     assert "global.existingClaim" in finding.remedy
@@ -203,10 +203,10 @@ def test_a_claim_of_another_release_is_never_taken_over():
 def test_who_uses_a_claim_now_is_said():
     finding = claims.existing_claim(Storage(existing_claim="kv"), claim(), None, ("a", "b"))
     assert "2 pod(s) use it now" in finding.sentence
-    assert finding.seen["users"] == ["a", "b"]
+    assert finding.observed["users"] == ["a", "b"]
     unread = claims.existing_claim(Storage(existing_claim="kv"), claim(), None, objects.Unknown("not allowed"))
     assert verdict(unread) == "pass"
-    assert unread.seen["users"] == "not allowed"
+    assert unread.observed["users"] == "not allowed"
 
 
 CONFIG = PreflightConfig(
@@ -261,13 +261,13 @@ MORE = {
 
 def test_facts_of_namespace_and_nodes():
     with serve(MORE) as url:
-        seen = collect(CONFIG, kube_at(url))
-    assert seen.quotas == (f.Quota("q", {"pods": 1}, {"pods": 1}),)  # one that counts some pods only is left alone
-    assert seen.limits == (f.Limit("l", "Container", {}, {"cpu": 500}, {}),)
-    assert seen.namespace.labels == {ENFORCE: "restricted"}
-    assert seen.claim_users == ("a",)
-    assert seen.nodes[0].allocatable["cpu"] == 31800
-    assert [str(one) for one in seen.nodes[0].taints] == ["k:NoSchedule"]
+        observed = collect(CONFIG, kube_at(url))
+    assert observed.quotas == (f.Quota("q", {"pods": 1}, {"pods": 1}),)  # one that counts some pods only is left alone
+    assert observed.limits == (f.Limit("l", "Container", {}, {"cpu": 500}, {}),)
+    assert observed.namespace.labels == {ENFORCE: "restricted"}
+    assert observed.claim_users == ("a",)
+    assert observed.nodes[0].allocatable["cpu"] == 31800
+    assert [str(one) for one in observed.nodes[0].taints] == ["k:NoSchedule"]
 
 
 def test_each_of_them_fails_with_its_own_sentence():

@@ -28,7 +28,7 @@ def pod(index, node):
 
 
 def steps(*last):
-    return (facts.Step("meet", 0.1, "done"), *last)
+    return (facts.StepResult("meet", 0.1, "done"), *last)
 
 
 MINE = facts.Observations(
@@ -44,7 +44,7 @@ MINE = facts.Observations(
     free_bytes=10**9,
     total_bytes=10**10,
     clock_offset_seconds=0.25,
-    small=facts.Small(0.001, 0.004),
+    small_files=facts.SmallFiles(0.001, 0.004),
 )
 THEIRS = facts.Observations(
     pod=pod(1, "n2"),
@@ -58,9 +58,9 @@ THEIRS = facts.Observations(
     recreate=facts.Recreate(0.01, "ok", 0.02),
     negative=facts.Negative("missing", 0.02),
     overwrite=facts.Overwrite(4, 0, 0.001),
-    upkeep=facts.Upkeep(0.01, 0.02, "ok"),
+    housekeeping=facts.Housekeeping(0.01, 0.02, "ok"),
     throughput=(facts.Throughput("read", 2**25, 0.25), facts.Throughput("read", 2**25, 0.125, 8)),
-    direct=facts.Direct("ok"),
+    direct_read=facts.DirectRead("ok"),
 )
 
 
@@ -104,7 +104,7 @@ def test_one_node_is_never_a_pass(a, b):
 
 
 def test_a_partner_that_never_came_is_inconclusive_and_names_both_causes():
-    mine = facts.Observations(pod=pod(0, "n1"), steps=(facts.Step("meet", 60.0, "deadline", "waited"),))
+    mine = facts.Observations(pod=pod(0, "n1"), steps=(facts.StepResult("meet", 60.0, "deadline", "waited"),))
     findings = by_id(checks.check(CONFIG, mine, None))
     finding = findings["probe.partner"]
     assert finding.verdict.value == "inconclusive"
@@ -117,18 +117,18 @@ def test_a_partner_that_never_came_is_inconclusive_and_names_both_causes():
 @pytest.mark.parametrize(
     ("step", "expected", "said", "remedy"),
     [
-        (facts.Step("replace", 60.0, "hung", "no answer within 60 s", "open and read x"), "fail",
+        (facts.StepResult("replace", 60.0, "timeout", "no answer within 60 s", "open and read x"), "fail",
          'did not answer in step "replace"', "storage's servers"),
-        (facts.Step("replace", 1.0, "error", "No space left on device", "write x", errno.ENOSPC), "fail",
+        (facts.StepResult("replace", 1.0, "error", "No space left on device", "write x", errno.ENOSPC), "fail",
          "No space left", "storage.size"),
-        (facts.Step("meet", 1.0, "error", "Permission denied", "mkdir x", errno.EACCES), "fail",
+        (facts.StepResult("meet", 1.0, "error", "Permission denied", "mkdir x", errno.EACCES), "fail",
          "Permission denied", "fsGroup"),
-        (facts.Step("meet", 1.0, "error", "Read-only file system", "mkdir x", errno.EROFS), "fail",
+        (facts.StepResult("meet", 1.0, "error", "Read-only file system", "mkdir x", errno.EROFS), "fail",
          "Read-only", "mounted read-only"),
-        (facts.Step("meet", 1.0, "error", "odd", "mkdir x", errno.EBADF), "fail", "odd", "health"),
-        (facts.Step("replace", 60.0, "deadline", "waited 60 s"), "fail", "did not end in time", "other pod"),
-        (facts.Step("replace", 60.0, "aborted", "step x: y"), "fail", "did not end in time", "other pod"),
-        (facts.Step("replace", 5.0, "stopped", "told to end"), "inconclusive", "told to end", "helm test"),
+        (facts.StepResult("meet", 1.0, "error", "odd", "mkdir x", errno.EBADF), "fail", "odd", "health"),
+        (facts.StepResult("replace", 60.0, "deadline", "waited 60 s"), "fail", "did not end in time", "other pod"),
+        (facts.StepResult("replace", 60.0, "aborted", "step x: y"), "fail", "did not end in time", "other pod"),
+        (facts.StepResult("replace", 5.0, "stopped", "told to end"), "inconclusive", "told to end", "helm test"),
     ],
 )  # fmt: skip
 def test_a_step_that_did_not_end_well(step, expected, said, remedy):
@@ -140,8 +140,8 @@ def test_a_step_that_did_not_end_well(step, expected, said, remedy):
 
 
 def test_the_pod_that_met_the_trouble_is_named_not_the_one_that_waited():
-    mine = replace(MINE, steps=steps(facts.Step("replace", 60.0, "aborted", "told")))
-    theirs = replace(THEIRS, steps=steps(facts.Step("replace", 1.0, "error", "No space", "write", errno.ENOSPC)))
+    mine = replace(MINE, steps=steps(facts.StepResult("replace", 60.0, "aborted", "told")))
+    theirs = replace(THEIRS, steps=steps(facts.StepResult("replace", 1.0, "error", "No space", "write", errno.ENOSPC)))
     finding = completion.finished(CONFIG, mine, theirs)
     assert "pod 1" in finding.sentence
     assert "full" in finding.remedy
@@ -283,15 +283,15 @@ def test_step_names_are_unique():
 @pytest.mark.parametrize(
     ("one", "setting", "expected", "said"),
     [
-        (facts.Direct("ok"), "on", "pass", "what was written"),
-        (facts.Direct("refused", "Invalid argument"), "auto", "pass", "page cache"),
-        (facts.Direct("refused", "Invalid argument"), "on", "fail", "Invalid argument"),
-        (facts.Direct("wrong"), "auto", "fail", "other bytes"),
-        (facts.Direct("wrong"), "off", "warn", "other bytes"),
+        (facts.DirectRead("ok"), "on", "pass", "what was written"),
+        (facts.DirectRead("refused", "Invalid argument"), "auto", "pass", "page cache"),
+        (facts.DirectRead("refused", "Invalid argument"), "on", "fail", "Invalid argument"),
+        (facts.DirectRead("wrong"), "auto", "fail", "other bytes"),
+        (facts.DirectRead("wrong"), "off", "warn", "other bytes"),
     ],
 )
 def test_reading_past_the_page_cache(one, setting, expected, said):
-    finding = performance.direct(replace(CONFIG, direct_io=setting), replace(THEIRS, direct=one))
+    finding = performance.direct_read(replace(CONFIG, direct_io=setting), replace(THEIRS, direct_read=one))
     by_id([finding])
     assert finding.verdict.value == expected
     assert said in finding.sentence
@@ -334,7 +334,7 @@ def test_stale_content_on_open_is_refused_by_the_propertys_name(overwrite, verdi
     ],
 )
 def test_what_the_evictor_relies_on(changes, check_id, verdict, words):
-    theirs = replace(THEIRS, upkeep=replace(THEIRS.upkeep, **changes))
+    theirs = replace(THEIRS, housekeeping=replace(THEIRS.housekeeping, **changes))
     found = by_id([eviction.mtime(theirs), eviction.listing(theirs), eviction.unlinked(theirs)])
     assert (found[check_id].verdict, words in found[check_id].sentence) == (verdict, True), found[check_id]
     assert sum(one.verdict != "pass" for one in found.values()) == (verdict != "pass")
@@ -343,7 +343,7 @@ def test_what_the_evictor_relies_on(changes, check_id, verdict, words):
 @pytest.mark.parametrize("check", [eviction.mtime, eviction.listing, eviction.unlinked, visibility.close_to_open])
 def test_what_pod_1_did_not_come_to_is_not_reached(check):
     assert check(None).verdict == "skipped"
-    assert check(replace(THEIRS, upkeep=None, overwrite=None)).verdict == "skipped"
+    assert check(replace(THEIRS, housekeeping=None, overwrite=None)).verdict == "skipped"
 
 
 def test_small_files_and_staleness_are_in_the_numbers():

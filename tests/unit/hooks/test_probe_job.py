@@ -29,8 +29,15 @@ JOB = jobs.ProbeJob(
 )
 REPORT = {
     "findings": [
-        {"id": "probe.partner", "verdict": "pass", "sentence": "Met.", "remedy": "", "link": "", "seen": {}},
-        {"id": "probe.rename", "verdict": "fail", "sentence": "Torn.", "remedy": "Do.", "link": "l", "seen": {"a": 1}},
+        {"id": "probe.partner", "verdict": "pass", "sentence": "Met.", "remedy": "", "link": "", "observed": {}},
+        {
+            "id": "probe.rename",
+            "verdict": "fail",
+            "sentence": "Torn.",
+            "remedy": "Do.",
+            "link": "l",
+            "observed": {"a": 1},
+        },
     ],
     "numbers": {"readMiBps": 1.0},
 }
@@ -103,7 +110,7 @@ def test_its_report_is_handed_on_and_the_job_removed(capsys):
 
 
 def test_a_pod_that_has_reported_and_hangs_is_not_waited_for(capsys):
-    kube = Kube([pod(0), pod(1)], log=f"probe[0] replace: hung in 8 s\n{json.dumps(REPORT)}\n", stays=5)
+    kube = Kube([pod(0), pod(1)], log=f"probe[0] replace: timeout in 8 s\n{json.dumps(REPORT)}\n", stays=5)
     findings, _ = run(kube)
     assert "probe.rename" in findings
     assert len(kube.gone) == 1
@@ -204,7 +211,7 @@ def test_why_the_second_pod_did_not_come_is_told_though_it_is_gone_by_then():
                 "sentence": "Did not show up.",
                 "remedy": "x",
                 "link": "",
-                "seen": {"waitedSeconds": 30.0},
+                "observed": {"waitedSeconds": 30.0},
             }
         ],
         "numbers": {},

@@ -107,11 +107,11 @@ def test_a_pause_that_is_over_is_not_blamed():
 
 def test_left_out_storage_is_told_from_the_servers_own_metrics(monkeypatch):
     b = FakeVllm({}, "other namespace")
-    original, left_out = b.complete, itertools.count(6, 6)
+    original, skipped_as_slower = b.complete, itertools.count(6, 6)
 
     def complete(request):
         if request["max_tokens"] == 6:
-            b.more = f'{OWN}lookup_misses_total{{{TIER},reason="slower"}} {next(left_out)}'
+            b.more = f'{OWN}lookup_misses_total{{{TIER},reason="slower"}} {next(skipped_as_slower)}'
         return original(request)
 
     monkeypatch.setattr(b, "complete", complete)

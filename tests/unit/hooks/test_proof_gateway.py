@@ -38,7 +38,7 @@ def raw(*listeners: dict[str, Any], addresses: tuple[str, ...] = ("10.0.0.9",), 
 
 
 @pytest.mark.parametrize(
-    ("seen", "section", "url"),
+    ("observed", "section", "url"),
     [
         (raw(HTTPS, HTTP), "", "http://10.0.0.9:80"),
         (raw(HTTPS, HTTP), "https", "https://10.0.0.9:443"),
@@ -51,8 +51,8 @@ def raw(*listeners: dict[str, Any], addresses: tuple[str, ...] = ("10.0.0.9",), 
         ({}, "", ""),
     ],
 )  # fmt: skip
-def test_a_gateway_is_asked_where_its_status_and_its_listeners_say(seen: Any, section: str, url: str) -> None:
-    assert gateway.parse_gateway(seen, section).url == url
+def test_a_gateway_is_asked_where_its_status_and_its_listeners_say(observed: Any, section: str, url: str) -> None:
+    assert gateway.parse_gateway(observed, section).url == url
 
 
 class Answers:

@@ -35,17 +35,17 @@ odd{a="b"} x
 
 
 def test_counters_are_summed_over_engines_and_told_apart_by_tier():
-    seen = prometheus.parse(TEXT)
-    assert seen.total("vllm:kv_offload_tiering_chunk_hits_total", tier="llmd_storage") == 7
-    assert seen.total("vllm:prompt_tokens_total") == 1000
-    assert seen.total("nothing") == 0
-    read = read_counters(seen)
+    observed = prometheus.parse(TEXT)
+    assert observed.total("vllm:kv_offload_tiering_chunk_hits_total", tier="llmd_storage") == 7
+    assert observed.total("vllm:prompt_tokens_total") == 1000
+    assert observed.total("nothing") == 0
+    read = read_counters(observed)
     assert (read.storage_hits, read.disk_tokens, read.connector_loaded, read.attributes_sources) == (7, 64, True, True)
 
 
 def test_a_declared_but_never_counted_family_still_shows_the_connector():
-    seen = prometheus.parse("# TYPE vllm:kv_offload_tiering_chunk_queries_total counter\n")
-    assert read_counters(seen).connector_loaded
+    observed = prometheus.parse("# TYPE vllm:kv_offload_tiering_chunk_queries_total counter\n")
+    assert read_counters(observed).connector_loaded
     assert not read_counters(prometheus.parse("")).connector_loaded
 
 
@@ -122,17 +122,17 @@ def test_a_stream_without_a_token_is_not_an_answer():
 
 
 def test_the_api_key_is_sent():
-    seen = []
+    observed = []
 
     def answer(method, path, body):
-        seen.append(path)
+        observed.append(path)
         return 200, b""
 
     with http_server(answer) as url:
         server = Server(url, "m", 5, credentials=Credentials("secret"))
         assert server._http.headers["authorization"] == "Bearer secret"
         server.metrics()
-    assert seen == ["/metrics"]
+    assert observed == ["/metrics"]
 
 
 def state(name, node="n1", ready=True, generation="g", **more):
@@ -149,21 +149,21 @@ def test_two_nodes_are_preferred():
 @pytest.mark.parametrize(
     ("pods", "alone", "expected"),
     [
-        ([], 0, readiness.Wait),
-        ([state("a"), state("b")], 0, readiness.Pair),
-        ([state("a"), state("b"), state("c", ready=False)], 0, readiness.Pair),
-        ([state("a"), state("b", deleting=True)], 0, readiness.Wait),
-        ([state("a")], 5, readiness.Wait),
-        ([state("a")], 15, readiness.Alone),
-        ([state("a", generation="1"), state("b", generation="2")], 0, readiness.Wait),
-        ([state("a", ready=False, reason="CrashLoopBackOff", restarts=2), state("b")], 0, readiness.Wait),
-        ([state("a", ready=False, reason="CrashLoopBackOff", restarts=3), state("b")], 0, readiness.Hopeless),
-        ([state("a", ready=False, reason="ErrImageNeverPull")], 0, readiness.Hopeless),
-        ([state("a", ready=False, reason="ImagePullBackOff")], 0, readiness.Wait),
+        ([], 0, readiness.NotYet),
+        ([state("a"), state("b")], 0, readiness.PodPair),
+        ([state("a"), state("b"), state("c", ready=False)], 0, readiness.PodPair),
+        ([state("a"), state("b", deleting=True)], 0, readiness.NotYet),
+        ([state("a")], 5, readiness.NotYet),
+        ([state("a")], 15, readiness.SinglePod),
+        ([state("a", generation="1"), state("b", generation="2")], 0, readiness.NotYet),
+        ([state("a", ready=False, reason="CrashLoopBackOff", restarts=2), state("b")], 0, readiness.NotYet),
+        ([state("a", ready=False, reason="CrashLoopBackOff", restarts=3), state("b")], 0, readiness.Unrecoverable),
+        ([state("a", ready=False, reason="ErrImageNeverPull")], 0, readiness.Unrecoverable),
+        ([state("a", ready=False, reason="ImagePullBackOff")], 0, readiness.NotYet),
     ],
 )
 def test_when_to_stop_waiting(pods, alone, expected):
-    assert isinstance(readiness.judge(pods, alone), expected)
+    assert isinstance(readiness.assess(pods, alone), expected)
 
 
 CONFIG = ProofConfig(release="d", namespace="n", pod_selector={"a": "b"}, model="m", block_tokens=32)

@@ -79,7 +79,7 @@ def run(monkeypatch, a=None, b=None, router=None, kube=None, **changes):
         monkeypatch.setattr(
             hook,
             "_server",
-            lambda config, seen: Server(urls[seen.ip], config.model, config.request_timeout_seconds),
+            lambda config, observed: Server(urls[observed.ip], config.model, config.request_timeout_seconds),
         )
         outcome = hook.run(replace(CONFIG, **changes), kube or FakeKube(TWO), FakeClock())
     assert_valid(to_json(report(*outcome.findings, hook="proof", numbers=outcome.numbers, proof=outcome.proof)))
@@ -176,7 +176,7 @@ def test_a_server_that_dies_when_asked_is_named_with_its_log(monkeypatch, capsys
     kube = FakeKube(TWO, now, log="RuntimeError: no compiler")
     findings, _, _ = run(monkeypatch, a=FakeVllm({}, "http 500"), kube=kube)
     assert findings["proof.stable"].verdict.value == "fail"
-    assert findings["proof.stable"].seen["pod"] == "a"
+    assert findings["proof.stable"].observed["pod"] == "a"
     assert "no compiler" in capsys.readouterr().out
 
 
@@ -321,7 +321,7 @@ def test_crash_loops_are_given_up_with_the_log(monkeypatch, capsys):
     assert "CrashLoopBackOff" in finding.sentence
     assert "OOMKilled" in finding.sentence
     assert "memory limit" in finding.remedy
-    assert "ValueError: no room" in finding.seen["log"]
+    assert "ValueError: no room" in finding.observed["log"]
     assert "ValueError: no room" in capsys.readouterr().out
 
 
@@ -330,7 +330,7 @@ def test_logs_that_may_not_be_read_are_left_out(monkeypatch, error):
     kube = FakeKube([waiting("a", "InvalidImageName", "bad"), pod("b")], log_error=error)
     findings, _, _ = run(monkeypatch, kube=kube)
     assert findings["proof.pods"].verdict.value == "fail"
-    assert findings["proof.pods"].seen["log"] == ""
+    assert findings["proof.pods"].observed["log"] == ""
 
 
 def test_nothing_ready_in_time_gives_the_pods_reason(monkeypatch):

@@ -129,7 +129,7 @@ def four(monkeypatch, **faults):
     servers = {name: FakeVllm(storage, faults.get(name, "")) for name in names}
     with contextlib.ExitStack() as stack:
         urls = {f"10.0.0.{name}": stack.enter_context(http_server(one.answer)) for name, one in servers.items()}
-        monkeypatch.setattr(hook, "_server", lambda config, seen: Server(urls[seen.ip], "m", 10))
+        monkeypatch.setattr(hook, "_server", lambda config, observed: Server(urls[observed.ip], "m", 10))
         config = from_json(ProofConfig, {**BASE, "podSelector": {"x": "y"}, "maxReaders": 2 if faults else 1})
         pods = [pod(name, f"n{place % 2}") for place, name in enumerate(names)]
         outcome = hook.run(config, FakeKube(pods), FakeClock())

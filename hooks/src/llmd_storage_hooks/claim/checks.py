@@ -12,8 +12,8 @@ from llmd_storage_hooks.core.kube.volume_errors import last_warning, remedy_for
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 
 BOUND, MOUNTED = "claim.bound", "claim.mounted"
-PATIENCE_S = 30.0  # what a first error is given to be a passing one
-LONELY_S = 15.0  # how long pods are waited for that nobody has promised
+FIRST_ERROR_GRACE_S = 30.0  # what a first error is given to be a passing one
+NO_POD_GRACE_S = 15.0  # how long pods are waited for that nobody has promised
 RWX_MODE = "ReadWriteMany"
 _CLAIMS = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#binding"
 _MODES = "https://kubernetes.io/docs/concepts/storage/storage-classes/#volume-binding-mode"
@@ -25,19 +25,23 @@ _ABOUT_STORAGE = re.compile(r"volume|persistentvolume", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class NotYet:
     """Not yet; `why` in the cluster's words where it has any."""
 
     why: str
 
 
-def check(state: ClaimState, waited_s: float, bound_for_s: float, mount_s: float) -> Wait | list[Finding]:
+def check(state: ClaimState, waited_s: float, bound_for_s: float, mount_s: float) -> NotYet | list[Finding]:
     """The verdict as soon as there is one. waited_s: since the beginning; bound_for_s: since it was seen bound."""
     claim = state.claim
     if isinstance(claim, Unknown):
-        return _unknown(claim) if waited_s >= PATIENCE_S else Wait(f"the claim could not be read: {claim.reason}")
+        return (
+            _unknown(claim)
+            if waited_s >= FIRST_ERROR_GRACE_S
+            else NotYet(f"the claim could not be read: {claim.reason}")
+        )
     if isinstance(claim, Absent):
-        return Wait("the claim does not exist yet")
+        return NotYet("the claim does not exist yet")
     if claim.deleting or claim.phase == "Lost":
         what = "is being deleted" if claim.deleting else "has lost its volume (phase Lost)"
         remedy = f"Make a new claim when this one is gone: kubectl get pvc {claim.name}."
@@ -48,12 +52,12 @@ def check(state: ClaimState, waited_s: float, bound_for_s: float, mount_s: float
         has = ", ".join(claim.access_modes) or "none"
         what = f"is bound with access modes {has}, not {RWX_MODE}: pods on two nodes could not share it."
         return [_bad(BOUND, claim, what, f"Make a claim with accessModes [{RWX_MODE}]; they cannot be changed later.")]
-    bound = Finding(BOUND, Verdict.PASS, f'Claim "{claim.name}" is bound.', seen={"phase": claim.phase})
+    bound = Finding(BOUND, Verdict.PASS, f'Claim "{claim.name}" is bound.', observed={"phase": claim.phase})
     mounted = _mounted(state, bound_for_s, mount_s)
-    return mounted if isinstance(mounted, Wait) else [bound, mounted]
+    return mounted if isinstance(mounted, NotYet) else [bound, mounted]
 
 
-def timed_out(state: ClaimState, last: Wait, waited_s: float) -> list[Finding]:
+def timed_out(state: ClaimState, last: NotYet, waited_s: float) -> list[Finding]:
     """What is left to say when the time is up before there was a verdict."""
     name = state.claim.name if isinstance(state.claim, Claim) else ""
     told = f'Claim "{name}"' if name else "The claim"
@@ -65,71 +69,75 @@ def timed_out(state: ClaimState, last: Wait, waited_s: float) -> list[Finding]:
     return [Finding(BOUND, Verdict.FAIL, _dot(sentence), remedy, _CLAIMS, {"why": last.why})]
 
 
-def _pending(claim: Claim, state: ClaimState, waited_s: float) -> Wait | list[Finding]:
+def _pending(claim: Claim, state: ClaimState, waited_s: float) -> NotYet | list[Finding]:
     events = () if isinstance(state.events, Unknown) else state.events
     said = [one for one in events if (one.name, one.uid) == (claim.name, claim.uid)]
     pods = () if isinstance(state.pods, Unknown) else tuple(pod for pod in state.pods if not pod.deleting)
     latest = said[-1] if said else None
     if latest is None:
         note = f" (its events cannot be read: {state.events.reason})" if isinstance(state.events, Unknown) else ""
-        return Wait(f"the claim is Pending, and nobody has said why{note}")
+        return NotYet(f"the claim is Pending, and nobody has said why{note}")
     if latest.reason in _FIRST_USE:
         return _first_use(claim, pods, waited_s)
     warnings = [one for one in said if one.warning or one.reason == "FailedBinding"]
     if not warnings:
-        return Wait(f"{latest.reason}: {latest.message}")
+        return NotYet(f"{latest.reason}: {latest.message}")
     worst = warnings[-1]
     final = bool(_FINAL.search(worst.message)) or worst.reason == "FailedBinding"
-    if final and waited_s >= PATIENCE_S:
-        return [_bad(BOUND, claim, _dot(f"cannot be bound: {_told(worst)}"), remedy_for(worst.message), worst)]
-    return Wait(_told(worst))
+    if final and waited_s >= FIRST_ERROR_GRACE_S:
+        return [_bad(BOUND, claim, _dot(f"cannot be bound: {_in_words(worst)}"), remedy_for(worst.message), worst)]
+    return NotYet(_in_words(worst))
 
 
-def _first_use(claim: Claim, pods: tuple[PodState, ...], waited_s: float) -> Wait | list[Finding]:
+def _first_use(claim: Claim, pods: tuple[PodState, ...], waited_s: float) -> NotYet | list[Finding]:
     """The class binds on first use: then it is the pods that say why there is no such use."""
-    stuck = next((pod for pod in pods if not pod.node), None)
-    because = f" {stuck.name} is not scheduled ({_cut(stuck.message or stuck.reason)})" if stuck else ""
+    unscheduled = next((pod for pod in pods if not pod.node), None)
+    because = (
+        f" {unscheduled.name} is not scheduled ({_cut(unscheduled.message or unscheduled.reason)})"
+        if unscheduled
+        else ""
+    )
     why = f"the claim is bound when its first pod is scheduled;{because or ' there is none yet'}"
-    if waited_s < LONELY_S or (stuck is not None and _ABOUT_STORAGE.search(stuck.message)):
-        return Wait(why)
+    if waited_s < NO_POD_GRACE_S or (unscheduled is not None and _ABOUT_STORAGE.search(unscheduled.message)):
+        return NotYet(why)
     if any(pod.node for pod in pods):
-        return Wait("the claim's first pod has a node; the volume is being made")
+        return NotYet("the claim's first pod has a node; the volume is being made")
     # Not the claim's fault. The probe asks for no accelerator, so its pods can be the first users.
     return [Finding(BOUND, Verdict.SKIPPED, _dot(f'Claim "{claim.name}" was not waited for: {why}'), "", _MODES)]
 
 
-def _mounted(state: ClaimState, bound_for_s: float, mount_s: float) -> Wait | Finding:
+def _mounted(state: ClaimState, bound_for_s: float, mount_s: float) -> NotYet | Finding:
     if isinstance(state.pods, Unknown):
         said = f"Could not check whether pods mount the claim: {state.pods.reason}."
         return Finding(MOUNTED, Verdict.WARN, said, "The hook's ServiceAccount needs list on pods and events.")
     scheduled = [pod for pod in state.pods if pod.node and not pod.deleting]
     if not scheduled:
-        if bound_for_s < LONELY_S:
-            return Wait("the claim is bound; no pod that mounts it has a node yet")
+        if bound_for_s < NO_POD_GRACE_S:
+            return NotYet("the claim is bound; no pod that mounts it has a node yet")
         said = "No pod that mounts the claim has a node yet; the probe finds out whether it can be mounted."
         return Finding(MOUNTED, Verdict.SKIPPED, said)
-    without = next((pod for pod in scheduled if not pod.mounted), None)
-    if without is None:
+    unmounted = next((pod for pod in scheduled if not pod.mounted), None)
+    if unmounted is None:
         nodes = ", ".join(sorted({pod.node for pod in scheduled}))
         said = f"{len(scheduled)} pod(s) have mounted the claim (on {nodes})."
-        return Finding(MOUNTED, Verdict.PASS, said, seen={"pods": [pod.name for pod in scheduled]})
-    return _without(without, last_warning(without.name, state.events), bound_for_s, mount_s)
+        return Finding(MOUNTED, Verdict.PASS, said, observed={"pods": [pod.name for pod in scheduled]})
+    return _not_mounted(unmounted, last_warning(unmounted.name, state.events), bound_for_s, mount_s)
 
 
-def _without(without: PodState, trouble: Event | None, bound_for_s: float, mount_s: float) -> Wait | Finding:
-    why = f"pod {without.name} on {without.node}: {_told(trouble)}" if trouble else ""
+def _not_mounted(unmounted: PodState, warning: Event | None, bound_for_s: float, mount_s: float) -> NotYet | Finding:
+    why = f"pod {unmounted.name} on {unmounted.node}: {_in_words(warning)}" if warning else ""
     if bound_for_s < mount_s:
-        return Wait(why or f"pod {without.name} on {without.node} has not mounted its volumes yet")
-    if trouble is None:
-        said = f"Pod {without.name} on {without.node} has not come past its volumes, and nobody has said why."
-        return Finding(MOUNTED, Verdict.WARN, said, f"See kubectl describe pod {without.name}.")
+        return NotYet(why or f"pod {unmounted.name} on {unmounted.node} has not mounted its volumes yet")
+    if warning is None:
+        said = f"Pod {unmounted.name} on {unmounted.node} has not come past its volumes, and nobody has said why."
+        return Finding(MOUNTED, Verdict.WARN, said, f"See kubectl describe pod {unmounted.name}.")
     return Finding(
         MOUNTED,
         Verdict.FAIL,
         _dot(f"After {bound_for_s:.0f} s the volume is not mounted for {why}"),
-        remedy_for(trouble.message)
-        or f"See the CSI driver's pods on {without.node}; kubectl describe pod {without.name}.",
-        seen={"pod": without.name, "node": without.node, "reason": trouble.reason, "message": trouble.message},
+        remedy_for(warning.message)
+        or f"See the CSI driver's pods on {unmounted.node}; kubectl describe pod {unmounted.name}.",
+        observed={"pod": unmounted.name, "node": unmounted.node, "reason": warning.reason, "message": warning.message},
     )
 
 
@@ -140,14 +148,14 @@ def _unknown(claim: Unknown) -> list[Finding]:
 
 
 def _bad(check_id: str, claim: Claim, what: str, remedy: str, event: Event | None = None) -> Finding:
-    seen = {"phase": claim.phase, "accessModes": list(claim.access_modes), "storageClass": claim.storage_class}
+    observed = {"phase": claim.phase, "accessModes": list(claim.access_modes), "storageClass": claim.storage_class}
     if event is not None:
-        seen |= {"reason": event.reason, "message": event.message}
+        observed |= {"reason": event.reason, "message": event.message}
     fix = remedy or f"See kubectl describe pvc {claim.name}."
-    return Finding(check_id, Verdict.FAIL, f'Claim "{claim.name}" {what}', fix, _CLAIMS, seen)
+    return Finding(check_id, Verdict.FAIL, f'Claim "{claim.name}" {what}', fix, _CLAIMS, observed)
 
 
-def _told(event: Event) -> str:
+def _in_words(event: Event) -> str:
     return f"{event.reason}: {_cut(event.message)}"
 
 

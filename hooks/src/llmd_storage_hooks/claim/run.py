@@ -12,21 +12,21 @@ from llmd_storage_hooks.core.errors import Unreachable
 from llmd_storage_hooks.core.kube.api import Kube, KubeApi
 from llmd_storage_hooks.core.kube.objects import Claim, Unknown
 from llmd_storage_hooks.core.output import say
-from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.result import HookResult
 
 POLL_S = 2.0
 TELL_EVERY_S = 30.0  # a reason that has not changed is said again, so that a reader sees that this still waits
 
 
-def run(config: ClaimConfig, kube: KubeApi | None = None, clock: Clock | None = None) -> Outcome:
+def run(config: ClaimConfig, kube: KubeApi | None = None, clock: Clock | None = None) -> HookResult:
     clock = clock or SystemClock()
     try:
         kube = kube or Kube.connect()
     except Unreachable as error:  # no credentials
         nobody = ClaimState(Unknown(str(error)), (), ())
-        findings = checks.check(nobody, checks.PATIENCE_S, 0.0, config.mount_seconds)
-        assert not isinstance(findings, checks.Wait)
-        return Outcome(findings)
+        findings = checks.check(nobody, checks.FIRST_ERROR_GRACE_S, 0.0, config.mount_seconds)
+        assert not isinstance(findings, checks.NotYet)
+        return HookResult(findings)
     began, deadline = clock.now(), Deadline.after(clock, config.timeout_seconds)
     bound_at: float | None = None
     told, told_at = "", 0.0
@@ -39,10 +39,10 @@ def run(config: ClaimConfig, kube: KubeApi | None = None, clock: Clock | None = 
         bound_for = now - bound_at if bound_at is not None else 0.0
         result = checks.check(state, now - began, bound_for, config.mount_seconds)
         waited = {"waitedSeconds": round(now - began, 1)}
-        if not isinstance(result, checks.Wait):
-            return Outcome(result, waited)
+        if not isinstance(result, checks.NotYet):
+            return HookResult(result, waited)
         if deadline.passed():
-            return Outcome(checks.timed_out(state, result, now - began), waited)
+            return HookResult(checks.timed_out(state, result, now - began), waited)
         if result.why != told or now - told_at >= TELL_EVERY_S:
             told, told_at = result.why, now
             say(f"[{now - began:4.0f} s] waiting for claim {config.claim_name}: {result.why}")

@@ -17,7 +17,7 @@ NAMESPACE = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Arguments:
     """config: JSON or @file; values: files for helm's -f; release and namespace win over what the others say."""
 
     config: str = ""
@@ -28,7 +28,7 @@ class Given:
     namespace: str = ""
 
 
-def raw(hook: str, given: Given, options: Mapping[str, Any], enough: bool = False) -> dict[str, Any]:
+def raw(hook: str, given: Arguments, options: Mapping[str, Any], enough: bool = False) -> dict[str, Any]:
     """The configuration as JSON data. options: single keys, None = not given. enough: they can do without the rest.
 
     Raises: ConfigError.

@@ -57,7 +57,7 @@ def _finding(one: Finding) -> dict[str, Any]:
         "sentence": one.sentence,
         "remedy": one.remedy,
         "link": one.link,
-        "seen": dict(one.seen),
+        "observed": dict(one.observed),
     }
 
 

@@ -11,7 +11,7 @@ from llmd_storage_hooks.core.verdicts import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class HookResult:
     findings: list[Finding]
     numbers: Mapping[str, Any] = field(default_factory=dict)
     proof: Mapping[str, Any] | None = None

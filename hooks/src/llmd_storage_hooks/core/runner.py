@@ -14,12 +14,12 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from llmd_storage_hooks.core import output as outlet
-from llmd_storage_hooks.core.arguments import Given, raw
+from llmd_storage_hooks.core.arguments import Arguments, raw
 from llmd_storage_hooks.core.catalogue import with_links
 from llmd_storage_hooks.core.config import HookConfig, from_json
 from llmd_storage_hooks.core.errors import ConfigError, Stopped
 from llmd_storage_hooks.core.report import Report
-from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.result import HookResult
 from llmd_storage_hooks.core.verdicts import Finding, Verdict, exit_code, override
 
 USAGE = 2
@@ -27,11 +27,11 @@ USAGE = 2
 C = TypeVar("C", bound=HookConfig)
 
 
-def carry_out(
+def run_hook(
     hook: str,
     kind: type[C],
-    run: Callable[[C], Outcome],
-    given: Given,
+    run: Callable[[C], HookResult],
+    given: Arguments,
     *,
     form: str,
     options: Mapping[str, Any] | None = None,
@@ -41,7 +41,7 @@ def carry_out(
     try:
         config = from_json(kind, raw(hook, given, options or {}, enough))
     except ConfigError as error:
-        refuse(hook, str(error))
+        usage_error(hook, str(error))
         return
     started, began = datetime.now(UTC), time.monotonic()
     for one in (signal.SIGTERM, signal.SIGINT):
@@ -66,23 +66,23 @@ def carry_out(
     _leave(exit_code(report.verdict, config.allow_inconclusive))
 
 
-def refuse(hook: str, why: str) -> None:
+def usage_error(hook: str, why: str) -> None:
     print(f"llmd-storage-hooks {hook}: {why}", file=sys.stderr)
     _leave(USAGE)
 
 
-def _guarded(hook: str, run: Callable[[C], Outcome], config: C) -> Outcome:
+def _guarded(hook: str, run: Callable[[C], HookResult], config: C) -> HookResult:
     """A bug of ours is a finding as well: a user who installs a chart has no use for a traceback."""
     try:
         return run(config)
     except Stopped:
-        return Outcome([_stopped(hook)])
+        return HookResult([_stopped(hook)])
     except Exception as error:
         where = error.__traceback__
         while where is not None and where.tb_next is not None:
             where = where.tb_next
-        place = f"{Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where else "?"
-        return Outcome(
+        place = f"{'/'.join(Path(where.tb_frame.f_code.co_filename).parts[-2:])}:{where.tb_lineno}" if where else "?"
+        return HookResult(
             [
                 Finding(
                     f"{hook}.internal",

@@ -23,7 +23,7 @@ T = TypeVar("T")
 GRACE_S = 2.0
 
 
-class Hung(Exception):
+class CallTimeout(Exception):
     """The step's thread is stuck and was abandoned."""
 
 
@@ -44,7 +44,7 @@ def bounded(work: Callable[[], T], deadline: Deadline, grace_s: float = GRACE_S)
     try:
         value, error = results.get(timeout=deadline.left() + grace_s)
     except queue.Empty:
-        raise Hung from None
+        raise CallTimeout from None
     if error is not None:
         raise error
     return value  # type: ignore[return-value]  # no error: the value is work's own

@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 class Finding:
     """The answer of one check.
 
-    `sentence` names the object and what was seen, `remedy` what to set, `seen` the facts behind it.
+    `sentence` names the object and what was observed, `remedy` what to set, `observed` the facts behind it.
     """
 
     id: str
@@ -29,7 +29,7 @@ class Finding:
     sentence: str
     remedy: str = ""
     link: str = ""
-    seen: Mapping[str, Any] = field(default_factory=dict)
+    observed: Mapping[str, Any] = field(default_factory=dict)
 
 
 # Worst first. A failure is certain; "inconclusive" only says that nobody knows, so it comes second.
@@ -41,11 +41,11 @@ OVERRIDES = ("fail", "warn", "skip")
 
 def overall(findings: Iterable[Finding]) -> Verdict:
     """One verdict for all findings: the worst of them; nothing checked at all is inconclusive."""
-    seen = {finding.verdict for finding in findings}
+    present = {finding.verdict for finding in findings}
     for verdict in _WORST_FIRST:
-        if verdict in seen:
+        if verdict in present:
             return verdict
-    return Verdict.PASS if seen else Verdict.INCONCLUSIVE
+    return Verdict.PASS if present else Verdict.INCONCLUSIVE
 
 
 def override(findings: Iterable[Finding], wanted: Mapping[str, str]) -> list[Finding]:

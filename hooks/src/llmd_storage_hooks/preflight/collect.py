@@ -72,8 +72,8 @@ def _read(get: Callable[[], T]) -> T | Absent | Unknown:
         return Unknown(str(error))
 
 
-def _present(seen: T | Absent | Unknown) -> T | Unknown:
-    return Unknown("the API server does not serve it") if isinstance(seen, Absent) else seen
+def _present(fact: T | Absent | Unknown) -> T | Unknown:
+    return Unknown("the API server does not serve it") if isinstance(fact, Absent) else fact
 
 
 def _group(kube: KubeApi, name: str, version: str) -> facts.ServedGroup | Absent | Unknown:

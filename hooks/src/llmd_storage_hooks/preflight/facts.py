@@ -81,7 +81,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class ResourceRequests:
     """What one model server's pod asks for; amounts as in Node. A limit alone is the request as well."""
 
     replicas: int

@@ -81,8 +81,8 @@ def node(raw: Any) -> facts.Node:
     )
 
 
-def demand(workload: Workload) -> facts.Demand:
-    return facts.Demand(
+def resource_requests(workload: Workload) -> facts.ResourceRequests:
+    return facts.ResourceRequests(
         workload.replicas,
         amounts({**workload.limits, **workload.requests}),
         amounts(workload.limits),

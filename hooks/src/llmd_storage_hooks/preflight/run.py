@@ -11,7 +11,7 @@ from llmd_storage_hooks.core.errors import Unreachable
 from llmd_storage_hooks.core.kube.api import Kube, KubeApi
 from llmd_storage_hooks.core.kube.objects import Unknown
 from llmd_storage_hooks.core.kube.quantities import quantity
-from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.result import HookResult
 from llmd_storage_hooks.core.verdicts import Finding
 from llmd_storage_hooks.preflight import parse
 from llmd_storage_hooks.preflight.checks import claims, cluster, namespaces, nodes, rwx, secrets, storage
@@ -20,7 +20,7 @@ from llmd_storage_hooks.preflight.config import PreflightConfig
 from llmd_storage_hooks.preflight.facts import PreflightFacts
 
 
-def rwx_table() -> tuple[rwx.Entry, ...]:
+def rwx_table() -> tuple[rwx.Provisioner, ...]:
     text = resources.files("llmd_storage_hooks").joinpath("data/rwx.yaml").read_text(encoding="utf-8")
     return rwx.table(yaml.safe_load(text))
 
@@ -33,18 +33,18 @@ def collect(config: PreflightConfig, kube: KubeApi | None = None) -> PreflightFa
 
 
 def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
-    demand = parse.demand(config.workload)
+    resources = parse.resource_requests(config.workload)
     size_bytes = quantity(config.storage.size)
     chosen, about_class = storage.check(config, facts, rwx_table(), size_bytes)
     return [
         *cluster.check(config, facts),
-        *nodes.check(config, facts, demand),
-        *namespaces.check(config, facts, demand, size_bytes),
+        *nodes.check(config, facts, resources),
+        *namespaces.check(config, facts, resources, size_bytes),
         *about_class,
         *claims.check(config, facts, chosen, size_bytes),
         *secrets.check(config, facts),
     ]
 
 
-def run(config: PreflightConfig, kube: KubeApi | None = None) -> Outcome:
-    return Outcome(check(config, collect(config, kube)))
+def run(config: PreflightConfig, kube: KubeApi | None = None) -> HookResult:
+    return HookResult(check(config, collect(config, kube)))

@@ -17,8 +17,8 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """`outcome`: done, deadline (a wait ended), hung (a file operation never came back), error, aborted
+class StepResult:
+    """`outcome`: done, deadline (a wait ended), timeout (a file operation never came back), error, aborted
     (the other pod gave up)."""
 
     name: str
@@ -99,7 +99,7 @@ class Overwrite:
 
 
 @dataclass(frozen=True, slots=True)
-class Upkeep:
+class Housekeeping:
     """Seconds until pod 1 saw what pod 0 had changed (None = never); `unlinked`: how reading a deleted file on ended:
     ok, wrong, or the error in words."""
 
@@ -109,7 +109,7 @@ class Upkeep:
 
 
 @dataclass(frozen=True, slots=True)
-class Small:
+class SmallFiles:
     """Medians of small files, in seconds."""
 
     create_seconds: float
@@ -125,7 +125,7 @@ class Throughput:
 
 
 @dataclass(frozen=True, slots=True)
-class Direct:
+class DirectRead:
     """A read past the page cache. `outcome`: ok, refused (the filesystem has none) or wrong (other bytes)."""
 
     outcome: str
@@ -135,12 +135,12 @@ class Direct:
 @dataclass(frozen=True, slots=True)
 class Observations:
     pod: Pod
-    steps: tuple[Step, ...] = ()
+    steps: tuple[StepResult, ...] = ()
     partner: Pod | None = None
     clock_offset_seconds: float | None = None  # how far the other node's clock is ahead of this one's
     filesystem: str = ""  # type of the mount, as its client calls it
     strategy: str = ""  # how the connector publishes on this filesystem
-    trials: tuple[Publish, ...] = ()  # what chose between several ways
+    samples: tuple[Publish, ...] = ()  # what chose between several ways
     lookups: tuple[Lookup, ...] = ()
     publishes: tuple[Publish, ...] = ()
     replace: Replace | None = None
@@ -149,10 +149,10 @@ class Observations:
     recreate: Recreate | None = None
     negative: Negative | None = None
     overwrite: Overwrite | None = None
-    upkeep: Upkeep | None = None
-    small: Small | None = None
+    housekeeping: Housekeeping | None = None
+    small_files: SmallFiles | None = None
     throughput: tuple[Throughput, ...] = ()
-    direct: Direct | None = None
+    direct_read: DirectRead | None = None
     free_bytes: int | None = None
     total_bytes: int | None = None
 
@@ -171,7 +171,7 @@ class ObservedPod:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class Rank:
     """Who this pod is."""
 
     index: int

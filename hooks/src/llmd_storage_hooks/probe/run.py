@@ -14,13 +14,13 @@ from llmd_storage_hooks.core.kube.api import Kube, KubeApi
 from llmd_storage_hooks.core.kube.objects import Unknown
 from llmd_storage_hooks.core.kube.volume_errors import last_warning
 from llmd_storage_hooks.core.output import say
-from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.result import HookResult
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.probe import checks
 from llmd_storage_hooks.probe.collect.files import Files
-from llmd_storage_hooks.probe.collect.peer import Pair
+from llmd_storage_hooks.probe.collect.peer import Peer
 from llmd_storage_hooks.probe.config import ProbeConfig
-from llmd_storage_hooks.probe.facts import ObservedPod, Seat
+from llmd_storage_hooks.probe.facts import ObservedPod, Rank
 
 LINGER_S = 15.0
 # Kubernetes puts these on the pods of an Indexed Job; the chart makes the first one PROBE_RUN_ID.
@@ -28,25 +28,25 @@ RUN_LABEL = "batch.kubernetes.io/controller-uid"
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 
-def run(config: ProbeConfig) -> Outcome:
-    seat = _seat()
-    if isinstance(seat, Finding):
-        return Outcome([seat])
-    pair = Pair(config, seat, Files(Path(config.path)), SystemClock(), say)
-    return report_side(config, pair) if seat.index == 0 else hand_over_side(config, pair)
+def run(config: ProbeConfig) -> HookResult:
+    rank = _rank()
+    if isinstance(rank, Finding):
+        return HookResult([rank])
+    peer = Peer(config, rank, Files(Path(config.path)), SystemClock(), say)
+    return run_rank_0(config, peer) if rank.index == 0 else run_rank_1(config, peer)
 
 
-def report_side(config: ProbeConfig, pair: Pair) -> Outcome:
+def run_rank_0(config: ProbeConfig, peer: Peer) -> HookResult:
     try:
-        mine = pair.take_all()
-        theirs = pair.take_over() if pair.met() and not pair.hung() else None
+        mine = peer.run_steps()
+        theirs = peer.receive_observations() if peer.met() and not peer.timed_out() else None
     finally:
-        pair.clean_up()
-    other = None if pair.met() else other_pod(config, pair.seat.run_id)
-    return Outcome(checks.check(config, mine, theirs, other), checks.numbers(mine, theirs))
+        peer.clean_up()
+    other = None if peer.met() else observe_rank_1(config, peer.rank.run_id)
+    return HookResult(checks.check(config, mine, theirs, other), checks.numbers(mine, theirs))
 
 
-def other_pod(config: ProbeConfig, run_id: str, kube: KubeApi | None = None) -> ObservedPod | None:
+def observe_rank_1(config: ProbeConfig, run_id: str, kube: KubeApi | None = None) -> ObservedPod | None:
     """Pod 1 as the API shows it, for one that did not show up; None when it cannot be told."""
     try:
         kube = kube or Kube.connect()
@@ -59,30 +59,30 @@ def other_pod(config: ProbeConfig, run_id: str, kube: KubeApi | None = None) -> 
     return ObservedPod(found[-1], last_warning(found[-1].name, read.events(kube, config.namespace)))
 
 
-def hand_over_side(config: ProbeConfig, pair: Pair) -> Outcome:
+def run_rank_1(config: ProbeConfig, peer: Peer) -> HookResult:
     """Pod 1 is silent when pod 0 has what it saw: a failed pod would end the Job before pod 0 has reported."""
-    handed_over = False
+    sent = False
     try:
-        mine = pair.take_all()
-        if pair.met() and not pair.hung() and pair.hand_over():
-            handed_over = True
+        mine = peer.run_steps()
+        if peer.met() and not peer.timed_out() and peer.send_observations():
+            sent = True
             say("probe[1] handed over; pod 0 has the report.")
-            return Outcome([], silent=True)
-        if pair.met() and not pair.stopped():
+            return HookResult([], silent=True)
+        if peer.met() and not peer.stopped():
             # A failed pod ends the Job, and with it pod 0. Give that one time to meet its own deadline and report.
             time.sleep(LINGER_S)
     finally:
-        if not handed_over:
-            pair.clean_up()
-    return Outcome(checks.check(config, mine, None), checks.numbers(mine, None))
+        if not sent:
+            peer.clean_up()
+    return HookResult(checks.check(config, mine, None), checks.numbers(mine, None))
 
 
-def _seat() -> Seat | Finding:
+def _rank() -> Rank | Finding:
     index = os.environ.get("JOB_COMPLETION_INDEX", "")
     run_id = os.environ.get("PROBE_RUN_ID", "")
     safe = bool(run_id) and all(ch.isalnum() or ch in "-_." for ch in run_id) and not run_id.startswith(".")
     if index in ("0", "1") and safe:
-        return Seat(int(index), run_id, os.environ.get("NODE_NAME", ""))
+        return Rank(int(index), run_id, os.environ.get("NODE_NAME", ""))
     return Finding(
         "probe.environment",
         Verdict.INCONCLUSIVE,

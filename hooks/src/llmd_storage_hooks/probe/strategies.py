@@ -21,7 +21,7 @@ AUTO = "auto"
 LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "ramfs", "overlay")
 CEPH = ("ceph", "fuse.ceph", "fuse.ceph-fuse")
 ATOMIC_IS_WORTH = 1.2  # an atomic way is worth this much more time than the quickest one
-TRIALS = 3
+SAMPLES = 3
 
 
 def candidates(publish: str, filesystem: str) -> tuple[str, ...]:

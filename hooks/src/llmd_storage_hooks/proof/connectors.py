@@ -9,7 +9,7 @@ LLMD_STORAGE = "llmd-storage"
 
 
 @dataclass(frozen=True, slots=True)
-class Counting:
+class ConnectorMetrics:
     """How a connector counts what it moves to and from storage.
 
     tier: its name in vLLM's tier label ("<position>:<tier type>"); written, read: the direction in transfer_type, for
@@ -33,9 +33,11 @@ class Counting:
 # How the names of metrics begin: those of vLLM's tiering, and those of the project's own connector.
 TIERING = "vllm:kv_offload_tiering_"
 OWN = "vllm:kv_offload_llmd_storage_"
-CONNECTORS: dict[str, Counting] = {
-    LLMD_STORAGE: Counting(TIERING, tier=":llmd_storage"),
-    "vllm-fs": Counting(TIERING, tier=":fs"),
-    "llmd-fs-backend": Counting("vllm:kv_offload_", written="GPU_to_SHARED_STORAGE", read="SHARED_STORAGE_to_GPU"),
-    "lmcache": Counting("lmcache:"),
+CONNECTORS: dict[str, ConnectorMetrics] = {
+    LLMD_STORAGE: ConnectorMetrics(TIERING, tier=":llmd_storage"),
+    "vllm-fs": ConnectorMetrics(TIERING, tier=":fs"),
+    "llmd-fs-backend": ConnectorMetrics(
+        "vllm:kv_offload_", written="GPU_to_SHARED_STORAGE", read="SHARED_STORAGE_to_GPU"
+    ),
+    "lmcache": ConnectorMetrics("lmcache:"),
 }

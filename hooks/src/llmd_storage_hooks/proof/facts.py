@@ -19,23 +19,23 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PodPair:
     first: PodState
     second: PodState
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class SinglePod:
     pod: PodState
 
 
 @dataclass(frozen=True, slots=True)
-class Hopeless:
+class Unrecoverable:
     pod: PodState
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class NotYet:
     why: str
 
 
@@ -67,7 +67,7 @@ class Counters:
     attributes_sources: bool  # vLLM says which tier a cached token came from
 
     @property
-    def unawaited(self) -> float:
+    def not_waited_for(self) -> float:
         """Blocks that the own connector did not wait for: computing was quicker, or storage missed its deadline."""
         return sum(self.misses.get(reason, 0.0) for reason in ("slower", "slow", "deadline"))
 
@@ -107,26 +107,26 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class Trial:
     """One prompt on its way A -> storage -> B. What was not reached is None."""
 
     pod_a: PodState
     pod_b: PodState
     prompt: Prompt
-    asleep: tuple[tuple[str, Answer], ...] = ()  # who ("A", "B") did not answer a one-token request, and how
+    unresponsive: tuple[tuple[str, Answer], ...] = ()  # who ("A", "B") did not answer a one-token request, and how
     first: Answer | None = None  # A's
     stored: Stored | None = None
     second: Answer | None = None  # B's
     reused: Counters | None = None  # B's counters for its answer
-    trouble: str = ""  # a server that could not be read, and why
+    error: str = ""  # a server that could not be read, and why
     differences: tuple[str, ...] = ()  # of the two namespaces that were used last, by their manifests
 
 
 @dataclass(frozen=True, slots=True)
-class Awaited:
+class WaitResult:
     """How the waiting ended. `failure`: the pods could not be listed, and why."""
 
-    result: Pair | Alone | Hopeless | Wait
+    result: PodPair | SinglePod | Unrecoverable | NotYet
     pods: tuple[PodState, ...] = ()
     waited_seconds: float = 0.0
     failure: str = ""

@@ -6,48 +6,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmd_storage_hooks.core.kube.objects import PodState
-from llmd_storage_hooks.proof.facts import Alone, Hopeless, Pair, Wait
+from llmd_storage_hooks.proof.facts import NotYet, PodPair, SinglePod, Unrecoverable
 
-CRASHES_ENOUGH = 3
-LONELY_S = 15.0  # how long a single ready pod is given company before the proof says it is alone
+CRASHES_UNRECOVERABLE = 3
+SINGLE_POD_GRACE_S = 15.0  # how long a single ready pod is given company before the proof says it is alone
 
 # Reasons that time does not heal: something must be set.
 _FATAL = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"})
 
 
-def judge(pods: Sequence[PodState], alone_for_s: float) -> Pair | Alone | Hopeless | Wait:
+def assess(pods: Sequence[PodState], single_for_s: float) -> PodPair | SinglePod | Unrecoverable | NotYet:
     """`alone_for_s`: how long there has been exactly one pod, and that one ready."""
     live = [pod for pod in pods if not pod.deleting]
     if not live:
-        return Wait("no pod matches the selector yet")
-    dead = next((pod for pod in live if hopeless(pod)), None)
+        return NotYet("no pod matches the selector yet")
+    dead = next((pod for pod in live if unrecoverable(pod)), None)
     if dead is not None:
-        return Hopeless(dead)
+        return Unrecoverable(dead)
     generations = {pod.generation for pod in live}
     if len(generations) > 1:
-        return Wait(f"a rollout is under way ({len(live)} pods of {len(generations)} generations)")
+        return NotYet(f"a rollout is under way ({len(live)} pods of {len(generations)} generations)")
     ready = [pod for pod in live if pod.ready and pod.ip]
     if len(ready) >= 2:
         return pick(ready)
-    if len(live) == 1 and ready and alone_for_s >= LONELY_S:
-        return Alone(live[0])
-    return Wait(f"{len(ready)} of {len(live)} pods ready")
+    if len(live) == 1 and ready and single_for_s >= SINGLE_POD_GRACE_S:
+        return SinglePod(live[0])
+    return NotYet(f"{len(ready)} of {len(live)} pods ready")
 
 
-def hopeless(pod: PodState) -> bool:
-    crashing = pod.reason == "CrashLoopBackOff" and pod.restarts >= CRASHES_ENOUGH
+def unrecoverable(pod: PodState) -> bool:
+    crashing = pod.reason == "CrashLoopBackOff" and pod.restarts >= CRASHES_UNRECOVERABLE
     return not pod.ready and (crashing or pod.reason in _FATAL)
 
 
-def pick(ready: Sequence[PodState]) -> Pair:
+def pick(ready: Sequence[PodState]) -> PodPair:
     """Two pods, on two nodes if there are such; always the same two for the same pods."""
     ordered = sorted(ready, key=lambda pod: pod.name)
     first = ordered[0]
     second = next((pod for pod in ordered[1:] if pod.node != first.node), ordered[1])
-    return Pair(first, second)
+    return PodPair(first, second)
 
 
-def further(pods: Sequence[PodState], pair: Pair) -> tuple[PodState, ...]:
+def further(pods: Sequence[PodState], pair: PodPair) -> tuple[PodState, ...]:
     """The ready pods beyond the pair, in the order of their names."""
     known = {pair.first.name, pair.second.name}
     ready = [pod for pod in pods if pod.ready and pod.ip and not pod.deleting and pod.name not in known]

@@ -12,30 +12,30 @@ from llmd_storage_hooks.core.errors import CollectError, Unreachable
 from llmd_storage_hooks.core.kube.api import Kube, KubeApi
 from llmd_storage_hooks.core.kube.objects import PodState
 from llmd_storage_hooks.core.output import say
-from llmd_storage_hooks.core.result import Outcome
+from llmd_storage_hooks.core.result import HookResult
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof import checks, readiness
 from llmd_storage_hooks.proof.checks import answers, readers, reuse
 from llmd_storage_hooks.proof.checks import pods as pod_checks
 from llmd_storage_hooks.proof.checks.identity import differences
 from llmd_storage_hooks.proof.collect import gateway, wait
-from llmd_storage_hooks.proof.collect.exchange import Other, Servers, ask_router, prove, read_by, store
+from llmd_storage_hooks.proof.collect.exchange import Reader, Servers, ask_router, prefill, prove, read_back
 from llmd_storage_hooks.proof.collect.manifests import last_two
 from llmd_storage_hooks.proof.collect.server import Credentials, Server
 from llmd_storage_hooks.proof.config import ProofConfig
-from llmd_storage_hooks.proof.facts import Alone, Answer, Awaited, Hopeless, Pair, Prompt, Round, Wait
+from llmd_storage_hooks.proof.facts import Answer, NotYet, PodPair, Prompt, SinglePod, Trial, Unrecoverable, WaitResult
 
 
-def run(config: ProofConfig, kube: KubeApi | None = None, clock: Clock | None = None) -> Outcome:
+def run(config: ProofConfig, kube: KubeApi | None = None, clock: Clock | None = None) -> HookResult:
     clock = clock or SystemClock()
     try:
         if config.url_a:
-            pair = Pair(_named(config.url_a), _named(config.url_b))
+            pair = PodPair(_named(config.url_a), _named(config.url_b))
             return _prove(config, pair, (), clock)
         return _on_cluster(config, kube, clock)
     except CollectError as error:  # what every server is asked with cannot be used
         said = f"Could not check: {error}."
-        return Outcome([Finding("proof.servers", Verdict.INCONCLUSIVE, said, "Correct caFile, a PEM file.")])
+        return HookResult([Finding("proof.servers", Verdict.INCONCLUSIVE, said, "Correct caFile, a PEM file.")])
 
 
 def _named(url: str) -> PodState:
@@ -43,54 +43,54 @@ def _named(url: str) -> PodState:
     return PodState(url, "", "", "Running", True, False, 0, "", "", "", "")
 
 
-def _on_cluster(config: ProofConfig, kube: KubeApi | None, clock: Clock) -> Outcome:
+def _on_cluster(config: ProofConfig, kube: KubeApi | None, clock: Clock) -> HookResult:
     try:
         kube = kube or Kube.connect()
     except Unreachable as error:  # no credentials
-        return Outcome([pod_checks.check(config, Awaited(Wait("no cluster"), failure=str(error)))])
-    awaited = wait.wait(config, kube, clock, say)
-    ready = pod_checks.check(config, awaited)
-    if awaited.log_tail:
-        say(f"--- last lines of the log of {_name(awaited)}")
-        say(awaited.log_tail)
-    waited = {"waitedSeconds": round(awaited.waited_seconds, 1)}
-    if isinstance(awaited.result, Alone):
-        pod = awaited.result.pod
-        half = store(config, Round(pod, pod, Prompt("", None, None)), _server(config, pod), clock, say)
-        return Outcome([ready, *checks.check_alone(config, half)], {**waited, **_numbers(half)})
-    if not isinstance(awaited.result, Pair):
-        return Outcome([ready], waited)
-    pair = awaited.result
-    further = readiness.further(awaited.pods, pair)
+        return HookResult([pod_checks.check(config, WaitResult(NotYet("no cluster"), failure=str(error)))])
+    wait_result = wait.wait_for_servers(config, kube, clock, say)
+    ready = pod_checks.check(config, wait_result)
+    if wait_result.log_tail:
+        say(f"--- last lines of the log of {_name(wait_result)}")
+        say(wait_result.log_tail)
+    waited = {"waitedSeconds": round(wait_result.waited_seconds, 1)}
+    if isinstance(wait_result.result, SinglePod):
+        pod = wait_result.result.pod
+        half = prefill(config, Trial(pod, pod, Prompt("", None, None)), _server(config, pod), clock, say)
+        return HookResult([ready, *checks.check_single_pod(config, half)], {**waited, **_numbers(half)})
+    if not isinstance(wait_result.result, PodPair):
+        return HookResult([ready], waited)
+    pair = wait_result.result
+    further = readiness.further(wait_result.pods, pair)
     proven = _prove(config, pair, further, clock, kube)
     return replace(proven, findings=[ready, *proven.findings], numbers={**waited, **proven.numbers})
 
 
 def _prove(
     config: ProofConfig,
-    pair: Pair,
+    pair: PodPair,
     further: tuple[PodState, ...],
     clock: Clock,
     kube: KubeApi | None = None,
-) -> Outcome:
+) -> HookResult:
     """further: ready pods beyond the pair. kube: to look after a silent server, and to find the Gateway."""
     servers = Servers(_server(config, pair.first), _server(config, pair.second))
-    result = _explained(config, prove(config, pair, servers, clock, say))
+    result = _with_differences(config, prove(config, pair, servers, clock, say))
     findings = checks.check(config, result)
-    if kube is not None and silent(result):
-        findings += _aftermath(config, kube, clock, pair)
+    if kube is not None and unanswered(result):
+        findings += _exited_since(config, kube, clock, pair)
     if result.stored is not None:
-        others = [Other(pod.name, pod, _server(config, pod)) for pod in further[: config.max_readers]]
-        rounds = [_explained(config, read_by(config, result, one, clock, say)) for one in others]
-        findings += readers.check(config, rounds, len(further) - len(rounds))
+        others = [Reader(pod.name, pod, _server(config, pod)) for pod in further[: config.max_readers]]
+        trials = [_with_differences(config, read_back(config, result, one, clock, say)) for one in others]
+        findings += readers.check(config, trials, len(further) - len(trials))
     routed = None
     if result.first is not None and result.first.good:
         routed, said = _through_the_router(config, kube, clock, result.prompt.text, result.first)
         findings += said
-    return Outcome(findings, _numbers(result), _proof(config, result, routed))
+    return HookResult(findings, _numbers(result), _proof(config, result, routed))
 
 
-def _explained(config: ProofConfig, result: Round) -> Round:
+def _with_differences(config: ProofConfig, result: Trial) -> Trial:
     """With what keeps the namespaces apart, when nothing was found and the claim is here to look at."""
     reused = result.reused
     if not config.claim_path or reused is None or reused.storage_hits > 0 or reused.external_tokens > 0:
@@ -105,25 +105,25 @@ def _through_the_router(
     """The router's answer to A's prompt; none when there is no router, or no way to it."""
     url, host = config.router_url, None
     if not url and config.gateway.name and kube is not None:
-        seen = gateway.find(config, kube, clock, say)
-        if not seen.url:
-            return None, [answers.no_way(config.gateway.name, seen)]
-        url, host = seen.url, config.gateway.host
+        observed = gateway.find(config, kube, clock, say)
+        if not observed.url:
+            return None, [answers.gateway_unusable(config.gateway.name, observed)]
+        url, host = observed.url, config.gateway.host
     if not url:
         return None, []
     routed = ask_router(config, _at(config, url, host), prompt, clock, say)
     return routed, answers.router(url, first, routed)
 
 
-def silent(result: Round) -> bool:
+def unanswered(result: Trial) -> bool:
     """Whether a server failed to answer at all: then it is worth a look whether it still lives."""
     answers = [one for one in (result.first, result.second) if one is not None]
-    return bool(result.trouble or result.asleep) or not all(one.good for one in answers)
+    return bool(result.error or result.unresponsive) or not all(one.good for one in answers)
 
 
-def _aftermath(config: ProofConfig, kube: KubeApi, clock: Clock, pair: Pair) -> list[Finding]:
+def _exited_since(config: ProofConfig, kube: KubeApi, clock: Clock, pair: PodPair) -> list[Finding]:
     findings = []
-    for before, now, log in wait.look_again(config, kube, clock, (pair.first, pair.second)):
+    for before, now, log in wait.find_changed(config, kube, clock, (pair.first, pair.second)):
         finding = pod_checks.died(before, now, log)
         if finding is None:
             continue
@@ -134,8 +134,8 @@ def _aftermath(config: ProofConfig, kube: KubeApi, clock: Clock, pair: Pair) -> 
     return findings
 
 
-def _name(awaited: Awaited) -> str:
-    return awaited.result.pod.name if isinstance(awaited.result, Hopeless) else "the pod"
+def _name(wait_result: WaitResult) -> str:
+    return wait_result.result.pod.name if isinstance(wait_result.result, Unrecoverable) else "the pod"
 
 
 def _server(config: ProofConfig, pod: PodState) -> Server:
@@ -151,7 +151,7 @@ def _at(config: ProofConfig, url: str, at_address: str | None = None) -> Server:
     return Server(url, config.model, config.request_timeout_seconds, credentials)
 
 
-def _numbers(result: Round) -> dict[str, Any]:
+def _numbers(result: Trial) -> dict[str, Any]:
     if result.stored is None:
         return {}
     return {
@@ -160,7 +160,7 @@ def _numbers(result: Round) -> dict[str, Any]:
     }
 
 
-def _proof(config: ProofConfig, result: Round, routed: Answer | None) -> dict[str, Any]:
+def _proof(config: ProofConfig, result: Trial, routed: Answer | None) -> dict[str, Any]:
     """The report's `proof` block; null where a step was not reached."""
     first, second, reused = result.first, result.second, result.reused
     facts: dict[str, Any] = {

@@ -95,14 +95,14 @@ def _mounted(raw: Any, containers: Iterable[dict[str, Any]]) -> bool:
 
 
 def _hash_seed(containers: list[dict[str, Any]]) -> str:
-    seen = ""
+    seed = ""
     for one in containers:
         if dicts(one, "envFrom"):
             return "?"
         for variable in dicts(one, "env"):
             if variable.get("name") == "PYTHONHASHSEED":
-                seen = str(variable.get("value", "?"))
-    return seen if containers else "?"
+                seed = str(variable.get("value", "?"))
+    return seed if containers else "?"
 
 
 def _why_not_ready(raw: Any, containers: Iterable[dict[str, Any]]) -> tuple[str, str, str]:

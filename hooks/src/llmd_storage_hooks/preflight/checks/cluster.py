@@ -26,31 +26,31 @@ def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
     return findings
 
 
-def version(seen: ClusterVersion | Unknown) -> Finding:
+def version(observed: ClusterVersion | Unknown) -> Finding:
     check_id = "preflight.kubernetes.version"
-    if isinstance(seen, Unknown):
+    if isinstance(observed, Unknown):
         return Finding(
             check_id,
             Verdict.INCONCLUSIVE,
-            f"Could not check the cluster: the Kubernetes API server did not answer ({seen.reason}).",
+            f"Could not check the cluster: the Kubernetes API server did not answer ({observed.reason}).",
             "See that the hook's pod may reach the API server (NetworkPolicy, DNS, the ServiceAccount's "
             "token), or that KUBECONFIG names a cluster that runs.",
         )
     oldest = ".".join(str(part) for part in OLDEST_KUBERNETES)
-    if (seen.major, seen.minor) < OLDEST_KUBERNETES:
+    if (observed.major, observed.minor) < OLDEST_KUBERNETES:
         return Finding(
             check_id,
             Verdict.WARN,
-            f"Kubernetes {seen.git_version} is older than {oldest}, the oldest this chart is meant for.",
+            f"Kubernetes {observed.git_version} is older than {oldest}, the oldest this chart is meant for.",
             f"Upgrade the cluster to {oldest} or later.",
             "https://kubernetes.io/releases/",
-            {"version": seen.git_version},
+            {"version": observed.git_version},
         )
     return Finding(
         check_id,
         Verdict.PASS,
-        f"Kubernetes {seen.git_version} answers.",
-        seen={"version": seen.git_version},
+        f"Kubernetes {observed.git_version} answers.",
+        observed={"version": observed.git_version},
     )
 
 
@@ -58,16 +58,18 @@ def crd_key(wanted: Crd) -> str:
     return f"{wanted.name}/{wanted.version}"
 
 
-def crd(wanted: Crd, seen: ServedGroup | Absent | Unknown) -> Finding:
+def crd(wanted: Crd, observed: ServedGroup | Absent | Unknown) -> Finding:
     plural, _, group = wanted.name.partition(".")
     check_id = f"preflight.crd.{plural}"
     link = _CRD_LINKS.get(group, "")
     why = f", which {wanted.needed_for} needs" if wanted.needed_for else ""
     instead = f", or turn off what needs it ({wanted.needed_for})" if wanted.needed_for else ""
     install = f"Install the CRD {wanted.name} in version {wanted.version}{instead}."
-    if isinstance(seen, Unknown):
-        return Finding(check_id, Verdict.WARN, f"Could not check the CRD {wanted.name}: {seen.reason}.", install, link)
-    if isinstance(seen, Absent):
+    if isinstance(observed, Unknown):
+        return Finding(
+            check_id, Verdict.WARN, f"Could not check the CRD {wanted.name}: {observed.reason}.", install, link
+        )
+    if isinstance(observed, Absent):
         return Finding(
             check_id,
             Verdict.FAIL,
@@ -75,51 +77,53 @@ def crd(wanted: Crd, seen: ServedGroup | Absent | Unknown) -> Finding:
             install,
             link,
         )
-    if wanted.version not in seen.versions:
+    if wanted.version not in observed.versions:
         return Finding(
             check_id,
             Verdict.FAIL,
-            f"The cluster serves {group} only in {', '.join(seen.versions) or 'no version'}, "
+            f"The cluster serves {group} only in {', '.join(observed.versions) or 'no version'}, "
             f"not in {wanted.version}{why}.",
             install,
             link,
-            {"served": list(seen.versions)},
+            {"served": list(observed.versions)},
         )
-    if plural not in seen.resources:
+    if plural not in observed.resources:
         return Finding(
             check_id,
             Verdict.FAIL,
             f"The cluster serves {group}/{wanted.version}, but without {plural}{why}.",
             install,
             link,
-            {"resources": sorted(seen.resources)},
+            {"resources": sorted(observed.resources)},
         )
     return Finding(check_id, Verdict.PASS, f"CRD {wanted.name} is served in {wanted.version}.")
 
 
-def gateway_class(name: str, seen: GatewayClass | Absent | Unknown) -> Finding:
+def gateway_class(name: str, observed: GatewayClass | Absent | Unknown) -> Finding:
     check_id = "preflight.gatewayclass"
     link = "https://gateway-api.sigs.k8s.io/api-types/gatewayclass/"
     fix = "Set gateway.className to one that `kubectl get gatewayclass` lists, or install its controller."
-    if isinstance(seen, Unknown):
+    if isinstance(observed, Unknown):
         return Finding(
             check_id,
             Verdict.WARN,
-            f'Could not check GatewayClass "{name}": {seen.reason}.',
+            f'Could not check GatewayClass "{name}": {observed.reason}.',
             f"Look yourself: kubectl get gatewayclass {name}.",
             link,
         )
-    if isinstance(seen, Absent):
+    if isinstance(observed, Absent):
         return Finding(check_id, Verdict.FAIL, f'GatewayClass "{name}" does not exist.', fix, link)
-    facts = {"controller": seen.controller, "message": seen.message}
-    if not seen.accepted:
+    facts = {"controller": observed.controller, "message": observed.message}
+    if not observed.accepted:
         return Finding(
             check_id,
             Verdict.WARN,
             f'GatewayClass "{name}" exists, but no controller has accepted it'
-            f" (it names {seen.controller or 'none'}{'; ' + seen.message if seen.message else ''}).",
-            f"See that the controller {seen.controller} runs. {fix}",
+            f" (it names {observed.controller or 'none'}{'; ' + observed.message if observed.message else ''}).",
+            f"See that the controller {observed.controller} runs. {fix}",
             link,
             facts,
         )
-    return Finding(check_id, Verdict.PASS, f'GatewayClass "{name}" is accepted by {seen.controller}.', seen=facts)
+    return Finding(
+        check_id, Verdict.PASS, f'GatewayClass "{name}" is accepted by {observed.controller}.', observed=facts
+    )

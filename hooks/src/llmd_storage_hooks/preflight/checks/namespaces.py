@@ -6,7 +6,7 @@ from __future__ import annotations
 from llmd_storage_hooks.core.kube.objects import Absent, Claim, Unknown
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.preflight.config import POD_SECURITY_LEVELS, PreflightConfig
-from llmd_storage_hooks.preflight.facts import Demand, Limit, Namespace, PreflightFacts, Quota
+from llmd_storage_hooks.preflight.facts import Limit, Namespace, PreflightFacts, Quota, ResourceRequests
 
 _QUOTAS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
 _LIMITS = "https://kubernetes.io/docs/concepts/policy/limit-range/"
@@ -14,28 +14,30 @@ _SECURITY = "https://kubernetes.io/docs/concepts/security/pod-security-standards
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
-def check(config: PreflightConfig, facts: PreflightFacts, demand: Demand, size_bytes: int | None) -> list[Finding]:
+def check(
+    config: PreflightConfig, facts: PreflightFacts, resources: ResourceRequests, size_bytes: int | None
+) -> list[Finding]:
     makes_claim = not config.storage.existing_claim and not isinstance(facts.claim, Claim)
     storage = size_bytes if makes_claim else None
     findings = []
-    if demand.replicas or storage:
+    if resources.replicas or storage:
         findings += [
-            quota(needs(demand, storage), demand, facts.quotas, _defaults(facts.limits)),
-            limit_range(demand, storage, facts.limits),
+            quota(needs(resources, storage), resources, facts.quotas, _defaults(facts.limits)),
+            limit_range(resources, storage, facts.limits),
         ]
     if config.pod_security and facts.namespace is not None:
         findings.append(pod_security(config.pod_security, facts.namespace))
     return findings
 
 
-def needs(demand: Demand, storage_bytes: int | None) -> dict[str, int]:
+def needs(resources: ResourceRequests, storage_bytes: int | None) -> dict[str, int]:
     """What the release takes in all, by the names that a quota has for it."""
-    found = {"pods": demand.replicas} if demand.replicas else {}
-    for name, amount in demand.requests.items():
-        found[f"requests.{name}"] = amount * demand.replicas
+    found = {"pods": resources.replicas} if resources.replicas else {}
+    for name, amount in resources.requests.items():
+        found[f"requests.{name}"] = amount * resources.replicas
         if name in ("cpu", "memory"):  # a bare name means the requests
-            found[name] = amount * demand.replicas
-    found |= {f"limits.{name}": amount * demand.replicas for name, amount in demand.limits.items()}
+            found[name] = amount * resources.replicas
+    found |= {f"limits.{name}": amount * resources.replicas for name, amount in resources.limits.items()}
     if storage_bytes:
         found |= {"requests.storage": storage_bytes, "persistentvolumeclaims": 1}
     return found
@@ -50,7 +52,7 @@ def _defaults(limits: tuple[Limit, ...] | Unknown) -> frozenset[str]:
 
 def quota(
     needed: dict[str, int],
-    demand: Demand,
+    resources: ResourceRequests,
     quotas: tuple[Quota, ...] | Unknown,
     defaults: frozenset[str] = frozenset(),
 ) -> Finding:
@@ -62,20 +64,26 @@ def quota(
     tight: list[str] = []
     for one in quotas:
         for name, hard in one.hard.items():
-            if name.startswith("limits.") and demand.replicas and name not in needed.keys() | defaults:
+            if name.startswith("limits.") and resources.replicas and name not in needed.keys() | defaults:
                 said = f'ResourceQuota "{one.name}" counts {name}, so it refuses pods that set no such limit.'
                 remedy = (
                     f"Set modelserver.resources.limits.{name.removeprefix('limits.')}, or have a LimitRange set it."
                 )
                 return Finding(check_id, Verdict.FAIL, said, remedy, _QUOTAS, {"quota": one.name, "resource": name})
             need = needed.get(name, 0)
-            seen = {"quota": one.name, "resource": name, "hard": hard, "used": one.used.get(name, 0), "needed": need}
+            observed = {
+                "quota": one.name,
+                "resource": name,
+                "hard": hard,
+                "used": one.used.get(name, 0),
+                "needed": need,
+            }
             if need > hard:
                 said = (
                     f'ResourceQuota "{one.name}" allows {_shown(name, hard)}; the release needs {_shown(name, need)}.'
                 )
                 remedy = "Have the quota raised, or lower modelserver.replicas, modelserver.resources or storage.size."
-                return Finding(check_id, Verdict.FAIL, said, remedy, _QUOTAS, seen)
+                return Finding(check_id, Verdict.FAIL, said, remedy, _QUOTAS, observed)
             if need > hard - one.used.get(name, 0):
                 tight.append(f'{_shown(name, hard)} in "{one.name}", {_shown(name, one.used[name])} are used')
     if tight:
@@ -85,33 +93,39 @@ def quota(
     return Finding(check_id, Verdict.PASS, f"The release fits into ResourceQuota {names}.")
 
 
-def limit_range(demand: Demand, storage_bytes: int | None, limits: tuple[Limit, ...] | Unknown) -> Finding:
+def limit_range(resources: ResourceRequests, storage_bytes: int | None, limits: tuple[Limit, ...] | Unknown) -> Finding:
     check_id = "preflight.namespace.limits"
     if isinstance(limits, Unknown):
         return _unread(check_id, "the namespace's LimitRanges", limits, "limitrange")
-    requests, own = demand.requests, demand.limits
+    requests, own = resources.requests, resources.limits
     for one in limits:
-        trouble = ""
+        problem = ""
         if one.kind == "PersistentVolumeClaim" and storage_bytes:
-            trouble = _outside(one, {"storage": storage_bytes}, {"storage": storage_bytes}, "the claim")
-        elif one.kind in ("Container", "Pod") and demand.replicas:
+            problem = _outside(one, {"storage": storage_bytes}, {"storage": storage_bytes}, "the claim")
+        elif one.kind in ("Container", "Pod") and resources.replicas:
             effective = {**one.default, **own} if one.kind == "Container" else own
-            trouble = _outside(one, requests, effective, "a model server")
+            problem = _outside(one, requests, effective, "a model server")
             low = [name for name, amount in requests.items() if name in one.default and name not in own
                    and one.default[name] < amount]  # fmt: skip
-            if low and not trouble:
-                trouble = (
+            if low and not problem:
+                problem = (
                     f"gives containers without a limit one of {_shown(low[0], one.default[low[0]])}, less than a model "
                     f"server requests ({_shown(low[0], requests[low[0]])})"
                 )
-        if trouble:
+        if problem:
             remedy = (
                 "Set storage.size within these bounds, or have them changed."
                 if one.kind == "PersistentVolumeClaim"
                 else "Set modelserver.resources (requests and limits) within these bounds, or have them changed."
             )
-            seen = {"limitRange": one.name, "type": one.kind, "min": one.min, "max": one.max, "default": one.default}
-            return Finding(check_id, Verdict.FAIL, f'LimitRange "{one.name}" {trouble}.', remedy, _LIMITS, seen)
+            observed = {
+                "limitRange": one.name,
+                "type": one.kind,
+                "min": one.min,
+                "max": one.max,
+                "default": one.default,
+            }
+            return Finding(check_id, Verdict.FAIL, f'LimitRange "{one.name}" {problem}.', remedy, _LIMITS, observed)
     said = "The release keeps to the namespace's LimitRanges." if limits else "The namespace has no LimitRange."
     return Finding(check_id, Verdict.PASS, said)
 
@@ -128,24 +142,24 @@ def _outside(one: Limit, requests: dict[str, int], limits: dict[str, int], whose
     return ""
 
 
-def pod_security(fits: str, seen: Namespace | Absent | Unknown) -> Finding:
+def pod_security(fits: str, observed: Namespace | Absent | Unknown) -> Finding:
     check_id = "preflight.namespace.podsecurity"
-    if isinstance(seen, Absent):
+    if isinstance(observed, Absent):
         said = "The namespace does not exist yet, so nothing in it can refuse the pods."
         return Finding(check_id, Verdict.SKIPPED, said)
-    if isinstance(seen, Unknown):
-        return _unread(check_id, "the namespace's Pod Security level", seen, "namespace")
-    level = seen.labels.get(_ENFORCE, "")
+    if isinstance(observed, Unknown):
+        return _unread(check_id, "the namespace's Pod Security level", observed, "namespace")
+    level = observed.labels.get(_ENFORCE, "")
     facts = {"enforce": level, "fits": fits}
     if level not in POD_SECURITY_LEVELS:
-        said = f"Namespace {seen.name} enforces no Pod Security level of its own."
-        return Finding(check_id, Verdict.PASS, said, seen=facts)
+        said = f"Namespace {observed.name} enforces no Pod Security level of its own."
+        return Finding(check_id, Verdict.PASS, said, observed=facts)
     if POD_SECURITY_LEVELS.index(level) <= POD_SECURITY_LEVELS.index(fits):
-        return Finding(check_id, Verdict.PASS, f'The pods fit the Pod Security level "{level}".', seen=facts)
+        return Finding(check_id, Verdict.PASS, f'The pods fit the Pod Security level "{level}".', observed=facts)
     return Finding(
         check_id,
         Verdict.FAIL,
-        f'Namespace {seen.name} enforces the Pod Security level "{level}", but the pods of these values only fit '
+        f'Namespace {observed.name} enforces the Pod Security level "{level}", but the pods of these values only fit '
         f'"{fits}".',
         f"Take out of the values what is not allowed there (host paths, extra rights), or install into a namespace "
         f"with {_ENFORCE}={fits}.",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from llmd_storage_hooks.core.kube.objects import Unknown
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.preflight.config import Accelerator, PreflightConfig, Toleration, Workload
-from llmd_storage_hooks.preflight.facts import Demand, Node, PreflightFacts, Taint
+from llmd_storage_hooks.preflight.facts import Node, PreflightFacts, ResourceRequests, Taint
 
 _GPUS = "https://kubernetes.io/docs/tasks/manage-gpus/scheduling-gpus/"
 _TAINTS = "https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/"
@@ -16,13 +16,13 @@ GI = 1024**3
 MEMORY, CPU = "memory", "cpu"
 
 
-def check(config: PreflightConfig, facts: PreflightFacts, demand: Demand) -> list[Finding]:
+def check(config: PreflightConfig, facts: PreflightFacts, resources: ResourceRequests) -> list[Finding]:
     findings = [accelerators(config.accelerator, facts.nodes, config.workload)]
     if config.workload.replicas:
         findings += [
             taints(config.workload, facts.nodes),
-            room(config.workload, demand, facts.nodes),
-            shared_memory(demand),
+            room(config.workload, resources, facts.nodes),
+            shared_memory(resources),
         ]
     return findings
 
@@ -64,14 +64,14 @@ def accelerators(wanted: Accelerator, nodes: tuple[Node, ...] | Unknown, workloa
     usable = open_to(workload or Workload(tolerations=(Toleration(operator="Exists"),)), nodes)
     counts = {node.name: node.allocatable.get(wanted.resource, 0) for node in usable}
     places = sum(count // wanted.per_pod for count in counts.values())
-    seen = {"allocatable": {name: count for name, count in counts.items() if count}, "places": places}
+    observed = {"allocatable": {name: count for name, count in counts.items() if count}, "places": places}
     need = f"{wanted.replicas} pod(s) with {wanted.per_pod} x {wanted.resource} each"
     if places >= wanted.replicas:
         return Finding(
             check_id,
             Verdict.PASS,
             f"The nodes have room for {need} (what other pods use is not subtracted).",
-            seen=seen,
+            observed=observed,
         )
     having = ", ".join(f"{name}: {count}" for name, count in counts.items() if count) or "none on any node"
     return Finding(
@@ -82,7 +82,7 @@ def accelerators(wanted: Accelerator, nodes: tuple[Node, ...] | Unknown, workloa
         "modelserver.accelerator.resource to what the nodes offer. If an autoscaler adds such nodes, set "
         f'hooks.checks."{check_id}"="warn".',
         _GPUS,
-        seen,
+        observed,
     )
 
 
@@ -94,10 +94,10 @@ def taints(workload: Workload, nodes: tuple[Node, ...] | Unknown) -> Finding:
     free = open_to(workload, nodes)
     names = [node.name for node in free]
     shut = {node.name: [str(one) for one in _keeping_out(workload, node)] for node in selected if node not in free}
-    seen = {"open": names, "tainted": shut}
+    observed = {"open": names, "tainted": shut}
     if len(free) >= min(2, workload.replicas):
         said = f"{len(free)} node(s) are open to the model servers."
-        return Finding(check_id, Verdict.PASS, said, seen=seen)
+        return Finding(check_id, Verdict.PASS, said, observed=observed)
     by = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in shut.items())
     why = f"taints keep them out of {by}" if by else f"{len(nodes)} node(s) there are in all"
     selector = ", ".join(f"{key}={value}" for key, value in sorted(workload.node_selector.items()))
@@ -111,16 +111,16 @@ def taints(workload: Workload, nodes: tuple[Node, ...] | Unknown) -> Finding:
         f"Only {len(free)} node(s){asked} are open to the model servers; {why}. A cache is shared between nodes.",
         f'{remedy}, or add nodes. If an autoscaler adds such nodes, set hooks.checks."{check_id}"="warn".',
         _TAINTS,
-        seen,
+        observed,
     )
 
 
-def room(workload: Workload, demand: Demand, nodes: tuple[Node, ...] | Unknown) -> Finding:
+def room(workload: Workload, resources: ResourceRequests, nodes: tuple[Node, ...] | Unknown) -> Finding:
     """Memory and CPU; accelerators have a check of their own."""
     check_id = "preflight.nodes.room"
     if isinstance(nodes, Unknown):
         return _unread(check_id, "memory and CPU of the nodes", nodes)
-    asked = {name: amount for name, amount in demand.requests.items() if name in (MEMORY, CPU) and amount > 0}
+    asked = {name: amount for name, amount in resources.requests.items() if name in (MEMORY, CPU) and amount > 0}
     if not asked:
         return Finding(check_id, Verdict.SKIPPED, "The model servers request neither memory nor CPU.")
     free = open_to(workload, nodes)
@@ -128,39 +128,39 @@ def room(workload: Workload, demand: Demand, nodes: tuple[Node, ...] | Unknown) 
         node.name: min(node.allocatable.get(name, 0) // amount for name, amount in asked.items()) for node in free
     }
     need = " and ".join(_amount(name, amount) for name, amount in asked.items())
-    seen = {"places": places}
-    if sum(places.values()) >= demand.replicas:
-        said = f"The nodes have room for {demand.replicas} pod(s) with {need} each (others' use is not subtracted)."
-        return Finding(check_id, Verdict.PASS, said, seen=seen)
+    observed = {"places": places}
+    if sum(places.values()) >= resources.replicas:
+        said = f"The nodes have room for {resources.replicas} pod(s) with {need} each (others' use is not subtracted)."
+        return Finding(check_id, Verdict.PASS, said, observed=observed)
     short = [name for name in asked if sum(node.allocatable.get(name, 0) // asked[name] for node in free)
-             < demand.replicas] or list(asked)  # fmt: skip
+             < resources.replicas] or list(asked)  # fmt: skip
     most = ", ".join(_amount(name, max((node.allocatable.get(name, 0) for node in free), default=0)) for name in short)
     return Finding(
         check_id,
         Verdict.FAIL,
-        f"The model servers need {demand.replicas} pod(s) with {need} each; the nodes open to them have room for "
+        f"The model servers need {resources.replicas} pod(s) with {need} each; the nodes open to them have room for "
         f"{sum(places.values())} (the largest has {most}).",
         "Lower modelserver.resources.requests (and modelserver.cpuTier.size, which is memory) or modelserver.replicas, "
         f'or add nodes. If an autoscaler adds such nodes, set hooks.checks."{check_id}"="warn".',
         _RESOURCES,
-        seen,
+        observed,
     )
 
 
-def shared_memory(demand: Demand) -> Finding:
+def shared_memory(resources: ResourceRequests) -> Finding:
     """The CPU tier is in the pods' shared memory, and what is in that counts as the pods' memory."""
     check_id = "preflight.memory.shm"
-    shm, tier = demand.shm_bytes, demand.cpu_tier_bytes
+    shm, tier = resources.shm_bytes, resources.cpu_tier_bytes
     if not tier:
         return Finding(check_id, Verdict.SKIPPED, "The connector keeps no CPU tier in /dev/shm.")
-    limit, request = demand.limits.get(MEMORY), demand.requests.get(MEMORY, 0)
-    seen = {"shmBytes": shm, "cpuTierBytes": tier, "memoryLimitBytes": limit, "memoryRequestBytes": request}
+    limit, request = resources.limits.get(MEMORY), resources.requests.get(MEMORY, 0)
+    observed = {"shmBytes": shm, "cpuTierBytes": tier, "memoryLimitBytes": limit, "memoryRequestBytes": request}
     if shm is not None and shm < tier:
         said = (
             f"The pods' shared memory is {_gib(shm)}, less than the CPU tier of {_gib(tier)} that is to be kept there."
         )
         remedy = "Lower modelserver.cpuTier.size, or raise the size of the pods' /dev/shm volume."
-        return Finding(check_id, Verdict.FAIL, said, remedy, _SHM, seen)
+        return Finding(check_id, Verdict.FAIL, said, remedy, _SHM, observed)
     if limit is not None and limit <= tier:
         said = (
             f"The memory limit of {_gib(limit)} has no room beside the CPU tier of {_gib(tier)}: it would be OOMKilled."
@@ -168,16 +168,16 @@ def shared_memory(demand: Demand) -> Finding:
         remedy = (
             "Raise modelserver.resources.limits.memory above cpuTier.size and what vLLM needs, or lower cpuTier.size."
         )
-        return Finding(check_id, Verdict.FAIL, said, remedy, _SHM, seen)
+        return Finding(check_id, Verdict.FAIL, said, remedy, _SHM, observed)
     if request < tier:
         said = (
             f"The model servers request {_gib(request)} of memory, but their CPU tier alone takes {_gib(tier)}: a node "
             "can be given more than it has."
         )
         remedy = "Set modelserver.resources.requests.memory to cpuTier.size and what vLLM needs, or lower cpuTier.size."
-        return Finding(check_id, Verdict.WARN, said, remedy, _SHM, seen)
+        return Finding(check_id, Verdict.WARN, said, remedy, _SHM, observed)
     said = f"The CPU tier of {_gib(tier)} fits /dev/shm and the memory that the pods ask for."
-    return Finding(check_id, Verdict.PASS, said, seen=seen)
+    return Finding(check_id, Verdict.PASS, said, observed=observed)
 
 
 def _unread(check_id: str, what: str, why: Unknown) -> Finding:

@@ -19,10 +19,10 @@ class Rwx(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ParameterRule:
     parameter: str
     matches: tuple[str, ...]
-    verdict: Rwx
+    rwx: Rwx
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +35,23 @@ class SizeRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class SizeRules:
     """Rules by the value of one parameter of the class; `otherwise`: the value where it is not set."""
 
     parameter: str
-    otherwise: str
+    default: str
     rules: Mapping[str, SizeRule]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Provisioner:
     name: str
-    rules: tuple[Rule, ...]
-    otherwise: Rwx
+    rules: tuple[ParameterRule, ...]
+    default: Rwx
     source: str
     shared: str
     hint: str
-    sizes: Sizes | None
+    sizes: SizeRules | None
     checked: str
 
     def size_rule(self, parameters: Mapping[str, str]) -> SizeRule | None:
@@ -59,68 +59,68 @@ class Entry:
         if self.sizes is None:
             return None
         value = _parameter(parameters, self.sizes.parameter)
-        return self.sizes.rules.get(self.sizes.otherwise if value is None else value)
+        return self.sizes.rules.get(self.sizes.default if value is None else value)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RwxSupport:
     """`because` names the parameter that decided, when one did."""
 
     rwx: Rwx
     because: str
-    entry: Entry | None
+    entry: Provisioner | None
 
 
-def table(raw: Mapping[str, Any]) -> tuple[Entry, ...]:
+def table(raw: Mapping[str, Any]) -> tuple[Provisioner, ...]:
     """The data file's content as entries. A broken table is a bug, so it raises."""
     return tuple(_entry(one) for one in raw["provisioners"])
 
 
-def _entry(raw: Mapping[str, Any]) -> Entry:
+def _entry(raw: Mapping[str, Any]) -> Provisioner:
     rules = tuple(
-        Rule(rule["parameter"], tuple(rule["matches"]), Rwx(rule["verdict"])) for rule in raw.get("rules", ())
+        ParameterRule(rule["parameter"], tuple(rule["matches"]), Rwx(rule["verdict"])) for rule in raw.get("rules", ())
     )
     depends = raw["verdict"] == "depends"
-    return Entry(
+    return Provisioner(
         name=raw["name"],
         rules=rules,
-        otherwise=Rwx(raw["otherwise"] if depends else raw["verdict"]),
+        default=Rwx(raw["otherwise"] if depends else raw["verdict"]),
         source=raw["source"],
         shared=raw.get("shared", ""),
         hint=raw.get("hint", ""),
-        sizes=_sizes(raw["sizes"]) if "sizes" in raw else None,
+        sizes=_size_rules(raw["sizes"]) if "sizes" in raw else None,
         checked=raw.get("checked", ""),
     )
 
 
-def _sizes(raw: Mapping[str, Any]) -> Sizes:
+def _size_rules(raw: Mapping[str, Any]) -> SizeRules:
     rules = {value: SizeRule(one["minGi"], one["maxGi"], one["stepGi"]) for value, one in raw["rules"].items()}
-    return Sizes(raw["parameter"], raw["otherwise"], rules)
+    return SizeRules(raw["parameter"], raw["otherwise"], rules)
 
 
-def find(entries: Iterable[Entry], provisioner: str) -> Entry | None:
+def find(entries: Iterable[Provisioner], provisioner: str) -> Provisioner | None:
     """An exact name wins over a pattern."""
     known = list(entries)
     exact = next((entry for entry in known if entry.name == provisioner), None)
     return exact or next((entry for entry in known if fnmatchcase(provisioner, entry.name)), None)
 
 
-def answer(
-    entries: Iterable[Entry],
+def rwx_support(
+    entries: Iterable[Provisioner],
     provisioner: str,
     parameters: Mapping[str, str],
     overrides: Mapping[str, str],
-) -> Answer:
+) -> RwxSupport:
     entry = find(entries, provisioner)
     if provisioner in overrides:
-        return Answer(Rwx(overrides[provisioner]), f'hooks.rwxOverrides."{provisioner}"', entry)
+        return RwxSupport(Rwx(overrides[provisioner]), f'hooks.rwxOverrides."{provisioner}"', entry)
     if entry is None:
-        return Answer(Rwx.UNKNOWN, "", None)
+        return RwxSupport(Rwx.UNKNOWN, "", None)
     for rule in entry.rules:
         value = _parameter(parameters, rule.parameter)
         if value is not None and any(fnmatchcase(value.lower(), pattern) for pattern in rule.matches):
-            return Answer(rule.verdict, f"parameter {rule.parameter}={value}", entry)
-    return Answer(entry.otherwise, "", entry)
+            return RwxSupport(rule.rwx, f"parameter {rule.parameter}={value}", entry)
+    return RwxSupport(entry.default, "", entry)
 
 
 def _parameter(parameters: Mapping[str, str], name: str) -> str | None:

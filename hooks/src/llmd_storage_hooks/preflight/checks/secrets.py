@@ -16,7 +16,7 @@ def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
     return [secret(wanted, facts.secrets[wanted.name], config.namespace) for wanted in config.secrets]
 
 
-def secret(wanted: SecretRef, seen: SecretKeys | Absent | Unknown, namespace: str) -> Finding:
+def secret(wanted: SecretRef, observed: SecretKeys | Absent | Unknown, namespace: str) -> Finding:
     check_id = f"preflight.secret.{wanted.name}"
     bad = Verdict.FAIL if wanted.required else Verdict.WARN
     why = f" ({wanted.needed_for} needs it)" if wanted.needed_for else ""
@@ -26,21 +26,22 @@ def secret(wanted: SecretRef, seen: SecretKeys | Absent | Unknown, namespace: st
         if wanted.key == IMAGE_PULL_KEY
         else f"kubectl create secret generic {wanted.name} --namespace {namespace} --from-literal={wanted.key}=<value>"
     )
-    if isinstance(seen, Unknown):
-        said = f'Could not check secret "{wanted.name}" in namespace {namespace}: {seen.reason}.'
+    if isinstance(observed, Unknown):
+        said = f'Could not check secret "{wanted.name}" in namespace {namespace}: {observed.reason}.'
         return Finding(check_id, Verdict.WARN, said, f"If it is missing: {make}.", _LINK)
-    if isinstance(seen, Absent):
+    if isinstance(observed, Absent):
         said = f'Secret "{wanted.name}" does not exist in namespace {namespace}{why}.'
         return Finding(check_id, bad, said, f"Create it: {make}.", _LINK)
-    if wanted.key not in seen.keys:
+    if wanted.key not in observed.keys:
         return Finding(
             check_id,
             bad,
-            f'Secret "{wanted.name}" has no key "{wanted.key}"{why}; it has: {", ".join(sorted(seen.keys)) or "none"}.',
+            f'Secret "{wanted.name}" has no key "{wanted.key}"{why}; '
+            f"it has: {', '.join(sorted(observed.keys)) or 'none'}.",
             f"Add the key, or name the one it has in the values. To make it anew: {make}.",
             _LINK,
         )
-    if wanted.key in seen.empty_keys:
+    if wanted.key in observed.empty_keys:
         said = f'Key "{wanted.key}" of secret "{wanted.name}" is empty{why}.'
         return Finding(check_id, bad, said, f"Give it a value: {make}.", _LINK)
     return Finding(check_id, Verdict.PASS, f'Secret "{wanted.name}" has key "{wanted.key}".')

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from llmd_storage_hooks.core.kube.objects import Unknown
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
-from llmd_storage_hooks.preflight.checks.rwx import KNOWN_GOOD, Answer, Entry, Rwx, SizeRule, answer
+from llmd_storage_hooks.preflight.checks.rwx import KNOWN_GOOD, Provisioner, Rwx, RwxSupport, SizeRule, rwx_support
 from llmd_storage_hooks.preflight.config import PreflightConfig, Storage
 from llmd_storage_hooks.preflight.facts import PreflightFacts, StorageClass
 
@@ -17,7 +17,7 @@ _CLASSES = "https://kubernetes.io/docs/concepts/storage/storage-classes/"
 
 
 def check(
-    config: PreflightConfig, facts: PreflightFacts, rwx_table: Iterable[Entry], size_bytes: int | None
+    config: PreflightConfig, facts: PreflightFacts, rwx_table: Iterable[Provisioner], size_bytes: int | None
 ) -> tuple[StorageClass | None, list[Finding]]:
     """The class that the chart's claim will get (None when unknown), and what is to say about it."""
     storage = config.storage
@@ -26,7 +26,7 @@ def check(
     chosen, found = storage_class(storage, facts.classes)
     findings = [found]
     if chosen is not None:
-        result = answer(rwx_table, chosen.provisioner, chosen.parameters, config.rwx_overrides)
+        result = rwx_support(rwx_table, chosen.provisioner, chosen.parameters, config.rwx_overrides)
         findings.append(rwx(chosen, result, storage.static))
         # A volume that is there already has the size it has.
         rule = result.entry.size_rule(chosen.parameters) if result.entry else None
@@ -106,7 +106,7 @@ def _named(
             _CLASSES,
         )
     return chosen, Finding(
-        check_id, Verdict.PASS, f'StorageClass "{name}" exists.', seen={"bindingMode": chosen.binding_mode}
+        check_id, Verdict.PASS, f'StorageClass "{name}" exists.', observed={"bindingMode": chosen.binding_mode}
     )
 
 
@@ -130,19 +130,19 @@ def _default(classes: tuple[StorageClass, ...], have: str, check_id: str) -> tup
             _CLASSES,
         )
     said = f'The cluster\'s default StorageClass is "{defaults[0].name}".'
-    return defaults[0], Finding(check_id, Verdict.PASS, said, seen={"bindingMode": defaults[0].binding_mode})
+    return defaults[0], Finding(check_id, Verdict.PASS, said, observed={"bindingMode": defaults[0].binding_mode})
 
 
-def rwx(chosen: StorageClass, result: Answer, static: bool = False) -> Finding:
+def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Finding:
     check_id = "preflight.storageclass.rwx"
     entry = result.entry
     source = entry.source if entry else _ACCESS_MODES
     because = f", by {result.because}" if result.because else ""
     kind = "PersistentVolume" if static else "StorageClass"
     what = f'{kind} "{chosen.name}" (provisioner {chosen.provisioner}{because})'
-    seen = {"provisioner": chosen.provisioner, "rwx": result.rwx.value, "because": result.because}
+    observed = {"provisioner": chosen.provisioner, "rwx": result.rwx.value, "because": result.because}
     if result.rwx is Rwx.YES:
-        return Finding(check_id, Verdict.PASS, f"{what} gives ReadWriteMany volumes.", "", source, seen)
+        return Finding(check_id, Verdict.PASS, f"{what} gives ReadWriteMany volumes.", "", source, observed)
     key = f'hooks.rwxOverrides."{chosen.provisioner}"="yes"'
     if result.rwx is Rwx.NO:
         return Finding(
@@ -151,7 +151,7 @@ def rwx(chosen: StorageClass, result: Answer, static: bool = False) -> Finding:
             f"{what} cannot give ReadWriteMany volumes, so two pods on two nodes could not share the cache.",
             f"Set storage.storageClassName to {_better(entry)}; if this provisioner does support RWX here, set {key}.",
             source,
-            seen,
+            observed,
         )
     return Finding(
         check_id,
@@ -159,11 +159,11 @@ def rwx(chosen: StorageClass, result: Answer, static: bool = False) -> Finding:
         f"{what}: it is not known whether it gives ReadWriteMany volumes; the probe will find out on the real volume.",
         f"If you know that it does, set {key}; if it does not, set storage.storageClassName to {_better(entry)}.",
         source,
-        seen,
+        observed,
     )
 
 
-def _better(entry: Entry | None) -> str:
+def _better(entry: Provisioner | None) -> str:
     if entry is not None and entry.hint:
         return entry.hint
     if entry is not None and entry.shared:
@@ -171,7 +171,7 @@ def _better(entry: Entry | None) -> str:
     return f"a class backed by a shared filesystem ({KNOWN_GOOD}, ...)"
 
 
-def size(chosen: StorageClass, entry: Entry, rule: SizeRule, asked: str, size_bytes: int | None) -> Finding:
+def size(chosen: StorageClass, entry: Provisioner, rule: SizeRule, asked: str, size_bytes: int | None) -> Finding:
     check_id = "preflight.storage.size"
     allowed = f"{rule.min_gi}Gi to {rule.max_gi}Gi in steps of {rule.step_gi}Gi"
     if size_bytes is None:
@@ -184,9 +184,11 @@ def size(chosen: StorageClass, entry: Entry, rule: SizeRule, asked: str, size_by
     gi = size_bytes / GI
     below = int((gi - rule.min_gi) // rule.step_gi) * rule.step_gi + rule.min_gi
     fits = rule.min_gi <= gi <= rule.max_gi and gi == below
-    seen = {"sizeBytes": size_bytes}
+    observed = {"sizeBytes": size_bytes}
     if fits:
-        return Finding(check_id, Verdict.PASS, f"storage.size {asked} is one that {chosen.provisioner} has.", seen=seen)
+        return Finding(
+            check_id, Verdict.PASS, f"storage.size {asked} is one that {chosen.provisioner} has.", observed=observed
+        )
     nearest = [min(max(value, rule.min_gi), rule.max_gi) for value in (below, below + rule.step_gi)]
     choice = " or ".join(f"{value}Gi" for value in dict.fromkeys(nearest))
     return Finding(
@@ -196,5 +198,5 @@ def size(chosen: StorageClass, entry: Entry, rule: SizeRule, asked: str, size_by
         f"storage.size is {asked}.",
         f"Set storage.size to {choice}.",
         entry.source,
-        seen,
+        observed,
     )

@@ -37,7 +37,7 @@ def check(
         eviction.listing(theirs),
         eviction.unlinked(theirs),
         performance.space(mine),
-        performance.direct(config, theirs),
+        performance.direct_read(config, theirs),
         performance.throughput(config, mine, theirs),
     ]
 
@@ -51,15 +51,15 @@ def numbers(mine: Observations, theirs: Observations | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "filesystem": mine.filesystem,
         "strategy": mine.strategy,
-        "trialSeconds": {one.strategy: one.seconds for one in mine.trials},
+        "strategySeconds": {one.strategy: one.seconds for one in mine.samples},
         "stepSeconds": {step.name: step.seconds for step in mine.steps},
         "firstLookupSeconds": visibility.lookup_seconds(lookups),
         "publishSeconds": {name: round(statistics.median(all_s), 4) for name, all_s in published.items()},
         **performance.throughput_mibps(mine, theirs),
     }
-    if mine.small is not None:
-        found["createSeconds"] = mine.small.create_seconds
-        found["fsyncSeconds"] = mine.small.sync_seconds
+    if mine.small_files is not None:
+        found["createSeconds"] = mine.small_files.create_seconds
+        found["fsyncSeconds"] = mine.small_files.sync_seconds
     if theirs is not None and theirs.overwrite is not None and theirs.overwrite.seconds is not None:
         found["staleSeconds"] = round(theirs.overwrite.seconds, 4)
     if mine.free_bytes is not None:

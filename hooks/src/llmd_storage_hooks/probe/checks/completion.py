@@ -9,7 +9,7 @@ from llmd_storage_hooks.core.kube.volume_errors import remedy_for
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.probe.checks.wording import ERRNO_REMEDY, SECURITY_LINK, not_reached
 from llmd_storage_hooks.probe.config import ProbeConfig
-from llmd_storage_hooks.probe.facts import Observations, ObservedPod, Step
+from llmd_storage_hooks.probe.facts import Observations, ObservedPod, StepResult
 
 _LINK = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes"
 
@@ -39,7 +39,7 @@ def partner(mine: Observations, path: str, other: ObservedPod | None = None) -> 
 def not_started(check_id: str, other: ObservedPod, waited: float | None) -> Finding:
     """A pod that never ran: the cluster knows why."""
     pod, warning = other.state, other.warning
-    seen = {"waitedSeconds": waited, "pod": pod.name, "node": pod.node}
+    observed = {"waitedSeconds": waited, "pod": pod.name, "node": pod.node}
     which = f"{'second' if check_id == 'probe.partner' else 'first'} probe pod ({pod.name})"
     within = f" within {waited:.0f} s" if waited is not None else ""
     if not pod.node:
@@ -49,7 +49,7 @@ def not_started(check_id: str, other: ObservedPod, waited: float | None) -> Find
             Verdict.INCONCLUSIVE,
             f"The {which} was not scheduled{within}: {why}",
             "Make a node schedulable for it: the probe takes nodeSelector and tolerations of modelserver.",
-            seen=seen,
+            observed=observed,
         )
     words = f"{warning.reason}: {warning.message}" if warning else pod.message or pod.reason or pod.phase
     mount = warning is not None and warning.reason in ("FailedMount", "FailedAttachVolume")
@@ -60,7 +60,7 @@ def not_started(check_id: str, other: ObservedPod, waited: float | None) -> Find
         (remedy_for(warning.message) if warning else "")
         or f"See kubectl describe pod {pod.name}, and the CSI driver's pods on that node.",
         _LINK,
-        seen,
+        observed,
     )
 
 
@@ -68,9 +68,9 @@ def nodes(mine: Observations) -> Finding:
     check_id = "probe.nodes"
     assert mine.partner is not None
     here, there = mine.pod.node, mine.partner.node
-    seen = {"nodes": [here, there]}
+    observed = {"nodes": [here, there]}
     if here and there and here != there:
-        return Finding(check_id, Verdict.PASS, f"The pods ran on two nodes, {here} and {there}.", seen=seen)
+        return Finding(check_id, Verdict.PASS, f"The pods ran on two nodes, {here} and {there}.", observed=observed)
     where = f"on one node ({here})" if here and here == there else "on nodes that are not known (NODE_NAME)"
     return Finding(
         check_id,
@@ -78,7 +78,7 @@ def nodes(mine: Observations) -> Finding:
         f"Both probe pods ran {where}, so nothing was learnt about sharing between nodes.",
         "Make a second node schedulable for these pods (nodeSelector, taints, capacity) and run the probe again: "
         "helm test. To accept this, set hooks.allowInconclusive=true.",
-        seen=seen,
+        observed=observed,
     )
 
 
@@ -101,21 +101,21 @@ def finished(config: ProbeConfig, mine: Observations, theirs: Observations | Non
             )
         return Finding(check_id, Verdict.PASS, "All steps ended within their deadlines.")
     # The pod that met the trouble itself knows more than the one that was told or kept waiting.
-    pod, step = min(bad, key=lambda one: _TELLING.index(one[1].outcome))
+    pod, step = min(bad, key=lambda one: _MOST_TELLING_FIRST.index(one[1].outcome))
     if step.name == "meet" and step.outcome == "deadline":
         return Finding(check_id, Verdict.SKIPPED, "No step was taken: the pods did not meet.")
     return _unfinished(check_id, config, pod, step)
 
 
-_TELLING = ("hung", "error", "stopped", "deadline", "aborted")
+_MOST_TELLING_FIRST = ("timeout", "error", "stopped", "deadline", "aborted")
 
 
-def _unfinished(check_id: str, config: ProbeConfig, pod: int, step: Step) -> Finding:
-    seen = {"pod": pod, "step": step.name, "operation": step.operation, "errno": step.errno}
+def _unfinished(check_id: str, config: ProbeConfig, pod: int, step: StepResult) -> Finding:
+    observed = {"pod": pod, "step": step.name, "operation": step.operation, "errno": step.errno}
     if step.outcome == "stopped":
         said = f'The probe was told to end during step "{step.name}".'
-        return Finding(check_id, Verdict.INCONCLUSIVE, said, "Run it again: helm test.", seen=seen)
-    if step.outcome == "hung":
+        return Finding(check_id, Verdict.INCONCLUSIVE, said, "Run it again: helm test.", observed=observed)
+    if step.outcome == "timeout":
         return Finding(
             check_id,
             Verdict.FAIL,
@@ -123,7 +123,7 @@ def _unfinished(check_id: str, config: ProbeConfig, pod: int, step: Step) -> Fin
             f"is stuck in: {step.operation}.",
             "See the storage's servers and the CSI driver's pods; a model server would meet the same. If the "
             "storage is only slow, raise hooks.probe.deadlineSeconds.",
-            seen=seen,
+            observed=observed,
         )
     if step.outcome == "error":
         return Finding(
@@ -132,7 +132,7 @@ def _unfinished(check_id: str, config: ProbeConfig, pod: int, step: Step) -> Fin
             f'Step "{step.name}" failed on pod {pod} in {config.path}: {step.detail} (while: {step.operation}).',
             ERRNO_REMEDY.get(step.errno, "See the storage's health and the mount options of its class."),
             SECURITY_LINK if step.errno in (errno.EACCES, errno.EPERM) else "",
-            seen,
+            observed,
         )
     return Finding(
         check_id,
@@ -140,5 +140,5 @@ def _unfinished(check_id: str, config: ProbeConfig, pod: int, step: Step) -> Fin
         f'Step "{step.name}" did not end in time on pod {pod}: {step.detail}.',
         "The other pod went silent or does not see this pod's files: see its log and the storage's health. If "
         "the storage is only slow, raise hooks.probe.deadlineSeconds.",
-        seen=seen,
+        observed=observed,
     )

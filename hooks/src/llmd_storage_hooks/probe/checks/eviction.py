@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probe, upkeep: what the evictor and a reader under eviction rely on."""
+"""Probe, eviction: what the evictor and a reader under eviction rely on."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SLOW_S = 5.0  # the evictor looks less often than that
 
 def mtime(theirs: Observations | None) -> Finding:
     check_id = "probe.mtime"
-    if theirs is None or theirs.upkeep is None:
+    if theirs is None or theirs.housekeeping is None:
         return not_reached(check_id)
-    seconds = theirs.upkeep.mtime_seconds
-    seen = {"seconds": seconds}
+    seconds = theirs.housekeeping.mtime_seconds
+    observed = {"seconds": seconds}
     if seconds is None or seconds > SLOW_S:
         when = "did not see it" if seconds is None else f"saw it after {duration(seconds)}"
         return Finding(
@@ -25,22 +25,22 @@ def mtime(theirs: Observations | None) -> Finding:
             "remove blocks that are in use.",
             "Shorten the filesystem's attribute caching (NFS: actimeo; FUSE: attribute_timeout), or mount it without "
             "options that drop or delay times.",
-            seen=seen,
+            observed=observed,
         )
     return Finding(
         check_id,
         Verdict.PASS,
         f"A time of use (mtime) was seen by the other node after {duration(seconds)}.",
-        seen=seen,
+        observed=observed,
     )
 
 
 def listing(theirs: Observations | None) -> Finding:
     check_id = "probe.listing"
-    if theirs is None or theirs.upkeep is None:
+    if theirs is None or theirs.housekeeping is None:
         return not_reached(check_id)
-    seconds = theirs.upkeep.listed_seconds
-    seen = {"seconds": seconds}
+    seconds = theirs.housekeeping.listed_seconds
+    observed = {"seconds": seconds}
     if seconds is None or seconds > SLOW_S:
         when = "not at all" if seconds is None else f"after {duration(seconds)}"
         return Finding(
@@ -49,29 +49,32 @@ def listing(theirs: Observations | None) -> Finding:
             f"A new file appeared in the other node's listing {when}: the evictor counts what it lists, and would hold "
             "its budget late.",
             "Shorten the filesystem's caching of folders (NFS: acdirmax; FUSE: no readdir cache).",
-            seen=seen,
+            observed=observed,
         )
     return Finding(
-        check_id, Verdict.PASS, f"A new file was in the other node's listing after {duration(seconds)}.", seen=seen
+        check_id,
+        Verdict.PASS,
+        f"A new file was in the other node's listing after {duration(seconds)}.",
+        observed=observed,
     )
 
 
 def unlinked(theirs: Observations | None) -> Finding:
     check_id = "probe.unlinked"
-    if theirs is None or theirs.upkeep is None:
+    if theirs is None or theirs.housekeeping is None:
         return not_reached(check_id)
-    outcome = theirs.upkeep.unlinked
-    seen = {"outcome": outcome}
+    outcome = theirs.housekeeping.unlinked
+    observed = {"outcome": outcome}
     if outcome == "ok":
         said = "A file that was deleted while the other node read it was read to its end."
-        return Finding(check_id, Verdict.PASS, said, seen=seen)
+        return Finding(check_id, Verdict.PASS, said, observed=observed)
     if outcome == "wrong":
         return Finding(
             check_id,
             Verdict.FAIL,
             "A file that was deleted while the other node read it gave other bytes than were written.",
             "Use a POSIX filesystem (CephFS, NFS, Lustre, ...); this one would give half a block for a whole one.",
-            seen=seen,
+            observed=observed,
         )
     said = f"A file that was deleted while the other node read it ended with an error ({outcome}): a miss, no harm."
-    return Finding(check_id, Verdict.PASS, said, seen=seen)
+    return Finding(check_id, Verdict.PASS, said, observed=observed)

@@ -18,24 +18,24 @@ def space(mine: Observations) -> Finding:
     free, total = mine.free_bytes, mine.total_bytes
     if free is None or total is None:
         return not_reached(check_id)
-    seen = {"freeBytes": free, "totalBytes": total}
+    observed = {"freeBytes": free, "totalBytes": total}
     said = f"{_gib(free)} of {_gib(total)} are free on the volume"
     if free < LITTLE_BYTES or free < LITTLE_SHARE * total:
         fix = "Enlarge storage.size, let the evictor keep room, or delete blocks nobody needs."
-        return Finding(check_id, Verdict.WARN, f"Only {said}: new blocks will soon be refused.", fix, seen=seen)
-    return Finding(check_id, Verdict.PASS, f"{said}.", seen=seen)
+        return Finding(check_id, Verdict.WARN, f"Only {said}: new blocks will soon be refused.", fix, observed=observed)
+    return Finding(check_id, Verdict.PASS, f"{said}.", observed=observed)
 
 
-def direct(config: ProbeConfig, theirs: Observations | None) -> Finding:
+def direct_read(config: ProbeConfig, theirs: Observations | None) -> Finding:
     check_id = "probe.directio"
-    if theirs is None or theirs.direct is None:
+    if theirs is None or theirs.direct_read is None:
         return not_reached(check_id)
-    one = theirs.direct
-    seen = {"outcome": one.outcome, "detail": one.detail, "directIo": config.direct_io}
+    one = theirs.direct_read
+    observed = {"outcome": one.outcome, "detail": one.detail, "directIo": config.direct_io}
     off = "Set modelserver.storageTier.directIo=off."
     if one.outcome == "ok":
         return Finding(
-            check_id, Verdict.PASS, "Reading past the page cache (O_DIRECT) gives what was written.", seen=seen
+            check_id, Verdict.PASS, "Reading past the page cache (O_DIRECT) gives what was written.", observed=observed
         )
     if one.outcome == "wrong":
         return Finding(
@@ -43,13 +43,13 @@ def direct(config: ProbeConfig, theirs: Observations | None) -> Finding:
             Verdict.WARN if config.direct_io == "off" else Verdict.FAIL,
             "Reading past the page cache (O_DIRECT) gave other bytes than the other pod had written.",
             off,
-            seen=seen,
+            observed=observed,
         )
     if config.direct_io == "on":
         said = f"modelserver.storageTier.directIo is on, but this filesystem refuses O_DIRECT ({one.detail})."
-        return Finding(check_id, Verdict.FAIL, said, "Set it to auto or off.", seen=seen)
+        return Finding(check_id, Verdict.FAIL, said, "Set it to auto or off.", observed=observed)
     said = f"The filesystem refuses O_DIRECT ({one.detail}); blocks are read through the page cache."
-    return Finding(check_id, Verdict.PASS, said, seen=seen)
+    return Finding(check_id, Verdict.PASS, said, observed=observed)
 
 
 def throughput(config: ProbeConfig, mine: Observations, theirs: Observations | None) -> Finding:
@@ -67,9 +67,9 @@ def throughput(config: ProbeConfig, mine: Observations, theirs: Observations | N
             Verdict.FAIL,
             f"One file at a time, the volume gives {said}: less than hooks.probe.floors asks ({floors}).",
             "Use a faster class or a larger volume (many backends scale with size), or lower hooks.probe.floors.",
-            seen=rates,
+            observed=rates,
         )
-    return Finding(check_id, Verdict.PASS, f"One file at a time, the volume gives {said}.", seen=rates)
+    return Finding(check_id, Verdict.PASS, f"One file at a time, the volume gives {said}.", observed=rates)
 
 
 def throughput_mibps(mine: Observations, theirs: Observations | None) -> dict[str, float]:

@@ -16,7 +16,7 @@ def rename(theirs: Observations | None) -> Finding:
     if theirs is None or theirs.replace is None:
         return not_reached(check_id)
     one = theirs.replace
-    seen = {"reads": one.reads, "versions": one.versions, "torn": one.torn, "missing": one.missing}
+    observed = {"reads": one.reads, "versions": one.versions, "torn": one.torn, "missing": one.missing}
     if one.torn:
         return Finding(
             check_id,
@@ -24,7 +24,7 @@ def rename(theirs: Observations | None) -> Finding:
             f"{one.torn} of {one.reads} reads of a file that the other node kept replacing by rename gave "
             "parts of two versions: rename is not atomic here.",
             "Use a POSIX filesystem (CephFS, NFS, Lustre, ...), not an object store mounted as files.",
-            seen=seen,
+            observed=observed,
         )
     if one.missing or one.versions < 2:
         what = (
@@ -38,19 +38,19 @@ def rename(theirs: Observations | None) -> Finding:
             f"A file that the other node kept replacing by rename {what}. The cache never replaces a block, so "
             "it can live with that.",
             "Nothing to set; shorten the filesystem's attribute caching if other programs share this volume.",
-            seen=seen,
+            observed=observed,
         )
     said = f"Rename is atomic: {one.reads} reads of {one.versions} versions, none torn."
-    return Finding(check_id, Verdict.PASS, said, seen=seen)
+    return Finding(check_id, Verdict.PASS, said, observed=observed)
 
 
 def permissions(mine: Observations, theirs: Observations | None) -> Finding:
     check_id = "probe.permissions"
-    seen = [one.access for one in (mine, theirs) if one is not None and one.access is not None]
-    if len(seen) < 2:
+    observed = [one.access for one in (mine, theirs) if one is not None and one.access is not None]
+    if len(observed) < 2:
         return not_reached(check_id)
-    facts = {f"fileOfPod{one.writer}": _owner(one) for one in seen}
-    for one in seen:
+    facts = {f"fileOfPod{one.writer}": _owner(one) for one in observed}
+    for one in observed:
         error = one.read_error or one.delete_error
         if error:
             verb = "read" if one.read_error else "delete"
@@ -63,7 +63,7 @@ def permissions(mine: Observations, theirs: Observations | None) -> Finding:
                 SECURITY_LINK,
                 facts,
             )
-    moved = [one for one in seen if one.seen_uid != one.written_uid]
+    moved = [one for one in observed if one.seen_uid != one.written_uid]
     if moved:
         one = moved[0]
         return Finding(
@@ -76,7 +76,7 @@ def permissions(mine: Observations, theirs: Observations | None) -> Finding:
             facts,
         )
     said = "Each pod could read and delete the other's files."
-    return Finding(check_id, Verdict.PASS, said, seen=facts)
+    return Finding(check_id, Verdict.PASS, said, observed=facts)
 
 
 def _owner(one: Access) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def exclusive(mine: Observations, theirs: Observations | None) -> Finding:
     first, second = set(mine.exclusive.won), set(theirs.exclusive.won)
     rounds = mine.exclusive.rounds
     both, none = first & second, set(range(rounds)) - first - second
-    seen = {"rounds": rounds, "wonBy0": len(first), "wonBy1": len(second)}
+    observed = {"rounds": rounds, "wonBy0": len(first), "wonBy1": len(second)}
     if both or none:
         return Finding(
             check_id,
@@ -103,7 +103,7 @@ def exclusive(mine: Observations, theirs: Observations | None) -> Finding:
             f"Exclusive create is not exclusive: of {rounds} names, {len(both)} were won by both pods and "
             f"{len(none)} by none.",
             "Use a filesystem with working O_EXCL between nodes (NFS: version 4; no object store mounted as files).",
-            seen=seen,
+            observed=observed,
         )
     said = f"Exclusive create had one winner in each of {rounds} races ({len(first)} to {len(second)})."
-    return Finding(check_id, Verdict.PASS, said, seen=seen)
+    return Finding(check_id, Verdict.PASS, said, observed=observed)

@@ -21,7 +21,7 @@ def visibility(lookups: tuple[Lookup, ...]) -> Finding:
     never = [one for one in lookups if one.seconds is None]
     # An exclusive create shows a file while it is being written, by its nature.
     wrong = [one for one in lookups if one.first == "wrong" and one.strategy != EXCLUSIVE]
-    seen = {"files": len(lookups), "never": len(never), "firstWrong": len(wrong)}
+    observed = {"files": len(lookups), "never": len(never), "firstWrong": len(wrong)}
     remedy = (
         "Use mount options that keep close-to-open consistency (NFS: no nocto, a short actimeo; GlusterFS: "
         "performance caches off), or another filesystem."
@@ -33,7 +33,7 @@ def visibility(lookups: tuple[Lookup, ...]) -> Finding:
             f"{len(never)} of {len(lookups)} files that one pod had published never became readable with their "
             "content on the other node.",
             remedy,
-            seen=seen,
+            observed=observed,
         )
     if wrong:
         return Finding(
@@ -42,10 +42,10 @@ def visibility(lookups: tuple[Lookup, ...]) -> Finding:
             f"{len(wrong)} of {len(lookups)} finished files were first read with wrong content on the other "
             "node: what one pod wrote and closed is not what another then opens.",
             remedy,
-            seen=seen,
+            observed=observed,
         )
     said = f"All {len(lookups)} published files were read whole on the other node."
-    return Finding(check_id, Verdict.PASS, said, seen=seen)
+    return Finding(check_id, Verdict.PASS, said, observed=observed)
 
 
 def first_lookup(lookups: tuple[Lookup, ...], strategy: str) -> Finding:
@@ -61,7 +61,7 @@ def first_lookup(lookups: tuple[Lookup, ...], strategy: str) -> Finding:
             f"Blocks published as the connector does ({strategy}) were found by the other node within "
             f"{duration(used['high'])}{others}."
         )
-        return Finding(check_id, Verdict.PASS, said, seen=by_strategy)
+        return Finding(check_id, Verdict.PASS, said, observed=by_strategy)
     best = min(by_strategy, key=lambda name: by_strategy[name]["high"])
     remedy = (
         f"Set modelserver.storageTier.publish={best}, which took {duration(by_strategy[best]['high'])} here."
@@ -75,7 +75,7 @@ def first_lookup(lookups: tuple[Lookup, ...], strategy: str) -> Finding:
         f"The other node needed {duration(used['high'])} for its first look at a freshly published block "
         f"({strategy}){others}; a prompt of which any block is that fresh waits for it.",
         remedy,
-        seen=by_strategy,
+        observed=by_strategy,
     )
 
 
@@ -104,7 +104,7 @@ def recreate(theirs: Observations | None) -> Finding:
     if theirs is None or theirs.recreate is None:
         return not_reached(check_id)
     one = theirs.recreate
-    seen = {"deleteSeconds": one.delete_seconds, "first": one.first, "seconds": one.seconds}
+    observed = {"deleteSeconds": one.delete_seconds, "first": one.first, "seconds": one.seconds}
     remedy = "Shorten the filesystem's attribute and name caching (NFS: actimeo, lookupcache=pos)."
     if one.seconds is None or one.first in ("old", "wrong"):
         what = "never saw the new content" if one.seconds is None else "first read the old content"
@@ -113,7 +113,7 @@ def recreate(theirs: Observations | None) -> Finding:
             Verdict.FAIL,
             f"A file was deleted and made again on one node; the other node {what}.",
             remedy,
-            seen=seen,
+            observed=observed,
         )
     slow = one.seconds > SLOW_LOOKUP_S
     if one.delete_seconds is None or one.delete_seconds > SLOW_LOOKUP_S or slow:
@@ -124,10 +124,10 @@ def recreate(theirs: Observations | None) -> Finding:
             f"The other node saw a deletion {gone} and the file made anew after {duration(one.seconds)}; evicted "
             "blocks will be looked for in vain for that long.",
             remedy,
-            seen=seen,
+            observed=observed,
         )
     said = f"Delete and re-create were seen by the other node within {duration(max(one.seconds, one.delete_seconds))}."
-    return Finding(check_id, Verdict.PASS, said, seen=seen)
+    return Finding(check_id, Verdict.PASS, said, observed=observed)
 
 
 def negative(theirs: Observations | None) -> Finding:
@@ -135,7 +135,7 @@ def negative(theirs: Observations | None) -> Finding:
     if theirs is None or theirs.negative is None:
         return not_reached(check_id)
     one = theirs.negative
-    seen = {"first": one.first, "seconds": one.seconds}
+    observed = {"first": one.first, "seconds": one.seconds}
     remedy = "Shorten how long clients remember missing names (NFS: lookupcache=pos; FUSE: negative_timeout=0)."
     if one.seconds is None:
         return Finding(
@@ -144,7 +144,7 @@ def negative(theirs: Observations | None) -> Finding:
             "A node that had looked for a block before it existed did not find it after it was published, "
             "within the step's deadline.",
             remedy,
-            seen=seen,
+            observed=observed,
         )
     if one.seconds > SLOW_LOOKUP_S:
         return Finding(
@@ -152,10 +152,10 @@ def negative(theirs: Observations | None) -> Finding:
             Verdict.WARN,
             f"A node that had looked for a block before it existed went on missing it for {duration(one.seconds)}.",
             remedy,
-            seen=seen,
+            observed=observed,
         )
     said = f"A name that was looked for too early was found {duration(one.seconds)} after it was published."
-    return Finding(check_id, Verdict.PASS, said, seen=seen)
+    return Finding(check_id, Verdict.PASS, said, observed=observed)
 
 
 def close_to_open(theirs: Observations | None) -> Finding:
@@ -163,7 +163,7 @@ def close_to_open(theirs: Observations | None) -> Finding:
     if theirs is None or theirs.overwrite is None:
         return not_reached(check_id)
     one = theirs.overwrite
-    seen = {"rounds": one.rounds, "stale": one.stale, "seconds": one.seconds}
+    observed = {"rounds": one.rounds, "stale": one.stale, "seconds": one.seconds}
     if one.stale or one.seconds is None:
         until = "and never saw the new content" if one.seconds is None else f"for up to {duration(one.seconds)}"
         return Finding(
@@ -175,7 +175,7 @@ def close_to_open(theirs: Observations | None) -> Finding:
             "entry-timeout=0 and direct-io-mode=enable, and set performance.quick-read and performance.stat-prefetch "
             "to off; NFS: no nocto, actimeo=0), or use another filesystem.",
             "https://man7.org/linux/man-pages/man5/nfs.5.html",
-            seen,
+            observed,
         )
     said = f"Close-to-open holds: {one.rounds} of {one.rounds} rewritten files were opened anew with their new content."
-    return Finding(check_id, Verdict.PASS, said, seen=seen)
+    return Finding(check_id, Verdict.PASS, said, observed=observed)

@@ -27,7 +27,7 @@ class PartnerAborted(HooksError):
     """The other pod gave up and said why."""
 
 
-class Mail:
+class FileChannel:
     """One pod's end of the exchange.
 
     Thread: one at a time (the step under way).
@@ -50,7 +50,7 @@ class Mail:
         """Whether the other pod has sent `subject`, without waiting."""
         return self._name(subject) in self._files.names(self._folder)
 
-    def receive(self, subject: str, deadline: Deadline, heed_abort: bool = True) -> Any:
+    def receive(self, subject: str, deadline: Deadline, check_abort: bool = True) -> Any:
         """Wait for the other pod's message. After an abort only the handing over goes on, which heeds it no more.
 
         Raises: PartnerAborted, DeadlinePassed. Blocks up to: the deadline, plus one file operation.
@@ -62,7 +62,7 @@ class Mail:
                 arrived, body = self._read(subject)
                 if arrived:
                     return body
-            elif heed_abort and self._name(ABORT) in names:
+            elif check_abort and self._name(ABORT) in names:
                 arrived, reason = self._read(ABORT)
                 if arrived:
                     raise PartnerAborted(str(reason))

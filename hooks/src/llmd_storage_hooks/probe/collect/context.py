@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmd_storage_hooks.core.clock import Clock, Deadline
-from llmd_storage_hooks.probe.collect.channel import Mail
+from llmd_storage_hooks.probe.collect.channel import FileChannel
 from llmd_storage_hooks.probe.collect.files import Files
 
 _POLL_S = 0.01
@@ -18,21 +18,21 @@ _POLL_S = 0.01
 
 @dataclass
 class Context:
-    """What a step works with. `found` collects the fields of `seen.Observations`."""
+    """What a step works with. `observed` collects the fields of `facts.Observations`."""
 
     index: int
     folder: str  # this run's directory, below the root of `files`
     files: Files
-    mail: Mail
+    channel: FileChannel
     clock: Clock
     strategy: str  # how the connector publishes; known once the pods have met
-    found: dict[str, Any] = field(default_factory=dict)
+    observed: dict[str, Any] = field(default_factory=dict)
 
     def name(self, *parts: str) -> str:
         return "/".join((self.folder, *parts))
 
 
-Step = Callable[[Context, Deadline], None]
+StepFunction = Callable[[Context, Deadline], None]
 
 
 def poll(

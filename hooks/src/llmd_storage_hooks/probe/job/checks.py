@@ -41,7 +41,7 @@ def unreported(pods: Mapping[str, ObservedPod], log: str) -> Finding:
         f"The first probe pod ({pod.name}) on node {pod.node} left no report; the last that is known of it: {said}",
         "If it cannot pull or run the image, set --image to the project's image that your nodes can pull, and "
         "--pull-secret; else run it again.",
-        seen={"pod": pod.name, "node": pod.node},
+        observed={"pod": pod.name, "node": pod.node},
     )
 
 
@@ -50,7 +50,7 @@ def with_partner(findings: list[Finding], partner: ObservedPod | None) -> list[F
     if partner is None or partner.started:
         return findings
     return [
-        not_started(one.id, partner, one.seen.get("waitedSeconds"))
+        not_started(one.id, partner, one.observed.get("waitedSeconds"))
         if one.id == "probe.partner" and one.verdict is Verdict.INCONCLUSIVE
         else one
         for one in findings

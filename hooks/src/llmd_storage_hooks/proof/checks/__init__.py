@@ -6,25 +6,25 @@ from __future__ import annotations
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof.checks import answers, reuse, stored
 from llmd_storage_hooks.proof.config import ProofConfig
-from llmd_storage_hooks.proof.facts import Round
+from llmd_storage_hooks.proof.facts import Trial
 
 
-def check(config: ProofConfig, result: Round) -> list[Finding]:
+def check(config: ProofConfig, result: Trial) -> list[Finding]:
     """Everything about the pair; a step that was not reached is left out, the one that failed says why."""
-    findings = [spread(result)]
-    if result.asleep:
+    findings = [nodes(result)]
+    if result.unresponsive:
         names = {"A": result.pod_a.name, "B": result.pod_b.name}
         return [
             *findings,
             *(
                 answers.answered(f"proof.answer.{who.lower()}", who, names[who], answer)
-                for who, answer in result.asleep
+                for who, answer in result.unresponsive
             ),
         ]
-    if result.trouble:
+    if result.error:
         return [*findings, _unread(result)]
     if not result.prompt.text:
-        return [*findings, _no_room(config, result)]
+        return [*findings, _prompt_does_not_fit(config, result)]
     if result.first is not None:
         findings.append(answers.answered("proof.answer.a", "A", result.pod_a.name, result.first))
     if result.first is None or not result.first.good:
@@ -45,12 +45,12 @@ def check(config: ProofConfig, result: Round) -> list[Finding]:
     ]
 
 
-def check_alone(config: ProofConfig, result: Round) -> list[Finding]:
+def check_single_pod(config: ProofConfig, result: Trial) -> list[Finding]:
     """What one server can show by itself: that it writes. That another one reads it stays unknown."""
-    if result.trouble:
+    if result.error:
         return [_unread(result)]
     if not result.prompt.text:
-        return [_no_room(config, result)]
+        return [_prompt_does_not_fit(config, result)]
     if result.first is None:
         return []
     answered = answers.answered("proof.answer.a", "A", result.pod_a.name, result.first)
@@ -60,39 +60,41 @@ def check_alone(config: ProofConfig, result: Round) -> list[Finding]:
     ]
 
 
-def spread(result: Round) -> Finding:
+def nodes(result: Trial) -> Finding:
     check_id = "proof.nodes"
     a, b = result.pod_a, result.pod_b
-    seen = {"podA": a.name, "nodeA": a.node, "podB": b.name, "nodeB": b.node}
+    observed = {"podA": a.name, "nodeA": a.node, "podB": b.name, "nodeB": b.node}
     if not (a.node and b.node):
         said = f"A is {a.name}, B is {b.name}; on which nodes is not known, as they were named by address."
-        return Finding(check_id, Verdict.SKIPPED, said, seen=seen)
+        return Finding(check_id, Verdict.SKIPPED, said, observed=observed)
     if a.node != b.node:
-        return Finding(check_id, Verdict.PASS, f"A is {a.name} on {a.node}, B is {b.name} on {b.node}.", seen=seen)
+        return Finding(
+            check_id, Verdict.PASS, f"A is {a.name} on {a.node}, B is {b.name} on {b.node}.", observed=observed
+        )
     return Finding(
         check_id,
         Verdict.WARN,
         f"All ready pods are on node {a.node}, so the proof says nothing about sharing between nodes.",
         "Make a second node schedulable for the model servers, and prove again: helm test.",
-        seen=seen,
+        observed=observed,
     )
 
 
-def _unread(result: Round) -> Finding:
+def _unread(result: Trial) -> Finding:
     return Finding(
         "proof.servers",
         Verdict.INCONCLUSIVE,
-        f"Could not check: {result.trouble}.",
+        f"Could not check: {result.error}.",
         "See the pods' logs, and that the hook's pod may reach them (NetworkPolicy, port).",
     )
 
 
-def _no_room(config: ProofConfig, result: Round) -> Finding:
+def _prompt_does_not_fit(config: ProofConfig, result: Trial) -> Finding:
     return Finding(
         "proof.prompt",
         Verdict.FAIL,
         f"The model's context of {result.prompt.max_model_len} tokens has no room for one block of "
         f"{config.block_tokens} tokens: a prompt shorter than a block is never stored.",
         "Lower modelserver.storageTier.blockTokens, or raise the model's context (--max-model-len).",
-        seen={"maxModelLen": result.prompt.max_model_len, "blockTokens": config.block_tokens},
+        observed={"maxModelLen": result.prompt.max_model_len, "blockTokens": config.block_tokens},
     )

@@ -30,7 +30,7 @@ def tokens(check_id: str, who: str, first: Answer, other: Answer) -> Finding:
         f"{who}'s answer differs from A's {place}: the same prompt with temperature 0 must give the same tokens.",
         "Do not use this cache: report it with both pods' logs. Pods of one release must run the same model, "
         "image and flags.",
-        seen={"a": list(first.tokens), "other": list(other.tokens)},
+        observed={"a": list(first.tokens), "other": list(other.tokens)},
     )
 
 
@@ -46,33 +46,33 @@ def logprobs(first: Answer, second: Answer) -> Finding:
     apart = logprobs_delta(first, second)
     if apart is None:
         return Finding(check_id, Verdict.SKIPPED, "The servers gave no log probabilities to compare.")
-    seen = {"maxDelta": apart}
+    observed = {"maxDelta": apart}
     if apart <= LOGPROBS_CLOSE:
-        return Finding(check_id, Verdict.PASS, f"Log probabilities differ by {apart:.4f} at most.", seen=seen)
+        return Finding(check_id, Verdict.PASS, f"Log probabilities differ by {apart:.4f} at most.", observed=observed)
     return Finding(
         check_id,
         Verdict.WARN,
         f"Log probabilities of the same tokens differ by up to {apart:.4f} (more than {LOGPROBS_CLOSE}).",
         "Look for differences between the pods (GPU type, attention backend, quantisation).",
-        seen=seen,
+        observed=observed,
     )
 
 
 def speed(first: Answer, second: Answer) -> Finding:
     check_id = "proof.ttft"
     cold, warm = first.ttft_seconds or 0.0, second.ttft_seconds or 0.0
-    seen = {"coldSeconds": round(cold, 4), "warmSeconds": round(warm, 4)}
+    observed = {"coldSeconds": round(cold, 4), "warmSeconds": round(warm, 4)}
     times = f"first token after {warm:.3f} s on B, {cold:.3f} s on A"
     if warm <= cold:
         factor = f" ({cold / warm:.1f} times quicker)" if warm else ""
-        return Finding(check_id, Verdict.PASS, f"The cache helps: {times}{factor}.", seen=seen)
+        return Finding(check_id, Verdict.PASS, f"The cache helps: {times}{factor}.", observed=observed)
     return Finding(
         check_id,
         Verdict.WARN,
         f"The cache does not help with this prompt: {times}.",
         "Prefill is quicker than loading here: longer prompts, larger models or faster storage gain more. See "
         "the probe's throughput and first lookup times.",
-        seen=seen,
+        observed=observed,
     )
 
 
@@ -86,7 +86,7 @@ def router(url: str, first: Answer, routed: Answer) -> list[Finding]:
                 f"The router at {url} did not answer the prompt: {status}, {routed.error}.",
                 "See the router's and the endpoint picker's (EPP) logs, and that the InferencePool selects the "
                 "model servers.",
-                seen={"status": routed.status},
+                observed={"status": routed.status},
             )
         ]
     said = f"The router at {url} answered, first token after {routed.ttft_seconds or 0:.3f} s."
@@ -96,10 +96,10 @@ def router(url: str, first: Answer, routed: Answer) -> list[Finding]:
     ]
 
 
-def no_way(name: str, seen: Gateway) -> Finding:
+def gateway_unusable(name: str, observed: Gateway) -> Finding:
     """The Gateway cannot be asked at all."""
-    state = "is programmed, but has no address or no listener for HTTP" if seen.programmed else "is not programmed"
-    why = f": {seen.message.rstrip('.')}" if seen.message else ""
+    state = "is programmed, but has no address or no listener for HTTP" if observed.programmed else "is not programmed"
+    why = f": {observed.message.rstrip('.')}" if observed.message else ""
     return Finding(
         "proof.router.answer",
         Verdict.FAIL,
@@ -120,5 +120,5 @@ def answered(check_id: str, who: str, name: str, answer: Answer) -> Finding:
         f"{who} ({name}) did not answer: {status}, {answer.error}.",
         "See that pod's log. A wrong model name gives 404, a missing API key 401; raise "
         "hooks.proof.requestTimeoutSeconds if prefill takes longer here.",
-        seen={"status": answer.status},
+        observed={"status": answer.status},
     )

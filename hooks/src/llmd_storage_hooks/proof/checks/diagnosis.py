@@ -10,26 +10,26 @@ from llmd_storage_hooks.proof.connectors import CONNECTORS, LLMD_STORAGE
 from llmd_storage_hooks.proof.facts import Counters
 
 # A cause and a remedy, one sentence or two each.
-Cause = tuple[str, str]
+Diagnosis = tuple[str, str]
 
 NAMESPACES = (
     "Compare the two pods' model, revision, dtype, tensorParallelSize, blockTokens, PYTHONHASHSEED and root_dir "
     "(manifest.json in each namespace directory on the volume says them), and see both pods' logs for lookups "
     "that ran into their deadline."
 )
-_SICK = "See that pod's log for the first error, the storage's health, and the probe's report: helm test."
+_UNHEALTHY = "See that pod's log for the first error, the storage's health, and the probe's report: helm test."
 _PERMISSIONS = (
     "Give all pods of the cache one uid and gid, and make the volume writable for them (fsGroup, or chown the export)."
 )
 
 # By the reasons that the own connector gives for blocks it does not have.
-_MISSES: dict[str, Cause] = {
+_MISSES: dict[str, Diagnosis] = {
     "slower": (
         "The connector left storage out because loading was slower than computing (skip_slow_loads).",
         "Nothing is broken: longer prompts, larger models or faster storage gain more. To load in any case, set "
         "modelserver.storageTier.skipSlowLoads=false; the probe's throughput says what the volume gives.",
     ),
-    "breaker": ("The connector leaves storage alone, because it failed or missed its deadlines.", _SICK),
+    "breaker": ("The connector leaves storage alone, because it failed or missed its deadlines.", _UNHEALTHY),
     "unusable": (
         "The connector serves without storage, because it could not open its folder on the volume.",
         "See that pod's log for the reason; modelserver.storageTier.failFast=true makes it an error at start.",
@@ -45,14 +45,14 @@ _MISSES: dict[str, Cause] = {
     ),
 }  # fmt: skip
 _MISSES |= {"slow": _MISSES["slower"], "eperm": _MISSES["eacces"]}
-_SICK_ERRORS = ("eio", "estale", "enotconn", "econnaborted", "enodev", "etimedout")
+_MOUNT_ERRORS = ("eio", "estale", "enotconn", "econnaborted", "enodev", "etimedout")
 _MISSES |= {
     name: (f"Storage answered with {name.upper()}: the mount on this pod's node is sick.",
            "Restart the pods so that the volume is mounted anew, and see the CSI driver's pods and the storage.")
-    for name in _SICK_ERRORS
+    for name in _MOUNT_ERRORS
 }  # fmt: skip
 
-_REFUSALS: dict[str, Cause] = {
+_REFUSALS: dict[str, Diagnosis] = {
     "enospc": ("The volume is full (ENOSPC).", "Enlarge storage.size, or delete blocks nobody needs."),
     "edquot": ("The quota of the volume is used up (EDQUOT).", "Raise it, or delete blocks nobody needs."),
     "erofs": (
@@ -60,7 +60,7 @@ _REFUSALS: dict[str, Cause] = {
         "Remove ro from the class's mountOptions or the claim's volume.",
     ),
     "eacces": ("The pod may not write to the volume (EACCES).", _PERMISSIONS),
-    "paused": ("The connector does not store, because storage refuses writing.", _SICK),
+    "paused": ("The connector does not store, because storage refuses writing.", _UNHEALTHY),
     "breaker": _MISSES["breaker"],
     "unusable": _MISSES["unusable"],
     "queue_full": (
@@ -71,7 +71,7 @@ _REFUSALS: dict[str, Cause] = {
 _REFUSALS["eperm"] = _REFUSALS["eacces"]
 
 
-def not_loaded(connector: str) -> Cause:
+def not_loaded(connector: str) -> Diagnosis:
     loaded = CONNECTORS[connector].loaded
     return (
         f"it has no storage tier (its metrics lack {loaded}*), so the connector is not loaded.",
@@ -80,7 +80,7 @@ def not_loaded(connector: str) -> Cause:
     )
 
 
-def why_not_stored(wrote: Counters) -> Cause:
+def why_not_stored(wrote: Counters) -> Diagnosis:
     """Why A wrote nothing, when its connector is loaded."""
     named = wrote.pauses if wrote.writes_paused else ()
     for reason in (*named, *_by_count(wrote.refusals)):
@@ -100,7 +100,7 @@ def why_not_stored(wrote: Counters) -> Cause:
 
 def why_not_reused(
     reused: Counters, connector: str, pods: tuple[PodState, ...] = (), differences: tuple[str, ...] = ()
-) -> Cause:
+) -> Diagnosis:
     """Why B computed what A has stored."""
     if connector == LLMD_STORAGE and not reused.connector_loaded:
         cause, remedy = not_loaded(connector)
@@ -110,18 +110,18 @@ def why_not_reused(
             "It had the prompt in its own device memory.",
             "The prompt was not fresh: prove again, and see that the router does not send it to B by itself.",
         )
-    told = _told_by_the_connector(reused)
+    told = _connectors_reason(reused)
     if told is not None:
         return told
     if CONNECTORS[connector].counts_blocks:
         return _by_blocks(reused, pods, differences)
-    return _unseeded(pods) or (
+    return _without_hash_seed(pods) or (
         f"The connector {connector} does not say why.",
         f"See B's log for the connector's own words. {NAMESPACES}",
     )
 
 
-def _by_blocks(reused: Counters, pods: tuple[PodState, ...], differences: tuple[str, ...]) -> Cause:
+def _by_blocks(reused: Counters, pods: tuple[PodState, ...], differences: tuple[str, ...]) -> Diagnosis:
     if reused.storage_queries == 0:
         return (
             "B never asked the storage tier for a block.",
@@ -135,7 +135,7 @@ def _by_blocks(reused: Counters, pods: tuple[PodState, ...], differences: tuple[
                 f"differ in {'; '.join(differences)}.",
                 "Make these equal in all pods of the cache (model, flags, image, kind of node).",
             )
-        return _unseeded(pods) or (
+        return _without_hash_seed(pods) or (
             f"{asked}: it looks in another namespace than A writes to, or does not see A's files in time.",
             NAMESPACES,
         )
@@ -151,13 +151,13 @@ def _by_blocks(reused: Counters, pods: tuple[PodState, ...], differences: tuple[
     )
 
 
-def left_out(reused: Counters) -> bool:
+def skipped_as_slower(reused: Counters) -> bool:
     """Whether the connector chose not to load, because computing was quicker: then nothing is known to be broken."""
     told = [reason for reason in _by_count(reused.misses) if reason in _MISSES]
     return bool(told) and told[0] in ("slower", "slow")
 
 
-def _told_by_the_connector(reused: Counters) -> Cause | None:
+def _connectors_reason(reused: Counters) -> Diagnosis | None:
     for reason in _by_count(reused.misses):
         if reason in _MISSES:
             return _MISSES[reason]
@@ -174,7 +174,7 @@ def _told_by_the_connector(reused: Counters) -> Cause | None:
     return None
 
 
-def _unseeded(pods: tuple[PodState, ...]) -> Cause | None:
+def _without_hash_seed(pods: tuple[PodState, ...]) -> Diagnosis | None:
     bare = [pod.name for pod in pods if pod.hash_seed == ""]
     if not bare:
         return None

@@ -9,7 +9,7 @@ from llmd_storage_hooks.core.kube.describe import pod_line
 from llmd_storage_hooks.core.kube.objects import PodState
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof.config import ProofConfig
-from llmd_storage_hooks.proof.facts import Alone, Awaited, Hopeless, Pair, Wait
+from llmd_storage_hooks.proof.facts import NotYet, PodPair, SinglePod, Unrecoverable, WaitResult
 
 _CHECK = "proof.pods"
 
@@ -32,36 +32,36 @@ _SHM_FULL = re.compile(r"exit code 135\b|SIGBUS|Bus error|/dev/shm\S*: No space|
 _REMEDIES["ErrImagePull"] = _REMEDIES["ImagePullBackOff"]
 
 
-def check(config: ProofConfig, awaited: Awaited) -> Finding:
-    result = awaited.result
-    if awaited.failure:
+def check(config: ProofConfig, wait_result: WaitResult) -> Finding:
+    result = wait_result.result
+    if wait_result.failure:
         return Finding(
             _CHECK,
             Verdict.INCONCLUSIVE,
-            f"Could not check the model servers: {awaited.failure}.",
+            f"Could not check the model servers: {wait_result.failure}.",
             "The hook's ServiceAccount needs get and list on pods in this namespace.",
         )
-    if isinstance(result, Pair):
-        said = f"Two model servers are ready ({awaited.waited_seconds:.0f} s waited)."
+    if isinstance(result, PodPair):
+        said = f"Two model servers are ready ({wait_result.waited_seconds:.0f} s waited)."
         return Finding(_CHECK, Verdict.PASS, said)
-    if isinstance(result, Alone):
+    if isinstance(result, SinglePod):
         return Finding(
             _CHECK,
             Verdict.INCONCLUSIVE,
             f"There is one model server only ({result.pod.name}), so that reading by another one is not proven.",
             "Set modelserver.replicas to 2 or more. To accept one, set hooks.allowInconclusive=true.",
-            seen={"pod": result.pod.name},
+            observed={"pod": result.pod.name},
         )
-    if isinstance(result, Hopeless):
+    if isinstance(result, Unrecoverable):
         pod = result.pod
         return Finding(
             _CHECK,
             Verdict.FAIL,
             f"Model server {pod_line(pod)}; it will not become ready by waiting.",
-            f"{_remedy(pod, awaited.log_tail)} Then: kubectl logs {pod.name} --previous.",
-            seen={"pod": pod.name, "reason": pod.reason, "log": awaited.log_tail[-2000:]},
+            f"{_remedy(pod, wait_result.log_tail)} Then: kubectl logs {pod.name} --previous.",
+            observed={"pod": pod.name, "reason": pod.reason, "log": wait_result.log_tail[-2000:]},
         )
-    return _timed_out(config, awaited, result)
+    return _timed_out(config, wait_result, result)
 
 
 def died(before: PodState, now: PodState | None, log: str) -> Finding | None:
@@ -75,13 +75,13 @@ def died(before: PodState, now: PodState | None, log: str) -> Finding | None:
         Verdict.FAIL,
         f"A model server that was ready stopped working while it was asked: {became}.",
         f"{_remedy(now, log) if now is not None else ''} See kubectl logs {before.name} --previous.".strip(),
-        seen={"pod": before.name, "log": log[-2000:]},
+        observed={"pod": before.name, "log": log[-2000:]},
     )
 
 
-def _timed_out(config: ProofConfig, awaited: Awaited, result: Wait) -> Finding:
-    waited = f"{awaited.waited_seconds:.0f} s"
-    if not awaited.pods:
+def _timed_out(config: ProofConfig, wait_result: WaitResult, result: NotYet) -> Finding:
+    waited = f"{wait_result.waited_seconds:.0f} s"
+    if not wait_result.pods:
         selector = ",".join(f"{key}={value}" for key, value in sorted(config.pod_selector.items()))
         return Finding(
             _CHECK,
@@ -90,14 +90,14 @@ def _timed_out(config: ProofConfig, awaited: Awaited, result: Wait) -> Finding:
             "See kubectl describe deployment and replicaset: quota, Pod Security or an admission webhook may "
             "refuse the pods.",
         )
-    waits = [pod for pod in awaited.pods if not pod.ready and not pod.deleting]
-    worst = waits[0] if waits else awaited.pods[0]
+    waits = [pod for pod in wait_result.pods if not pod.ready and not pod.deleting]
+    worst = waits[0] if waits else wait_result.pods[0]
     return Finding(
         _CHECK,
         Verdict.FAIL,
         f"After {waited}: {result.why}. {pod_line(worst)}.",
         _remedy(worst),
-        seen={"pods": [pod_line(pod) for pod in awaited.pods]},
+        observed={"pods": [pod_line(pod) for pod in wait_result.pods]},
     )
 
 

@@ -10,7 +10,7 @@ from llmd_storage_hooks.proof.checks import diagnosis
 from llmd_storage_hooks.proof.checks.stored import full_block_tokens
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.connectors import CONNECTORS
-from llmd_storage_hooks.proof.facts import Answer, Counters, Round
+from llmd_storage_hooks.proof.facts import Answer, Counters, Trial
 
 # Of the reused tokens, what the storage tier's own hits must explain.
 _MOSTLY = 0.95
@@ -18,16 +18,16 @@ _MOSTLY = 0.95
 
 def quiet(second: Answer, reused: Counters) -> Finding:
     check_id = "proof.quiet"
-    seen = {"countedPromptTokens": reused.prompt_tokens, "promptTokens": second.prompt_tokens}
+    observed = {"countedPromptTokens": reused.prompt_tokens, "promptTokens": second.prompt_tokens}
     if reused.prompt_tokens <= second.prompt_tokens:
-        return Finding(check_id, Verdict.PASS, "B answered nothing else meanwhile.", seen=seen)
+        return Finding(check_id, Verdict.PASS, "B answered nothing else meanwhile.", observed=observed)
     return Finding(
         check_id,
         Verdict.INCONCLUSIVE,
         f"B answered other requests at the same time ({reused.prompt_tokens:.0f} prompt tokens were counted, "
         f"{second.prompt_tokens} were asked for), so its counters cannot be laid to this prompt.",
         "Prove again in a quiet moment: helm test.",
-        seen=seen,
+        observed=observed,
     )
 
 
@@ -40,26 +40,26 @@ def reused_fraction(config: ProofConfig, second: Answer, reused: Counters) -> fl
     return round(min(1.0, reused_tokens(second, reused) / full), 4) if full else 0.0
 
 
-def reuse(config: ProofConfig, result: Round) -> Finding:
+def reuse(config: ProofConfig, result: Trial) -> Finding:
     check_id = "proof.reuse"
     second, reused = result.second, result.reused
     assert second is not None and reused is not None
     fraction = reused_fraction(config, second, reused)
     count = reused_tokens(second, reused)
-    seen = _counters(reused)
+    observed = _counters(reused)
     full = full_block_tokens(second.prompt_tokens, config.block_tokens)
     share = f"{fraction:.1%} of the {full} tokens in full blocks"
     if fraction >= config.min_reused_fraction:
         said = f"B took {count} of {second.prompt_tokens} prompt tokens from the cache: {share}."
-        return Finding(check_id, Verdict.PASS, said, seen=seen)
+        return Finding(check_id, Verdict.PASS, said, observed=observed)
     cause, remedy = diagnosis.why_not_reused(reused, config.connector, (result.pod_a, result.pod_b), result.differences)
     return Finding(
         check_id,
-        Verdict.INCONCLUSIVE if diagnosis.left_out(reused) else Verdict.FAIL,
+        Verdict.INCONCLUSIVE if diagnosis.skipped_as_slower(reused) else Verdict.FAIL,
         f"B took only {count} of {second.prompt_tokens} prompt tokens from the cache: {share}, and "
         f"{config.min_reused_fraction:.0%} is asked for. {cause}",
         remedy,
-        seen=seen,
+        observed=observed,
     )
 
 
@@ -67,13 +67,13 @@ def source(config: ProofConfig, reused: Counters) -> str:
     """Where B's reused tokens came from: storage, cpu_tier, local_cache, mixed or none."""
     if reused.external_tokens <= 0:
         return "local_cache" if reused.local_tokens > 0 else "none"
-    counting = CONNECTORS[config.connector]
-    if not counting.counts_bytes:
+    connector_metrics = CONNECTORS[config.connector]
+    if not connector_metrics.counts_bytes:
         # A prompt that was never sent to B cannot be in any tier of its own.
         return "storage"
     if reused.storage_read_bytes <= 0:
         return "cpu_tier"
-    if not counting.counts_blocks:
+    if not connector_metrics.counts_blocks:
         return "storage"
     by_hits = reused.storage_hits * config.block_tokens
     from_storage = max(reused.disk_tokens, by_hits) if reused.attributes_sources else by_hits
@@ -91,21 +91,21 @@ _SOURCE_WORDS = {
 def origin(config: ProofConfig, reused: Counters) -> Finding:
     check_id = "proof.source"
     where = source(config, reused)
-    seen = {"source": where, **_counters(reused)}
+    observed = {"source": where, **_counters(reused)}
     if where == "storage":
         mib = reused.storage_read_bytes / 2**20
-        counting = CONNECTORS[config.connector]
+        connector_metrics = CONNECTORS[config.connector]
         said = f"They came from storage: B read {mib:.1f} MiB"
-        said += f", {reused.storage_hits:.0f} blocks." if counting.counts_blocks else "."
-        if not counting.counts_bytes:
+        said += f", {reused.storage_hits:.0f} blocks." if connector_metrics.counts_blocks else "."
+        if not connector_metrics.counts_bytes:
             said = "They came from outside B, which had never seen this prompt; the connector counts no bytes."
-        return Finding(check_id, Verdict.PASS, said, seen=seen)
+        return Finding(check_id, Verdict.PASS, said, observed=observed)
     return Finding(
         check_id,
-        Verdict.INCONCLUSIVE if where == "none" and diagnosis.left_out(reused) else Verdict.FAIL,
+        Verdict.INCONCLUSIVE if where == "none" and diagnosis.skipped_as_slower(reused) else Verdict.FAIL,
         f"B's cached tokens came from {_SOURCE_WORDS[where]}.",
         "Prove again with a fresh prompt: helm test." if where != "none" else "See proof.reuse.",
-        seen=seen,
+        observed=observed,
     )
 
 

@@ -7,7 +7,7 @@ from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof.checks import diagnosis
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.connectors import CONNECTORS
-from llmd_storage_hooks.proof.facts import Answer, Round
+from llmd_storage_hooks.proof.facts import Answer, Trial
 
 
 def full_block_tokens(prompt_tokens: int, block_tokens: int) -> int:
@@ -18,7 +18,7 @@ def full_block_tokens(prompt_tokens: int, block_tokens: int) -> int:
 def length(config: ProofConfig, first: Answer) -> Finding:
     check_id = "proof.prompt"
     full = full_block_tokens(first.prompt_tokens, config.block_tokens)
-    seen = {"promptTokens": first.prompt_tokens, "fullBlockTokens": full}
+    observed = {"promptTokens": first.prompt_tokens, "fullBlockTokens": full}
     if full == 0:
         return Finding(
             check_id,
@@ -26,19 +26,19 @@ def length(config: ProofConfig, first: Answer) -> Finding:
             f"The prompt has {first.prompt_tokens} tokens, not one full block of {config.block_tokens}: a prompt "
             "shorter than a block is never stored.",
             "Use a longer promptFile, or lower modelserver.storageTier.blockTokens.",
-            seen=seen,
+            observed=observed,
         )
     said = f"The prompt has {first.prompt_tokens} tokens, {full // config.block_tokens} full blocks."
-    return Finding(check_id, Verdict.PASS, said, seen=seen)
+    return Finding(check_id, Verdict.PASS, said, observed=observed)
 
 
-def stored(config: ProofConfig, result: Round) -> Finding:
+def stored(config: ProofConfig, result: Trial) -> Finding:
     check_id = "proof.stored"
-    counting = CONNECTORS[config.connector]
+    connector_metrics = CONNECTORS[config.connector]
     if result.stored is None:
         return Finding(check_id, Verdict.SKIPPED, "Not reached.")
     one = result.stored.delta
-    seen = {
+    observed = {
         "writeBytes": one.storage_write_bytes,
         "writeFailures": one.storage_write_failures,
         "storesDropped": one.storage_stores_dropped,
@@ -47,21 +47,21 @@ def stored(config: ProofConfig, result: Round) -> Finding:
     }
     if one.storage_write_bytes > 0 and result.stored.settled:
         mib = one.storage_write_bytes / 2**20
-        return Finding(check_id, Verdict.PASS, f"A wrote {mib:.1f} MiB to the storage tier.", seen=seen)
+        return Finding(check_id, Verdict.PASS, f"A wrote {mib:.1f} MiB to the storage tier.", observed=observed)
     if one.storage_write_bytes > 0:
         return Finding(
             check_id,
             Verdict.WARN,
             f"A was still writing to the storage tier {result.stored.waited_seconds:.0f} s after its answer.",
             "The volume is slow to write, or A serves others at the same time; see the probe's throughput.",
-            seen=seen,
+            observed=observed,
         )
-    if not counting.counts_bytes:
+    if not connector_metrics.counts_bytes:
         said = f"The connector {config.connector} does not count what it writes to storage; what B finds will tell."
-        return Finding(check_id, Verdict.SKIPPED, said, seen=seen)
+        return Finding(check_id, Verdict.SKIPPED, said, observed=observed)
     if not one.connector_loaded:
         cause, remedy = diagnosis.not_loaded(config.connector)
-        return Finding(check_id, Verdict.FAIL, f"A ({result.pod_a.name}): {cause}", remedy, seen=seen)
+        return Finding(check_id, Verdict.FAIL, f"A ({result.pod_a.name}): {cause}", remedy, observed=observed)
     cause, remedy = diagnosis.why_not_stored(one)
     return Finding(
         check_id,
@@ -69,5 +69,5 @@ def stored(config: ProofConfig, result: Round) -> Finding:
         f"A ({result.pod_a.name}) wrote nothing to the storage tier within "
         f"{result.stored.waited_seconds:.0f} s of its answer. {cause}".rstrip(),
         remedy,
-        seen=seen,
+        observed=observed,
     )

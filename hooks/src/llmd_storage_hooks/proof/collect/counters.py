@@ -23,11 +23,11 @@ _STATES = {
 
 
 def read_counters(metrics: Metrics, connector: str = LLMD_STORAGE) -> Counters:
-    counting = CONNECTORS[connector]
+    connector_metrics = CONNECTORS[connector]
     by_source, cached = "vllm:prompt_tokens_by_source_total", "vllm:prompt_tokens_cached_by_source_total"
 
     def of_tier(name: str) -> float:
-        return metrics.total(f"{TIERING}{name}", tier=counting.tier) if counting.tier else 0.0
+        return metrics.total(f"{TIERING}{name}", tier=connector_metrics.tier) if connector_metrics.tier else 0.0
 
     def moved(direction: str) -> float:
         return metrics.total("vllm:kv_offload_total_bytes", transfer_type=direction) + metrics.total(
@@ -47,8 +47,10 @@ def read_counters(metrics: Metrics, connector: str = LLMD_STORAGE) -> Counters:
         disk_tokens=metrics.total(cached, source="disk"),
         storage_queries=of_tier("chunk_queries_total"),
         storage_hits=of_tier("chunk_hits_total"),
-        storage_read_bytes=moved(counting.read) if counting.read else of_tier("read_bytes_total"),
-        storage_write_bytes=moved(counting.written) if counting.written else of_tier("write_bytes_total"),
+        storage_read_bytes=moved(connector_metrics.read) if connector_metrics.read else of_tier("read_bytes_total"),
+        storage_write_bytes=moved(connector_metrics.written)
+        if connector_metrics.written
+        else of_tier("write_bytes_total"),
         storage_read_failures=of_tier("promotion_job_failures_total"),
         storage_write_failures=of_tier("cascade_job_failures_total"),
         storage_stores_dropped=of_tier("backpressure_stores_dropped_total"),
@@ -60,7 +62,7 @@ def read_counters(metrics: Metrics, connector: str = LLMD_STORAGE) -> Counters:
         breaker_open=own("breaker_open"),
         writes_paused=own("writes_paused"),
         pauses=tuple(metrics.by_label("reason", f"{OWN}write_pauses_total")),
-        connector_loaded=metrics.has(counting.loaded),
+        connector_loaded=metrics.has(connector_metrics.loaded),
         attributes_sources=metrics.shown(cached),
     )
 

@@ -10,11 +10,11 @@ from llmd_storage_hooks.core.clock import Clock, Deadline
 from llmd_storage_hooks.core.errors import CollectError
 from llmd_storage_hooks.core.kube.objects import PodState
 from llmd_storage_hooks.proof.collect.counters import delta, read_counters
-from llmd_storage_hooks.proof.collect.prompts import WAKE, make_prompt
+from llmd_storage_hooks.proof.collect.prompts import WARM_UP, make_prompt
 from llmd_storage_hooks.proof.collect.server import Server
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.connectors import CONNECTORS
-from llmd_storage_hooks.proof.facts import Answer, Counters, Pair, Prompt, Round, Stored
+from llmd_storage_hooks.proof.facts import Answer, Counters, PodPair, Prompt, Stored, Trial
 
 STORE_S = 60.0  # a healthy tier writes a prompt's blocks within a second or two
 UNCOUNTED_S = 5.0  # what a connector that counts no bytes is given to write them
@@ -34,7 +34,7 @@ class Servers:
     b: Server
 
 
-def prove(config: ProofConfig, pair: Pair, servers: Servers, clock: Clock, say: Say) -> Round:
+def prove(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, say: Say) -> Trial:
     """One round, and another one with another prompt where the first told nothing.
 
     That is where other traffic on B blurred its counters, or B did not wait for storage: loading was slower than
@@ -42,16 +42,16 @@ def prove(config: ProofConfig, pair: Pair, servers: Servers, clock: Clock, say: 
     """
     # A server's first answer pays for things that have nothing to do with prefill; one that cannot give even
     # that answer needs no longer prompt.
-    woken = (("A", servers.a.complete(WAKE, 2)), ("B", servers.b.complete(WAKE, 2)))
-    asleep = tuple((who, answer) for who, answer in woken if not answer.good)
-    if asleep:
-        return Round(pair.first, pair.second, Prompt("", None, None), asleep)
-    result = _round(config, pair, servers, clock, say)
+    replies = (("A", servers.a.complete(WARM_UP, 2)), ("B", servers.b.complete(WARM_UP, 2)))
+    unresponsive = tuple((who, answer) for who, answer in replies if not answer.good)
+    if unresponsive:
+        return Trial(pair.first, pair.second, Prompt("", None, None), unresponsive)
+    result = _trial(config, pair, servers, clock, say)
     waited = False
     for _ in range(ATTEMPTS - 1):
         if disturbed(result):
             say("B answered others at the same time, so its counters prove nothing: once more with a new prompt")
-        elif result.reused is not None and result.reused.unawaited > 0 and not waited:
+        elif result.reused is not None and result.reused.not_waited_for > 0 and not waited:
             say(
                 "B did not wait for storage, which was slower than computing or missed a deadline. It gives storage "
                 f"another try each half minute: once more with a new prompt in {TRIED_AGAIN_S:.0f} s"
@@ -60,11 +60,11 @@ def prove(config: ProofConfig, pair: Pair, servers: Servers, clock: Clock, say: 
             waited = True
         else:
             break
-        result = _round(config, pair, servers, clock, say)
+        result = _trial(config, pair, servers, clock, say)
     return result
 
 
-def store(config: ProofConfig, result: Round, server: Server, clock: Clock, say: Say) -> Round:
+def prefill(config: ProofConfig, result: Trial, server: Server, clock: Clock, say: Say) -> Trial:
     """The half that one server does by itself: a fresh prompt, its answer, its blocks on storage."""
     try:
         result = replace(result, prompt=make_prompt(config, server))
@@ -75,28 +75,30 @@ def store(config: ProofConfig, result: Round, server: Server, clock: Clock, say:
         result = replace(result, first=first)
         if not first.good:
             return result
-        say(f"A ({result.pod_a.name}) answered: {_told(first)}")
+        say(f"A ({result.pod_a.name}) answered: {_in_words(first)}")
         stored = _await_stored(config, server, before, clock)
         if stored.delta.storage_write_bytes > 0:
             say(f"A wrote {stored.delta.storage_write_bytes / 2**20:.1f} MiB to storage")
         return replace(result, stored=stored)
     except CollectError as error:
-        return replace(result, trouble=str(error))
+        return replace(result, error=str(error))
 
 
-def disturbed(result: Round) -> bool:
+def disturbed(result: Trial) -> bool:
     if result.second is None or result.reused is None or not result.second.good:
         return False
     return result.reused.prompt_tokens > result.second.prompt_tokens
 
 
-def _round(config: ProofConfig, pair: Pair, servers: Servers, clock: Clock, say: Say) -> Round:
-    result = store(config, Round(pair.first, pair.second, Prompt("", None, None)), servers.a, clock, say)
-    return result if result.stored is None else read_by(config, result, Other("B", pair.second, servers.b), clock, say)
+def _trial(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, say: Say) -> Trial:
+    result = prefill(config, Trial(pair.first, pair.second, Prompt("", None, None)), servers.a, clock, say)
+    return (
+        result if result.stored is None else read_back(config, result, Reader("B", pair.second, servers.b), clock, say)
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
+class Reader:
     """A server that is to answer from storage, and what it is called in the log."""
 
     who: str
@@ -104,7 +106,7 @@ class Other:
     server: Server
 
 
-def read_by(config: ProofConfig, result: Round, other: Other, clock: Clock, say: Say) -> Round:
+def read_back(config: ProofConfig, result: Trial, other: Reader, clock: Clock, say: Say) -> Trial:
     """The other half: A's prompt, answered by a server that has never seen it."""
     result = replace(result, pod_b=other.pod, second=None, reused=None)
     try:
@@ -113,14 +115,14 @@ def read_by(config: ProofConfig, result: Round, other: Other, clock: Clock, say:
         result = replace(result, second=other.server.complete(result.prompt.text, config.max_tokens))
         if result.second is None or not result.second.good:
             return result
-        say(f"{other.who} ({other.pod.name}) answered: {_told(result.second)}")
+        say(f"{other.who} ({other.pod.name}) answered: {_in_words(result.second)}")
         counted = _await_counted(config, other.server, before, result.second.prompt_tokens, clock)
         return replace(result, reused=counted)
     except CollectError as error:
-        return replace(result, trouble=str(error))
+        return replace(result, error=str(error))
 
 
-def _told(answer: Answer) -> str:
+def _in_words(answer: Answer) -> str:
     return f"{answer.prompt_tokens} prompt tokens, first token after {answer.ttft_seconds or 0:.3f} s"
 
 
@@ -138,22 +140,22 @@ def _await_stored(config: ProofConfig, server: Server, before: Counters, clock: 
     began, deadline = clock.now(), Deadline.after(clock, STORE_S if counted else UNCOUNTED_S)
     last, still = -1.0, 0
     while True:
-        seen = delta(before, _read(config, server))
-        still = still + 1 if seen.storage_write_bytes == last else 0
-        last = seen.storage_write_bytes
-        settled = counted and last > 0 and still >= SETTLED_READS and seen.active_writes == 0
+        observed = delta(before, _read(config, server))
+        still = still + 1 if observed.storage_write_bytes == last else 0
+        last = observed.storage_write_bytes
+        settled = counted and last > 0 and still >= SETTLED_READS and observed.active_writes == 0
         if settled or deadline.passed():
-            return Stored(seen, settled, clock.now() - began)
+            return Stored(observed, settled, clock.now() - began)
         clock.sleep(POLL_S)
-        server.complete(WAKE, 1, logprobs=False)
+        server.complete(WARM_UP, 1, logprobs=False)
 
 
 def _await_counted(config: ProofConfig, server: Server, before: Counters, prompt_tokens: int, clock: Clock) -> Counters:
     deadline = Deadline.after(clock, COUNTED_S)
     while True:
-        seen = delta(before, _read(config, server))
-        if seen.prompt_tokens >= prompt_tokens or deadline.passed():
-            return seen
+        observed = delta(before, _read(config, server))
+        if observed.prompt_tokens >= prompt_tokens or deadline.passed():
+            return observed
         clock.sleep(0.1)
 
 

@@ -26,15 +26,15 @@ def find(config: ProofConfig, kube: KubeApi, clock: Clock, say: Callable[[str], 
     told = ""
     while True:
         try:
-            seen = parse_gateway(kube.get(path), config.gateway.section)
+            observed = parse_gateway(kube.get(path), config.gateway.section)
         except CollectError as error:
-            seen = Gateway(False, str(error))
-        if seen.programmed and seen.url:
-            return seen
+            observed = Gateway(False, str(error))
+        if observed.programmed and observed.url:
+            return observed
         if deadline.passed():
-            return Gateway(seen.programmed, seen.message)
-        if seen.message != told:
-            told = seen.message
+            return Gateway(observed.programmed, observed.message)
+        if observed.message != told:
+            told = observed.message
             say(f"Gateway {config.gateway.name} is not ready yet ({told or 'no address'})")
         clock.sleep(POLL_S)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmd_storage_hooks.core.clock import Deadline, SystemClock
-from llmd_storage_hooks.core.timeout import Hung, bounded
+from llmd_storage_hooks.core.timeout import CallTimeout, bounded
 
 LIMIT_S = 10.0
 
@@ -21,7 +21,7 @@ def last_two(root: str) -> list[dict[str, Any]]:
     """
     try:
         return bounded(lambda: _read(Path(root)), Deadline.after(SystemClock(), LIMIT_S))
-    except (OSError, ValueError, Hung):
+    except (OSError, ValueError, CallTimeout):
         return []
 
 

@@ -13,7 +13,7 @@ from llmd_storage_hooks.proof.collect.server import Server
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.facts import Prompt
 
-WAKE = "Hello"  # shorter than any block: never stored, never looked up
+WARM_UP = "Hello"  # shorter than any block: never stored, never looked up
 _WORDS = (
     "river stone paper window garden market letter winter summer bridge engine copper silver forest harbor "
     "kitchen ladder mirror needle orange pepper rocket saddle tunnel valley wagon yellow anchor basket candle "
@@ -53,9 +53,9 @@ def fit(words: list[str], wanted: int, count: Callable[[str], int]) -> tuple[str
     while low < high:
         middle = (low + high) // 2
         text = " ".join(words[:middle])
-        seen = count(text)
-        if seen >= wanted:
-            best, tokens, high = text, seen, middle
+        counted = count(text)
+        if counted >= wanted:
+            best, tokens, high = text, counted, middle
         else:
             low = middle + 1
     return best, tokens
@@ -68,7 +68,7 @@ def make_prompt(config: ProofConfig, server: Server) -> Prompt:
     """
     seed = secrets.randbits(48)
     try:
-        _, max_len = server.tokenize(WAKE)
+        _, max_len = server.tokenize(WARM_UP)
     except NotFound:
         return _uncounted_prompt(config, seed)
     wanted = target_tokens(config.prompt_blocks, config.block_tokens, max_len, config.max_tokens)

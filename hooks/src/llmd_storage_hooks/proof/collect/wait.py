@@ -13,38 +13,38 @@ from llmd_storage_hooks.core.kube.describe import pod_line
 from llmd_storage_hooks.core.kube.objects import PodState
 from llmd_storage_hooks.proof import readiness
 from llmd_storage_hooks.proof.config import ProofConfig
-from llmd_storage_hooks.proof.facts import Alone, Awaited, Hopeless, Pair, Wait
+from llmd_storage_hooks.proof.facts import NotYet, PodPair, SinglePod, Unrecoverable, WaitResult
 
 POLL_S = 1.0
 TELL_EVERY_S = 5.0
 LOG_LINES = 20
-AFTERMATH_S = 20.0
+EXIT_SEEN_S = 20.0
 
 
-def wait(config: ProofConfig, kube: KubeApi, clock: Clock, say: Callable[[str], None]) -> Awaited:
+def wait_for_servers(config: ProofConfig, kube: KubeApi, clock: Clock, say: Callable[[str], None]) -> WaitResult:
     """Blocks up to: readyTimeoutSeconds, but never past what the whole hook has."""
     limit_s = min(config.ready_timeout_seconds, config.timeout_seconds)
     began, deadline = clock.now(), Deadline.after(clock, limit_s)
-    told, alone_since = -TELL_EVERY_S, None
+    told, single_since = -TELL_EVERY_S, None
     pods: tuple[PodState, ...] = ()
     failure, shown = "", list[str]()
     while True:
         try:
             pods, failure = list_pods(config, kube), ""
         except Forbidden as error:  # time does not change what the Role allows
-            return Awaited(Wait("pods cannot be listed"), failure=str(error))
+            return WaitResult(NotYet("pods cannot be listed"), failure=str(error))
         except CollectError as error:
             failure = str(error)
         now = clock.now()
         live = [pod for pod in pods if not pod.deleting]
-        lonely = len(live) == 1 and live[0].ready
-        alone_since = (alone_since or now) if lonely else None
-        result = readiness.judge(pods, now - alone_since if alone_since else 0.0)
-        done = Awaited(result, pods, now - began, failure)
-        if isinstance(result, Pair | Alone):
+        single = len(live) == 1 and live[0].ready
+        single_since = (single_since or now) if single else None
+        result = readiness.assess(pods, now - single_since if single_since else 0.0)
+        done = WaitResult(result, pods, now - began, failure)
+        if isinstance(result, PodPair | SinglePod):
             return done
-        if isinstance(result, Hopeless):
-            return Awaited(result, pods, now - began, failure, log_tail(config, kube, result.pod))
+        if isinstance(result, Unrecoverable):
+            return WaitResult(result, pods, now - began, failure, log_tail(config, kube, result.pod))
         if deadline.passed():
             return done
         if now - told >= TELL_EVERY_S:
@@ -64,14 +64,14 @@ def list_pods(config: ProofConfig, kube: KubeApi) -> tuple[PodState, ...]:
     return tuple(parse.pod(one) for one in parse.items(raw))
 
 
-def look_again(
+def find_changed(
     config: ProofConfig, kube: KubeApi, clock: Clock, pods: tuple[PodState, ...]
 ) -> list[tuple[PodState, PodState | None, str]]:
     """Those of `pods` that are no longer what they were: before, now, last log lines.
 
     Blocks up to: AFTERMATH_S, because a dying server takes a while to be seen dead.
     """
-    deadline = Deadline.after(clock, AFTERMATH_S)
+    deadline = Deadline.after(clock, EXIT_SEEN_S)
     while True:
         try:
             now = {pod.name: pod for pod in list_pods(config, kube)}
@@ -79,7 +79,7 @@ def look_again(
             return []
         changed = [(pod, now.get(pod.name)) for pod in pods if _changed(pod, now.get(pod.name))]
         if changed or deadline.passed():
-            return [(pod, seen, log_tail(config, kube, seen or pod)) for pod, seen in changed]
+            return [(pod, observed, log_tail(config, kube, observed or pod)) for pod, observed in changed]
         clock.sleep(POLL_S)
 
 

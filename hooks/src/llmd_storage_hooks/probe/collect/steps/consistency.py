@@ -26,14 +26,14 @@ def replace(ctx: Context, deadline: Deadline) -> None:
     if ctx.index == 0:
         ctx.files.mkdir(ctx.name("replace"))
         ctx.files.publish(target, _version(0), RENAME)
-        ctx.mail.send("replace")
+        ctx.channel.send("replace")
         version = 1
-        while not ctx.mail.has("replace-done") and not deadline.passed():
+        while not ctx.channel.has("replace-done") and not deadline.passed():
             ctx.files.publish(target, _version(version), RENAME)
             version += 1
-        ctx.mail.receive("replace-done", deadline)
+        ctx.channel.receive("replace-done", deadline)
         return
-    ctx.mail.receive("replace", deadline)
+    ctx.channel.receive("replace", deadline)
     began, enough = ctx.clock.now(), min(deadline.seconds / 2, REPLACE_MAX_S)
     reads = torn = missing = 0
     versions: set[bytes] = set()
@@ -53,8 +53,8 @@ def replace(ctx: Context, deadline: Deadline) -> None:
         if (spent > REPLACE_MIN_S and len(versions) >= REPLACE_VERSIONS) or spent > enough:
             break
         ctx.clock.sleep(0.001)
-    ctx.found["replace"] = facts.Replace(reads, len(versions), torn, missing)
-    ctx.mail.send("replace-done")
+    ctx.observed["replace"] = facts.Replace(reads, len(versions), torn, missing)
+    ctx.channel.send("replace-done")
 
 
 def _version(number: int) -> bytes:
@@ -67,10 +67,10 @@ def permissions(ctx: Context, deadline: Deadline) -> None:
     theirs = f"permissions-{1 - ctx.index}"
     ctx.files.mkdir(ctx.name(mine))
     ctx.files.publish(ctx.name(mine, "file"), b"x" * 4096, ctx.strategy)
-    owner = ctx.mail.meet("permissions", deadline, [os.geteuid(), os.getegid()])
+    owner = ctx.channel.meet("permissions", deadline, [os.geteuid(), os.getegid()])
     name = ctx.name(theirs, "file")
     uid, gid = ctx.files.owner(name)
-    ctx.found["access"] = facts.Access(
+    ctx.observed["access"] = facts.Access(
         writer=1 - ctx.index,
         written_uid=int(owner[0]),
         written_gid=int(owner[1]),
@@ -79,7 +79,7 @@ def permissions(ctx: Context, deadline: Deadline) -> None:
         read_error=_error_of(lambda: ctx.files.read(name)),
         delete_error=_error_of(lambda: ctx.files.unlink(name)),
     )
-    ctx.mail.meet("permissions-done", deadline)
+    ctx.channel.meet("permissions-done", deadline)
 
 
 def _error_of(act: Callable[[], object]) -> str:
@@ -94,14 +94,14 @@ def exclusive(ctx: Context, deadline: Deadline) -> None:
     """Both pods create the same names at the same time: each name must have exactly one winner."""
     if ctx.index == 0:
         ctx.files.mkdir(ctx.name("exclusive"))
-    ctx.mail.meet("exclusive", deadline)
+    ctx.channel.meet("exclusive", deadline)
     won = [
         number
         for number in range(EXCLUSIVE_ROUNDS)
         if ctx.files.create_exclusive(ctx.name("exclusive", f"{number:02d}"))
     ]
-    ctx.found["exclusive"] = facts.Exclusive(EXCLUSIVE_ROUNDS, tuple(won))
-    ctx.mail.meet("exclusive-done", deadline)
+    ctx.observed["exclusive"] = facts.Exclusive(EXCLUSIVE_ROUNDS, tuple(won))
+    ctx.channel.meet("exclusive-done", deadline)
 
 
 def recreate(ctx: Context, deadline: Deadline) -> None:
@@ -114,22 +114,22 @@ def recreate(ctx: Context, deadline: Deadline) -> None:
     if ctx.index == 0:
         ctx.files.mkdir(ctx.name("recreate"))
         ctx.files.publish(name, old, ctx.strategy)
-        ctx.mail.meet("recreate-made", deadline)
+        ctx.channel.meet("recreate-made", deadline)
         ctx.files.unlink(name)
-        ctx.mail.meet("recreate-deleted", deadline)
+        ctx.channel.meet("recreate-deleted", deadline)
         ctx.files.publish(name, new, ctx.strategy)
-        ctx.mail.meet("recreate-again", deadline)
+        ctx.channel.meet("recreate-again", deadline)
         return
-    ctx.mail.receive("recreate-made", deadline)
+    ctx.channel.receive("recreate-made", deadline)
     poll(ctx, name, judge, "old", deadline)
-    ctx.mail.send("recreate-made")
-    ctx.mail.receive("recreate-deleted", deadline)
+    ctx.channel.send("recreate-made")
+    ctx.channel.receive("recreate-deleted", deadline)
     gone = poll(ctx, name, judge, "missing", _part(ctx, deadline))[1]
-    ctx.mail.send("recreate-deleted")
-    ctx.mail.receive("recreate-again", deadline)
+    ctx.channel.send("recreate-deleted")
+    ctx.channel.receive("recreate-again", deadline)
     first, seconds = poll(ctx, name, judge, "ok", deadline)
-    ctx.found["recreate"] = facts.Recreate(gone, first, seconds)
-    ctx.mail.send("recreate-again")
+    ctx.observed["recreate"] = facts.Recreate(gone, first, seconds)
+    ctx.channel.send("recreate-again")
 
 
 def overwrite(ctx: Context, deadline: Deadline) -> None:
@@ -142,16 +142,16 @@ def overwrite(ctx: Context, deadline: Deadline) -> None:
         subject, version = f"overwrite-{number}", _version(number)
         if ctx.index == 0:
             ctx.files.overwrite(name, version)
-            ctx.mail.meet(subject, deadline)
+            ctx.channel.meet(subject, deadline)
             continue
-        ctx.mail.receive(subject, deadline)
+        ctx.channel.receive(subject, deadline)
         first, seconds = poll(ctx, name, _is(version), "ok", deadline)
         if number > 0:  # the first time there was nothing in its caches
             stale += first == "old"
             longest, never = max(longest, seconds or 0.0), never or seconds is None
-        ctx.mail.send(subject)
+        ctx.channel.send(subject)
     if ctx.index == 1:
-        ctx.found["overwrite"] = facts.Overwrite(OVERWRITE_ROUNDS, stale, None if never else longest)
+        ctx.observed["overwrite"] = facts.Overwrite(OVERWRITE_ROUNDS, stale, None if never else longest)
 
 
 def _is(version: bytes) -> Callable[[bytes], str]:
@@ -168,15 +168,15 @@ def negative(ctx: Context, deadline: Deadline) -> None:
     name, data = ctx.name("negative", "file"), b"3" * 4096
     if ctx.index == 0:
         ctx.files.mkdir(ctx.name("negative"))
-        ctx.mail.meet("negative-asked", deadline)
+        ctx.channel.meet("negative-asked", deadline)
         ctx.files.publish(name, data, ctx.strategy)
-        ctx.mail.meet("negative-made", deadline)
+        ctx.channel.meet("negative-made", deadline)
         return
-    ctx.mail.receive("negative-asked", deadline)
+    ctx.channel.receive("negative-asked", deadline)
     for _ in range(3):
         poll(ctx, name, lambda _: "ok", "missing", deadline)
-    ctx.mail.send("negative-asked")
-    ctx.mail.receive("negative-made", deadline)
+    ctx.channel.send("negative-asked")
+    ctx.channel.receive("negative-made", deadline)
     first, seconds = poll(ctx, name, lambda got: "ok" if got == data else "wrong", "ok", deadline)
-    ctx.found["negative"] = facts.Negative(first, seconds)
-    ctx.mail.send("negative-made")
+    ctx.observed["negative"] = facts.Negative(first, seconds)
+    ctx.channel.send("negative-made")

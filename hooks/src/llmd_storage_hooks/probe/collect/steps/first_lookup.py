@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from llmd_storage_hooks.core.clock import Deadline
 from llmd_storage_hooks.probe import facts
-from llmd_storage_hooks.probe.collect.context import Context, Step, poll
+from llmd_storage_hooks.probe.collect.context import Context, StepFunction, poll
 from llmd_storage_hooks.probe.strategies import STRATEGIES
 
 LOOKUP_FILES = 4  # a round
@@ -17,7 +17,7 @@ PUBLISHED_AFTER_S = 0.5  # what publishing a round may take; a block is usually 
 LOOKUP_BYTES = 64 * 1024
 
 
-def lookup_from(writer: int) -> Step:
+def lookup_from(writer: int) -> StepFunction:
     """First lookup of freshly published files: the connector's way, and (by pod 1) the others for comparison.
 
     One round a way. The message that starts a round is sent before the files are published, and none in between:
@@ -34,7 +34,7 @@ def lookup_from(writer: int) -> Step:
                 seconds = _lookup_round(ctx, strategy, writer, deadline)
                 slowest = max(slowest, seconds)
                 again = deadline.left() > 2 * slowest + 5  # comparisons are worth no failed step
-                ctx.mail.send(f"lookup-{writer}-{strategy}-done", again)
+                ctx.channel.send(f"lookup-{writer}-{strategy}-done", again)
             if not again:
                 return
 
@@ -53,18 +53,18 @@ def _publish_round(ctx: Context, strategy: str, deadline: Deadline) -> bool:
     if strategy != ctx.strategy and not ctx.files.supports(ctx.name(folder, "try"), strategy):
         names = []  # nothing to compare
     digests = {name: hashlib.sha256(one).hexdigest() for name, one in zip(names, data, strict=False)}
-    ctx.mail.send(folder, digests)
+    ctx.channel.send(folder, digests)
     spent = [ctx.files.publish(ctx.name(name), one, strategy) for name, one in zip(names, data, strict=False)]
-    ctx.found["publishes"] = (
-        *ctx.found.get("publishes", ()),
+    ctx.observed["publishes"] = (
+        *ctx.observed.get("publishes", ()),
         *(facts.Publish(strategy, round(seconds, 4)) for seconds in spent),
     )
-    return bool(ctx.mail.receive(f"{folder}-done", deadline))
+    return bool(ctx.channel.receive(f"{folder}-done", deadline))
 
 
 def _lookup_round(ctx: Context, strategy: str, writer: int, deadline: Deadline) -> float:
     """The reader's side: all files at once, as the connector looks up a prompt's blocks. Returns: the slowest."""
-    digests = ctx.mail.receive(f"lookup-{writer}-{strategy}", deadline)
+    digests = ctx.channel.receive(f"lookup-{writer}-{strategy}", deadline)
     ctx.clock.sleep(PUBLISHED_AFTER_S)
 
     def look(name: str) -> facts.Lookup:
@@ -76,5 +76,5 @@ def _lookup_round(ctx: Context, strategy: str, writer: int, deadline: Deadline) 
 
     with ThreadPoolExecutor(max_workers=LOOKUP_FILES) as pool:
         found = list(pool.map(look, digests))
-    ctx.found["lookups"] = (*ctx.found.get("lookups", ()), *found)
+    ctx.observed["lookups"] = (*ctx.observed.get("lookups", ()), *found)
     return max((one.seconds or deadline.seconds for one in found), default=0.0)

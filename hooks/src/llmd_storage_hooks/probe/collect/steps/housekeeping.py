@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step about what keeps a cache tidy: times of use, listings, deletion under a reader, names, small files."""
+"""What the evictor does while others read: mtime, listings, deletion under a reader, small files."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ FOLDERS = 32  # of the fan-out, one small file each
 OPEN_BYTES = 4 * 1024 * 1024
 
 
-def upkeep(ctx: Context, deadline: Deadline) -> None:
+def housekeeping(ctx: Context, deadline: Deadline) -> None:
     """Pod 0 changes, pod 1 looks."""
-    used, listed, held = (ctx.name("upkeep", name) for name in ("used", "listed", "held"))
+    used, listed, held = (ctx.name("housekeeping", name) for name in ("used", "listed", "held"))
     if ctx.index == 0:
-        ctx.files.mkdir(ctx.name("upkeep"))
+        ctx.files.mkdir(ctx.name("housekeeping"))
         ctx.files.publish(used, b"4" * 4096, ctx.strategy)
         ctx.files.publish(held, b"5" * OPEN_BYTES, ctx.strategy)
-        ctx.mail.meet("upkeep-made", deadline)  # pod 1 has looked at all of it, and holds one open
+        ctx.channel.meet("housekeeping-made", deadline)  # pod 1 has looked at all of it, and holds one open
         then = int(time.time()) - AGE_S
         ctx.files.set_mtime(used, then)
         ctx.files.publish(listed, b"6", ctx.strategy)
         ctx.files.unlink(held)
-        ctx.mail.meet("upkeep-changed", deadline, then)
-        ctx.found["small"] = _small_files(ctx.files, ctx.name("upkeep"))
+        ctx.channel.meet("housekeeping-changed", deadline, then)
+        ctx.observed["small_files"] = _small_files(ctx.files, ctx.name("housekeeping"))
         return
-    ctx.mail.receive("upkeep-made", deadline)
+    ctx.channel.receive("housekeeping-made", deadline)
     ctx.files.mtime(used)
-    ctx.files.names(ctx.name("upkeep"))
+    ctx.files.names(ctx.name("housekeeping"))
     with ctx.files.opened(held) as file:
         begun = file.read(4096)
-        ctx.mail.send("upkeep-made")
-        set_to = float(ctx.mail.receive("upkeep-changed", deadline))
+        ctx.channel.send("housekeeping-made")
+        set_to = float(ctx.channel.receive("housekeeping-changed", deadline))
         # A part each, so that what comes later still has its turn.
-        listed_s = until(ctx, lambda: "listed" in ctx.files.names(ctx.name("upkeep")), deadline, 3)
+        listed_s = until(ctx, lambda: "listed" in ctx.files.names(ctx.name("housekeeping")), deadline, 3)
         mtime_s = until(ctx, lambda: abs(ctx.files.mtime(used) - set_to) <= 1, deadline, 2)
         ctx.files.doing = f"read the unlinked {held}"
         try:
             rest = "ok" if begun + file.read() == b"5" * OPEN_BYTES else "wrong"
         except OSError as error:
             rest = os.strerror(error.errno or 0)
-    ctx.found["upkeep"] = facts.Upkeep(mtime_s, listed_s, rest)
-    ctx.mail.send("upkeep-changed")
+    ctx.observed["housekeeping"] = facts.Housekeeping(mtime_s, listed_s, rest)
+    ctx.channel.send("housekeeping-changed")
 
 
-def _small_files(files: Files, folder: str) -> facts.Small:
+def _small_files(files: Files, folder: str) -> facts.SmallFiles:
     """Medians over a fan-out of folders; one name is as long as a name may get."""
     create, sync = [], []
     for number in range(FOLDERS):
@@ -60,4 +60,4 @@ def _small_files(files: Files, folder: str) -> facts.Small:
         made, synced = files.create_and_sync(f"{folder}/{number:02x}/{LONG_NAME if number == 0 else 'small'}")
         create.append(made)
         sync.append(synced)
-    return facts.Small(round(statistics.median(create), 5), round(statistics.median(sync), 5))
+    return facts.SmallFiles(round(statistics.median(create), 5), round(statistics.median(sync), 5))

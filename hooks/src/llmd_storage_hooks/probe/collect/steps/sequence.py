@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from llmd_storage_hooks.probe.collect.context import Step
+from llmd_storage_hooks.probe.collect.context import StepFunction
 from llmd_storage_hooks.probe.collect.steps import consistency
 from llmd_storage_hooks.probe.collect.steps.first_lookup import lookup_from
-from llmd_storage_hooks.probe.collect.steps.housekeeping import upkeep
+from llmd_storage_hooks.probe.collect.steps.housekeeping import housekeeping
 from llmd_storage_hooks.probe.collect.steps.transfer import throughput
 
-STEPS: tuple[tuple[str, Step], ...] = (
+STEPS: tuple[tuple[str, StepFunction], ...] = (
     ("lookup by pod 1", lookup_from(0)),
     ("lookup by pod 0", lookup_from(1)),
     ("replace", consistency.replace),
@@ -18,6 +18,6 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("delete and re-create", consistency.recreate),
     ("negative lookup", consistency.negative),
     ("overwrite", consistency.overwrite),
-    ("upkeep", upkeep),
+    ("housekeeping", housekeeping),
     ("throughput", throughput),
 )

@@ -23,7 +23,7 @@ _NO_DIRECT = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 def throughput(ctx: Context, deadline: Deadline) -> None:
     """Pod 0 writes, pod 1 reads what it never saw before: one file at a time, then all at once."""
     if ctx.index == 0:
-        ctx.found["free_bytes"], ctx.found["total_bytes"] = ctx.files.space()
+        ctx.observed["free_bytes"], ctx.observed["total_bytes"] = ctx.files.space()
         data = os.urandom(FILE_BYTES)
 
         def write(name: str) -> object:
@@ -32,19 +32,19 @@ def throughput(ctx: Context, deadline: Deadline) -> None:
         for depth in (1, DEPTH):
             ctx.files.mkdir(ctx.name(f"throughput-{depth}"))
             _timed(ctx, "write", depth, write)
-            ctx.mail.send(f"throughput-{depth}", hashlib.sha256(data).hexdigest())
-            if not ctx.mail.receive(f"throughput-{depth}-done", deadline):
+            ctx.channel.send(f"throughput-{depth}", hashlib.sha256(data).hexdigest())
+            if not ctx.channel.receive(f"throughput-{depth}-done", deadline):
                 return
         return
     for depth in (1, DEPTH):
-        digest = ctx.mail.receive(f"throughput-{depth}", deadline)
+        digest = ctx.channel.receive(f"throughput-{depth}", deadline)
         for name in _names(ctx, depth):  # the first lookup has its own step; here it is the reading that counts
             ctx.files.owner(name)
         spent = _timed(ctx, "read", depth, ctx.files.read)
         if depth > 1:
-            ctx.found["direct"] = read_directly(ctx, _names(ctx, depth)[0], digest)
+            ctx.observed["direct_read"] = read_directly(ctx, _names(ctx, depth)[0], digest)
         # Where one file at a time takes long, all at once is worth no failed step.
-        ctx.mail.send(f"throughput-{depth}-done", deadline.left() > 4 * spent)
+        ctx.channel.send(f"throughput-{depth}-done", deadline.left() > 4 * spent)
 
 
 def _timed(ctx: Context, direction: str, depth: int, act: Callable[[str], object]) -> float:
@@ -53,7 +53,7 @@ def _timed(ctx: Context, direction: str, depth: int, act: Callable[[str], object
         list(pool.map(act, _names(ctx, depth)))
     spent = time.monotonic() - began
     moved = facts.Throughput(direction, FILES * FILE_BYTES, spent, depth)
-    ctx.found["throughput"] = (*ctx.found.get("throughput", ()), moved)
+    ctx.observed["throughput"] = (*ctx.observed.get("throughput", ()), moved)
     return spent
 
 
@@ -61,12 +61,12 @@ def _names(ctx: Context, depth: int) -> list[str]:
     return [ctx.name(f"throughput-{depth}", str(number)) for number in range(FILES)]
 
 
-def read_directly(ctx: Context, name: str, digest: str) -> facts.Direct:
+def read_directly(ctx: Context, name: str, digest: str) -> facts.DirectRead:
     """As the connector reads blocks where the filesystem lets it: past the page cache."""
     try:
         data = ctx.files.read_direct(name)
     except OSError as error:
         if error.errno not in _NO_DIRECT:
             raise
-        return facts.Direct("refused", os.strerror(error.errno))
-    return facts.Direct("ok" if hashlib.sha256(data).hexdigest() == digest else "wrong")
+        return facts.DirectRead("refused", os.strerror(error.errno))
+    return facts.DirectRead("ok" if hashlib.sha256(data).hexdigest() == digest else "wrong")
