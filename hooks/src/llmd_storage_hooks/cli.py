@@ -21,7 +21,7 @@ from llmd_storage_hooks.core.result import HookResult
 from llmd_storage_hooks.core.runner import run_hook, usage_error
 from llmd_storage_hooks.preflight.config import PreflightConfig
 from llmd_storage_hooks.probe.config import ProbeConfig
-from llmd_storage_hooks.probe.job import manifest
+from llmd_storage_hooks.probe.job import manifest as job
 from llmd_storage_hooks.proof.config import ProofConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -74,7 +74,7 @@ def preflight(
     """Before the install: can this cluster and this storage carry a shared cache at all? Reads only."""
     from llmd_storage_hooks.preflight.run import run
 
-    given = Arguments(
+    arguments = Arguments(
         config=config,
         values=values or (),
         settings=settings or (),
@@ -82,7 +82,7 @@ def preflight(
         release=release,
         namespace=namespace,
     )
-    run_hook("preflight", PreflightConfig, run, given, form=output)
+    run_hook("preflight", PreflightConfig, run, arguments, form=output)
 
 
 @app.command(
@@ -105,7 +105,7 @@ def claim(
     """On the claim, from outside: waits until it is bound and mounted, and tells why it is not. Reads only."""
     from llmd_storage_hooks.claim.run import run
 
-    given = Arguments(
+    arguments = Arguments(
         config=config,
         values=values or (),
         settings=settings or (),
@@ -114,7 +114,7 @@ def claim(
         namespace=namespace,
     )
     options = {"claimName": name}
-    run_hook("claim", ClaimConfig, run, given, form=output, options=options, enough=name is not None)
+    run_hook("claim", ClaimConfig, run, arguments, form=output, options=options, sufficient=name is not None)
 
 
 @app.command(
@@ -141,27 +141,26 @@ def probe(
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """On the claim: two pods on two nodes check what a shared cache needs of the filesystem."""
-    given = Arguments(config=config, namespace=namespace)
+    arguments = Arguments(config=config, namespace=namespace)
     if not name:
         from llmd_storage_hooks.probe.run import run
 
-        run_hook("probe", ProbeConfig, run, given, form=output)
+        run_hook("probe", ProbeConfig, run, arguments, form=output)
         return
     from llmd_storage_hooks.probe.job.run import run as run_job
 
-    own = timeout - manifest.MARGIN_S
-    # What Kubernetes calls the run is not known before it is made.
-    name_of_run = f"{manifest.NAME}-{secrets.token_hex(4)}"
-    options = {"path": manifest.MOUNT, "timeoutSeconds": own, "deadlineSeconds": deadline, "release": name_of_run}
+    pods_timeout_s = timeout - job.MARGIN_S
+    job_name = f"{job.NAME}-{secrets.token_hex(4)}"
+    options = {"path": job.MOUNT, "timeoutSeconds": pods_timeout_s, "deadlineSeconds": deadline, "release": job_name}
 
     def start(config: ProbeConfig) -> HookResult:
         return run_job(
-            manifest.ProbeJob(
-                name=name_of_run,
+            job.ProbeJob(
+                name=job_name,
                 namespace=config.namespace,
                 claim=name,
                 image=image,
-                config=decoding.dump(config),
+                config=decoding.encode(config),
                 user=user,
                 group=group,
                 pull_secret=pull_secret,
@@ -170,29 +169,29 @@ def probe(
             )
         )
 
-    problem = _consent(
+    refused = _refused(
         claim=name,
         image=image,
         namespace=namespace or NAMESPACE,
         selector=node_selector or [],
-        own_s=own,
+        pods_timeout_s=pods_timeout_s,
         yes=yes,
     )
-    if problem:
-        usage_error("probe", problem)
+    if refused:
+        usage_error("probe", refused)
         return
-    run_hook("probe", ProbeConfig, start, given, form=output, options=options, enough=True)
+    run_hook("probe", ProbeConfig, start, arguments, form=output, options=options, sufficient=True)
 
 
-def _consent(*, claim: str, image: str, namespace: str, selector: list[str], own_s: int, yes: bool) -> str:
-    """Why the Job must not be made; "" when it may."""
+def _refused(*, claim: str, image: str, namespace: str, selector: list[str], pods_timeout_s: int, yes: bool) -> str:
+    """Why the Job is not made; "" when it may be. Asks on the terminal."""
     if not image:
         return "--claim needs --image: the project's image, where the nodes can pull it."
     if bad := [one for one in selector if "=" not in one]:
         return f'--node-selector "{bad[0]}" is not key=value.'
-    if own_s <= 0:
-        return f"--timeout must be more than {manifest.MARGIN_S} s."
-    print(manifest.described(claim, image, namespace), flush=True)
+    if pods_timeout_s <= 0:
+        return f"--timeout must be more than {job.MARGIN_S} s."
+    print(job.described(claim, image, namespace), flush=True)
     if yes:
         return ""
     if not sys.stdin.isatty():
@@ -232,7 +231,7 @@ def proof(
     """On the running servers: pod A prefills a prompt, pod B answers it from the shared storage."""
     from llmd_storage_hooks.proof.run import run
 
-    given = Arguments(
+    arguments = Arguments(
         config=config,
         values=values or (),
         settings=settings or (),
@@ -252,7 +251,7 @@ def proof(
         "caFile": ca_file,
         "serverName": server_name,
     }
-    run_hook("proof", ProofConfig, run, given, form=output, options=options, enough=url_a is not None)
+    run_hook("proof", ProofConfig, run, arguments, form=output, options=options, sufficient=url_a is not None)
 
 
 def main() -> None:

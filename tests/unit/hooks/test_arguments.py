@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from llmd_storage_hooks.core import helm as rendering
-from llmd_storage_hooks.core.arguments import Arguments, raw
+from llmd_storage_hooks.core.arguments import Arguments, config_data
 from llmd_storage_hooks.core.errors import ConfigError
 from tests.unit.hooks.test_output import llmd
 
@@ -30,7 +30,7 @@ echo "$@" > "$(dirname "$0")/asked"
 def test_values_are_rendered_by_helm_and_no_report_is_written_to_the_cluster(tmp_path, monkeypatch):
     helm(tmp_path, monkeypatch, JOB)
     given = Arguments(values=["v.yaml"], settings=["a=b"], chart="oci://c", release="r", namespace="n")
-    assert raw("preflight", given, {"timeoutSeconds": 5, "podSecurity": None}) == {
+    assert config_data("preflight", given, {"timeoutSeconds": 5, "podSecurity": None}) == {
         "release": "r",
         "reportConfigMap": "",
         "timeoutSeconds": 5,
@@ -52,19 +52,19 @@ def test_what_helm_says_is_passed_on(tmp_path, monkeypatch, script, said):
     helm(tmp_path, monkeypatch, script)
     monkeypatch.setattr(rendering, "HELM_TIMEOUT_S", 0.5 if "sleep" in script else 60)
     with pytest.raises(ConfigError, match=said):
-        raw("preflight", Arguments(values=["v"]), {})
+        config_data("preflight", Arguments(values=["v"]), {})
 
 
 def test_without_helm_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="needs helm on PATH"):
-        raw("preflight", Arguments(values=["v"]), {})
+        config_data("preflight", Arguments(values=["v"]), {})
 
 
 def test_options_win_over_json_and_release_and_namespace_over_both():
     given = Arguments(config='{"release": "x", "namespace": "y", "claimName": "a"}', namespace="z")
-    assert raw("claim", given, {"claimName": "b"}) == {"release": "x", "namespace": "z", "claimName": "b"}
-    assert raw("claim", Arguments(), {"claimName": "b"}, enough=True)["release"] == "cache"
+    assert config_data("claim", given, {"claimName": "b"}) == {"release": "x", "namespace": "z", "claimName": "b"}
+    assert config_data("claim", Arguments(), {"claimName": "b"}, sufficient=True)["release"] == "cache"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_options_win_over_json_and_release_and_namespace_over_both():
 )
 def test_what_cannot_be_meant(given, said):
     with pytest.raises(ConfigError, match=said):
-        raw("claim", given, {})
+        config_data("claim", given, {})
 
 
 @pytest.mark.parametrize("hook", ["preflight", "claim", "probe", "proof"])

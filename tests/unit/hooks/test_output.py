@@ -141,7 +141,7 @@ def test_a_bug_of_ours_is_a_finding_not_a_traceback():
     def broken(config):
         raise KeyError("oops")
 
-    (finding,) = runner._guarded("probe", broken, None).findings
+    (finding,) = runner._run_guarded("probe", broken, None).findings
     assert finding.verdict is Verdict.INCONCLUSIVE
     assert "KeyError" in finding.sentence
     assert "test_output.py" in finding.sentence

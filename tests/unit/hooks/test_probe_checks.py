@@ -272,8 +272,8 @@ def test_throughput_floors(floors, expected):
 
 
 def test_observations_survive_the_hand_over():
-    assert decoding.load(facts.Observations, decoding.dump(THEIRS)) == THEIRS
-    assert decoding.load(facts.Observations, decoding.dump(MINE)) == MINE
+    assert decoding.decode(facts.Observations, decoding.encode(THEIRS)) == THEIRS
+    assert decoding.decode(facts.Observations, decoding.encode(MINE)) == MINE
 
 
 def test_step_names_are_unique():

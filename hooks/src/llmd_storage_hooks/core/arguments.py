@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hook's configuration from what a person gave on the command line: JSON, values for the chart, single options."""
+"""A hook's configuration from the command line: JSON, values for the chart, or single options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ NAMESPACE = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """config: JSON or @file; values: files for helm's -f; release and namespace win over what the others say."""
+    """What the command line gives. config: JSON or @file; values: files for helm's -f; settings: as helm's --set;
+    chart: as helm takes it. release and namespace win over what config and values say."""
 
     config: str = ""
     values: Sequence[Path] = ()
@@ -28,22 +29,27 @@ class Arguments:
     namespace: str = ""
 
 
-def raw(hook: str, given: Arguments, options: Mapping[str, Any], enough: bool = False) -> dict[str, Any]:
-    """The configuration as JSON data. options: single keys, None = not given. enough: they can do without the rest.
+def config_data(
+    hook: str, arguments: Arguments, options: Mapping[str, Any], sufficient: bool = False
+) -> dict[str, Any]:
+    """The configuration as JSON data.
 
+    options: single keys, which win; None = not given. sufficient: they are enough without config and values.
     Raises: ConfigError.
     """
-    if given.config and given.values:
+    if arguments.config and arguments.values:
         raise ConfigError("--config and -f both say what to look at; give one of them.")
-    if not (given.config or given.values or enough):
+    if not (arguments.config or arguments.values or sufficient):
         raise ConfigError(f"nothing says what to look at; see llmd-storage-hooks {hook} --help for examples.")
-    release, namespace = given.release or RELEASE, given.namespace or NAMESPACE
+    release, namespace = arguments.release or RELEASE, arguments.namespace or NAMESPACE
     start: dict[str, Any] = {"release": release, "namespace": namespace}
-    if given.values:
-        start = rendered(hook, Chart(given.chart, given.values, given.settings), release, namespace)
-    if given.config:
-        start = _parsed(_text(given.config))
-        start |= {key: value for key, value in (("release", given.release), ("namespace", given.namespace)) if value}
+    if arguments.values:
+        start = rendered(hook, Chart(arguments.chart, arguments.values, arguments.settings), release, namespace)
+    if arguments.config:
+        start = _parsed(_json_text(arguments.config))
+        start |= {
+            key: value for key, value in (("release", arguments.release), ("namespace", arguments.namespace)) if value
+        }
     return start | {key: value for key, value in options.items() if value is not None}
 
 
@@ -57,10 +63,10 @@ def _parsed(text: str) -> dict[str, Any]:
     return found
 
 
-def _text(given: str) -> str:
-    if not given.startswith("@"):
-        return given
+def _json_text(arguments: str) -> str:
+    if not arguments.startswith("@"):
+        return arguments
     try:
-        return Path(given[1:]).read_text(encoding="utf-8")
+        return Path(arguments[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {given}: cannot be read ({error}).") from error
+        raise ConfigError(f"--config {arguments}: cannot be read ({error}).") from error

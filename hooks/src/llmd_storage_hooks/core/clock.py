@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time as an argument: tests pass a clock that does not sleep."""
+"""Clock and deadline, passed as arguments: tests pass a clock that does not sleep."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of a hook: what the chart renders, what a person may write by hand. Each hook adds its own keys."""
+"""The configuration that all hooks have in common: the chart renders it, and it can be written by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HookConfig:
     timeout_seconds: float = 600.0  # the whole hook, from its start
 
     def validate(self) -> None:
-        """Raises: ConfigError for the first value that cannot be used. A hook with keys of its own adds their rules."""
+        """Raises: ConfigError for the first value that cannot be used. Subclasses add the rules of their own keys."""
         for check, wanted in self.checks.items():
             if catalogue.find(check) is None:
                 raise ConfigError(f'config.checks."{check}": there is no such check. {catalogue.nearest(check)}')
@@ -37,10 +37,7 @@ C = TypeVar("C", bound=HookConfig)
 
 
 def parse(kind: type[C], text: str) -> C:
-    """Config text to a checked config.
-
-    Raises: ConfigError with one sentence.
-    """
+    """JSON text to a validated configuration. Raises: ConfigError with one sentence."""
     try:
         raw = json.loads(text)
     except ValueError as error:
@@ -49,8 +46,8 @@ def parse(kind: type[C], text: str) -> C:
 
 
 def from_json(kind: type[C], raw: Any) -> C:
-    """JSON data to a checked config. Raises: as `parse`."""
-    config = decoding.load(kind, raw)
+    """JSON data to a validated configuration. Raises: as `parse`."""
+    config = decoding.decode(kind, raw)
     config.validate()
     return config
 

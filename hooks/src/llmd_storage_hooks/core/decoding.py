@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON objects to frozen dataclasses and back; closed: an unknown or ill-typed key is never ignored."""
+"""Strict decoding: JSON objects to frozen dataclasses and back. An unknown key or a wrong type is an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmd_storage_hooks.core.errors import ConfigError
 
 T = TypeVar("T")
 
-_WORDS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+_TYPE_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def camel(name: str) -> str:
@@ -22,13 +22,13 @@ def camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in tail)
 
 
-def load(kind: type[T], raw: Any, where: str = "config") -> T:
+def decode(kind: type[T], raw: Any, where: str = "config") -> T:
     """Build `kind` from `raw`.
 
-    Raises: ConfigError naming the place, what was seen and what was expected.
+    Raises: ConfigError that names the place, what is there and what is expected.
     """
     if not isinstance(raw, dict):
-        raise ConfigError(f"{where} must be a JSON object, not {_show(raw)}.")
+        raise ConfigError(f"{where} must be a JSON object, not {_shown(raw)}.")
     fields = {camel(field.name): field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in raw:
         if key not in fields:
@@ -44,16 +44,16 @@ def load(kind: type[T], raw: Any, where: str = "config") -> T:
     return kind(**values)
 
 
-def dump(record: Any) -> dict[str, Any]:
-    """A dataclass as JSON-ready data: the inverse of `load`."""
-    return {camel(field.name): _dumped(getattr(record, field.name)) for field in dataclasses.fields(record)}
+def encode(record: Any) -> dict[str, Any]:
+    """A dataclass as JSON-ready data: the inverse of `decode`."""
+    return {camel(field.name): _encoded(getattr(record, field.name)) for field in dataclasses.fields(record)}
 
 
-def _dumped(value: Any) -> Any:
+def _encoded(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return dump(value)
+        return encode(value)
     if isinstance(value, tuple | list):
-        return [_dumped(one) for one in value]
+        return [_encoded(one) for one in value]
     return value
 
 
@@ -62,7 +62,7 @@ def _did_you_mean(key: str, known: list[str]) -> str:
     return f' Did you mean "{close[0]}"?' if close else f" Known keys: {', '.join(sorted(known))}."
 
 
-def _show(raw: Any) -> str:
+def _shown(raw: Any) -> str:
     return f"{raw!r:.80}"
 
 
@@ -73,16 +73,16 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
         return None if raw is None else _value(inner, raw, where)
     if origin is tuple:
         if not isinstance(raw, list):
-            raise ConfigError(f"{where} must be a list, not {_show(raw)}.")
+            raise ConfigError(f"{where} must be a list, not {_shown(raw)}.")
         item = typing.get_args(hint)[0]
         return tuple(_value(item, one, f"{where}[{i}]") for i, one in enumerate(raw))
     if origin is dict:
         if not isinstance(raw, dict):
-            raise ConfigError(f"{where} must be a JSON object, not {_show(raw)}.")
+            raise ConfigError(f"{where} must be a JSON object, not {_shown(raw)}.")
         item = typing.get_args(hint)[1]
         return {str(key): _value(item, one, f'{where}."{key}"') for key, one in raw.items()}
     if dataclasses.is_dataclass(hint):
-        return load(typing.cast(type, hint), raw, where)
+        return decode(typing.cast(type, hint), raw, where)
     return _scalar(hint, raw, where)
 
 
@@ -95,4 +95,4 @@ def _scalar(hint: type, raw: Any, where: str) -> Any:
         return float(raw)
     if hint in (str, bool) and isinstance(raw, hint):
         return raw
-    raise ConfigError(f"{where} must be {_WORDS[hint]}, not {_show(raw)}.")
+    raise ConfigError(f"{where} must be {_TYPE_NAMES[hint]}, not {_shown(raw)}.")

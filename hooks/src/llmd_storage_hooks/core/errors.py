@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong, told apart by what the caller can do about it."""
+"""Errors by what the caller can do about them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ConfigError(HooksError):
 
 
 class CollectError(HooksError):
-    """A fact could not be observed. Becomes a "could not check" finding, never a traceback."""
+    """A fact could not be read. It becomes a "Could not check" finding, never a traceback."""
 
 
 class NotFound(CollectError):
@@ -29,7 +29,7 @@ class Unreachable(CollectError):
 
 
 class Stopped(HooksError):
-    """The pod was told to end (SIGTERM): its Job ran into its own deadline, or was deleted."""
+    """SIGTERM or SIGINT: the Job ran into its deadline or was deleted, or somebody pressed Ctrl-C."""
 
 
 class DeadlinePassed(HooksError):

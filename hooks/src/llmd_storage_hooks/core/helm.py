@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hook's configuration out of the chart, by helm itself: what an install with these values would give the hook."""
+"""Have helm render the chart, and take the configuration that an install with these values would give a hook."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 from llmd_storage_hooks.core.errors import ConfigError
 
 HELM_TIMEOUT_S = 60.0
-_WORDS = 1500  # of helm's own: its errors name the value at their end
+_ERROR_CHARS = 1500  # of helm's own: its errors name the value at their end
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Chart:
 
 
 def rendered(hook: str, chart: Chart, release: str, namespace: str) -> dict[str, Any]:
-    """Blocks up to: HELM_TIMEOUT_S. Raises: ConfigError, with helm's own words when the values are wrong."""
+    """Blocks up to: HELM_TIMEOUT_S. Raises: ConfigError, with helm's own message when the values are wrong."""
     helm = shutil.which("helm")
     if helm is None:
         raise ConfigError("-f needs helm on PATH, which renders the chart: install Helm 4, or use --config.")
@@ -38,16 +38,16 @@ def rendered(hook: str, chart: Chart, release: str, namespace: str) -> dict[str,
     argv += [word for one in chart.settings for word in ("--set", one)]
     argv += ["--set", f"hooks.{hook}.enabled=true", "--show-only", f"templates/hooks/{hook}/job.yaml"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=HELM_TIMEOUT_S, check=False)
+        helm_run = subprocess.run(argv, capture_output=True, text=True, timeout=HELM_TIMEOUT_S, check=False)
     except (subprocess.TimeoutExpired, OSError) as error:
         raise ConfigError(f"helm template did not end well ({error}).") from error
-    if done.returncode != 0:
-        raise ConfigError(f"helm cannot render the chart with these values: {done.stderr.strip()[-_WORDS:]}")
-    return _config_of(yaml.safe_load(done.stdout), hook)
+    if helm_run.returncode != 0:
+        raise ConfigError(f"helm cannot render the chart with these values: {helm_run.stderr.strip()[-_ERROR_CHARS:]}")
+    return _config_of(yaml.safe_load(helm_run.stdout), hook)
 
 
 def _config_of(job: Any, hook: str) -> dict[str, Any]:
-    """The JSON that the chart passes to the hook's container. The report stays here: nothing is written to."""
+    """The JSON that the chart passes to the hook's container, without its ConfigMap, as nothing is written."""
     try:
         args = job["spec"]["template"]["spec"]["containers"][0]["args"]
         config = json.loads(args[args.index("--config") + 1])

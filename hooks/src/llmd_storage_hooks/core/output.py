@@ -42,8 +42,8 @@ def show(report: Report, output: str) -> None:
     else:
         # Helm passes a hook's log on as one escaped line, in which a table's frame is noise; and who reads a log
         # reads its end, so the worst comes last.
-        for one in reversed(worst_first(report)):
-            console.print(Text(_line(one)))
+        for finding in reversed(worst_first(report)):
+            console.print(Text(_line(finding)))
     numbers = {key: value for key, value in report.numbers.items() if not isinstance(value, dict | list)}
     if numbers:
         console.print(Text("numbers: " + ", ".join(f"{key}={value}" for key, value in numbers.items())))
@@ -54,15 +54,16 @@ def show(report: Report, output: str) -> None:
         print(to_junit(report), flush=True)
 
 
-def _wants_action(one: Finding) -> bool:
-    return one.verdict not in (Verdict.PASS, Verdict.SKIPPED)
+def _needs_action(finding: Finding) -> bool:
+    return finding.verdict not in (Verdict.PASS, Verdict.SKIPPED)
 
 
-def _line(one: Finding) -> str:
-    line = f"{one.verdict.value.upper() if _wants_action(one) else one.verdict.value} {one.id}: {one.sentence}"
-    if _wants_action(one):
-        line += f" -> {one.remedy}" if one.remedy else ""
-        line += f" ({one.link})" if one.link else ""
+def _line(finding: Finding) -> str:
+    verdict = finding.verdict.value
+    line = f"{verdict.upper() if _needs_action(finding) else verdict} {finding.id}: {finding.sentence}"
+    if _needs_action(finding):
+        line += f" -> {finding.remedy}" if finding.remedy else ""
+        line += f" ({finding.link})" if finding.link else ""
     return line
 
 
@@ -71,12 +72,12 @@ def _table(report: Report) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("check", no_wrap=True)
     table.add_column("what was found, and what to do")
-    for one in worst_first(report):
-        said = Text(one.sentence)
-        if _wants_action(one):
-            said.append(f"\n-> {one.remedy}" if one.remedy else "", style="bold")
-            said.append(f"\n   {one.link}" if one.link else "", style="dim")
-        table.add_row(Text(one.verdict.value, style=_STYLES[one.verdict]), one.id, said)
+    for finding in worst_first(report):
+        text = Text(finding.sentence)
+        if _needs_action(finding):
+            text.append(f"\n-> {finding.remedy}" if finding.remedy else "", style="bold")
+            text.append(f"\n   {finding.link}" if finding.link else "", style="dim")
+        table.add_row(Text(finding.verdict.value, style=_STYLES[finding.verdict]), finding.id, text)
     return table
 
 
@@ -93,7 +94,7 @@ def write_termination_message(report: Report) -> None:
 
 
 def write_config_map(report: Report, name: str, kube: KubeApi | None = None) -> None:
-    """The whole report into key `<hook>.json`. A failure is said, and never changes the verdict."""
+    """The whole report into key `<hook>.json`. A failure is printed, and never changes the verdict."""
     if not name:
         return
     body: dict[str, Any] = {"data": {f"{report.hook}.json": json.dumps(to_json(report), sort_keys=True)}}

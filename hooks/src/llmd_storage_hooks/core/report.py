@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One report for all three hooks: findings and numbers in, versioned JSON and short text out."""
+"""One report for all hooks: findings and numbers in, versioned JSON and short text out."""
 
 from __future__ import annotations
 

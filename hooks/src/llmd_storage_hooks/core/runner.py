@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run of a hook as a process: configuration, signals, the report's ways out, the exit code."""
+"""One run of a hook as a process: its configuration, signals, where the report goes, the exit code."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from llmd_storage_hooks.core import output as outlet
-from llmd_storage_hooks.core.arguments import Arguments, raw
+from llmd_storage_hooks.core import output
+from llmd_storage_hooks.core.arguments import Arguments, config_data
 from llmd_storage_hooks.core.catalogue import with_links
 from llmd_storage_hooks.core.config import HookConfig, from_json
 from llmd_storage_hooks.core.errors import ConfigError, Stopped
@@ -31,48 +31,52 @@ def run_hook(
     hook: str,
     kind: type[C],
     run: Callable[[C], HookResult],
-    given: Arguments,
+    arguments: Arguments,
     *,
     form: str,
     options: Mapping[str, Any] | None = None,
-    enough: bool = False,
+    sufficient: bool = False,
 ) -> None:
-    """One hook from its configuration to its exit code. Does not return (except under a test's own `leave`)."""
+    """Run one hook from its configuration to its exit code. Does not return.
+
+    form: table, json or junit. options, sufficient: as `config_data`.
+    """
     try:
-        config = from_json(kind, raw(hook, given, options or {}, enough))
+        config = from_json(kind, config_data(hook, arguments, options or {}, sufficient))
     except ConfigError as error:
         usage_error(hook, str(error))
         return
     started, began = datetime.now(UTC), time.monotonic()
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, _stop)
-    outcome = _guarded(hook, run, config)
+    result = _run_guarded(hook, run, config)
     report = Report(
         hook=hook,
         release=config.release,
         namespace=config.namespace,
         started_at=started.isoformat(timespec="seconds"),
         duration_seconds=time.monotonic() - began,
-        findings=tuple(with_links(override(outcome.findings, config.checks))),
-        numbers=outcome.numbers,
-        proof=outcome.proof,
+        findings=tuple(with_links(override(result.findings, config.checks))),
+        numbers=result.numbers,
+        proof=result.proof,
     )
-    if outcome.silent:
-        _leave(0)
+    if result.silent:
+        _exit(0)
         return
-    outlet.show(report, form)
-    outlet.write_termination_message(report)
-    outlet.write_config_map(report, config.report_config_map)
-    _leave(exit_code(report.verdict, config.allow_inconclusive))
+    output.show(report, form)
+    output.write_termination_message(report)
+    output.write_config_map(report, config.report_config_map)
+    _exit(exit_code(report.verdict, config.allow_inconclusive))
 
 
 def usage_error(hook: str, why: str) -> None:
+    """Print one sentence and exit with 2. Does not return."""
     print(f"llmd-storage-hooks {hook}: {why}", file=sys.stderr)
-    _leave(USAGE)
+    _exit(USAGE)
 
 
-def _guarded(hook: str, run: Callable[[C], HookResult], config: C) -> HookResult:
-    """A bug of ours is a finding as well: a user who installs a chart has no use for a traceback."""
+def _run_guarded(hook: str, run: Callable[[C], HookResult], config: C) -> HookResult:
+    """A bug in the hook becomes a finding: a user who installs a chart has no use for a traceback."""
     try:
         return run(config)
     except Stopped:
@@ -95,7 +99,7 @@ def _guarded(hook: str, run: Callable[[C], HookResult], config: C) -> HookResult
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    # Once is enough: what is left is to report, within the grace that Kubernetes gives.
+    # A second signal changes nothing: the report is all that is left to do in the grace period.
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, signal.SIG_IGN)
     raise Stopped
@@ -110,7 +114,7 @@ def _stopped(hook: str) -> Finding:
     )
 
 
-def _leave(code: int) -> None:
+def _exit(code: int) -> None:
     """Exit now: a thread that hangs in a dead filesystem must not hold the process back."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A step with a time limit that holds even when the filesystem never answers.
+"""A time limit that holds even when the filesystem never answers.
 
 | field | owner | guarded by |
 | --- | --- | --- |
-| result queue | written once by the step's thread, read by the caller | queue.Queue |
+| result queue | written once by the worker thread, read by the caller | queue.Queue |
 A thread that hangs in a system call cannot be stopped: it is abandoned (daemon), and the process leaves with
 os._exit.
 """
@@ -19,18 +19,18 @@ from llmd_storage_hooks.core.clock import Deadline
 
 T = TypeVar("T")
 
-# A step watches its own deadline between file operations; only a call that does not come back outlives it.
+# Work watches the deadline itself between file operations; only a call that does not return outlives it.
 GRACE_S = 2.0
 
 
 class CallTimeout(Exception):
-    """The step's thread is stuck and was abandoned."""
+    """The call did not return in time; its thread is stuck and was abandoned."""
 
 
 def bounded(work: Callable[[], T], deadline: Deadline, grace_s: float = GRACE_S) -> T:
     """Run `work` in a thread of its own.
 
-    Raises: what `work` raises, or Hung. Blocks up to: the deadline plus the grace.
+    Raises: what `work` raises, or CallTimeout. Blocks up to: the deadline plus the grace.
     """
     results: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(1)
 
@@ -40,7 +40,7 @@ def bounded(work: Callable[[], T], deadline: Deadline, grace_s: float = GRACE_S)
         except BaseException as error:
             results.put((None, error))
 
-    threading.Thread(target=body, name="probe-step", daemon=True).start()
+    threading.Thread(target=body, name="bounded-call", daemon=True).start()
     try:
         value, error = results.get(timeout=deadline.left() + grace_s)
     except queue.Empty:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verdicts and findings: what every check returns, and how many become one."""
+"""Verdicts and findings: what every check returns, and how many findings become one verdict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The answer of one check.
+    """The result of one check.
 
     `sentence` names the object and what was observed, `remedy` what to set, `observed` the facts behind it.
     """

@@ -47,7 +47,7 @@ class Kube:
     @classmethod
     def connect(cls) -> Kube:
         """Raises: Unreachable when there are no credentials to be found."""
-        # Imported here: it takes half a second, and the probe's second pod never needs it.
+        # Imported here: it takes half a second, and only a hook that asks the API server needs it.
         import kubernetes
 
         configuration = kubernetes.client.Configuration()

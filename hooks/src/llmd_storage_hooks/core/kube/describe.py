@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pod in words."""
+"""A pod in one line of text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from llmd_storage_hooks.core.kube.objects import PodState
 
 
 def pod_line(pod: PodState) -> str:
-    """One pod in one line of progress."""
+    """Name, node, state and reason, for progress lines and sentences."""
     state = "ready" if pod.ready else "terminating" if pod.deleting else pod.reason or pod.phase
     where = f" on {pod.node}" if pod.node else ""
     container = f"container {pod.container}: " if pod.container and not pod.ready else ""

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of the Kubernetes API that more than one hook reads. `Unknown` is a fact too: what could not be read is
-said, never guessed."""
+"""Objects of the Kubernetes API that more than one hook reads. What could not be read is `Unknown`, never guessed."""
 
 from __future__ import annotations
 
@@ -29,12 +28,12 @@ class Claim:
     capacity_bytes: int | None
     deleting: bool = False
     uid: str = ""
-    release: str = ""  # the Helm release that made it; "" = none, or not said
+    release: str = ""  # the Helm release that made it; "" = none, or not annotated
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a component of the cluster said about an object."""
+    """An Event: what a component of the cluster reports about an object."""
 
     name: str  # the object's
     reason: str
@@ -47,7 +46,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class PodState:
-    """One model-server pod as the API shows it."""
+    """A pod as the API server shows it."""
 
     name: str
     node: str
@@ -60,5 +59,5 @@ class PodState:
     reason: str  # why it is not ready: Unschedulable, ImagePullBackOff, OOMKilled, ...
     message: str
     container: str  # the container that the reason is about; "" = the pod itself
-    mounted: bool = False  # its volumes are there: a container has got past them
-    hash_seed: str = "?"  # PYTHONHASHSEED of its containers; "" = set nowhere, "?" = not to be told
+    mounted: bool = False  # its volumes are mounted: a container has started, or at least its image is being pulled
+    hash_seed: str = "?"  # PYTHONHASHSEED of its containers; "" = set nowhere, "?" = cannot be read from the spec

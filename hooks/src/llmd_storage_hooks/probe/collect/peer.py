@@ -71,7 +71,7 @@ class Peer:
 
     def send_observations(self) -> bool:
         """Pod 1: give the observations to pod 0 and wait until it has them. False when that failed. Raises: Stopped."""
-        mine = decoding.dump(self.observations())
+        mine = decoding.encode(self.observations())
 
         def work() -> None:
             self._channel.send("observations", mine)
@@ -86,7 +86,7 @@ class Peer:
 
         def work() -> None:
             raw = self._channel.receive("observations", self._short_deadline(), check_abort=False)
-            got.append(decoding.load(facts.Observations, raw, "the other pod's observations"))
+            got.append(decoding.decode(facts.Observations, raw, "the other pod's observations"))
             self._channel.send("observations-read")
             self._channel.receive("bye", self._short_deadline(), check_abort=False)
 

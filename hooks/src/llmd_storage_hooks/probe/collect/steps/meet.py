@@ -20,8 +20,8 @@ SAMPLE_BYTES = 4 * 1024 * 1024
 def meet(ctx: Context, pod: facts.Pod, publish: str, deadline: Deadline) -> None:
     """`publish`: the connector's setting. Ensures: `ctx.strategy` is the same in both pods."""
     ctx.channel.open()
-    other = ctx.channel.meet("hello", deadline, decoding.dump(pod))
-    ctx.observed["partner"] = decoding.load(facts.Pod, other, "the other pod's hello")
+    other = ctx.channel.meet("hello", deadline, decoding.encode(pod))
+    ctx.observed["partner"] = decoding.decode(facts.Pod, other, "the other pod's hello")
     _compare_clocks(ctx, deadline)
     _choose_strategy(ctx, publish, deadline)
 
