@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: from what the cluster says of a claim and its pods to "go on waiting", "done" or "it will not come"."""
+"""Claim: is it bound and mounted, not yet, or never? With the reason in the cluster's own words."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from llmd_storage_hooks.claim.facts import ClaimState
-from llmd_storage_hooks.core.kube.objects import Absent, Claim, Event, PodState, Unknown
+from llmd_storage_hooks.core.kube.objects import Absent, Claim, Event, NotYet, PodState, Unknown
 from llmd_storage_hooks.core.kube.volume_errors import last_warning, remedy_for
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 
 BOUND, MOUNTED = "claim.bound", "claim.mounted"
-FIRST_ERROR_GRACE_S = 30.0  # what a first error is given to be a passing one
-NO_POD_GRACE_S = 15.0  # how long pods are waited for that nobody has promised
+FIRST_ERROR_GRACE_S = 30.0  # an error must last that long; the first one may be transient
+NO_POD_GRACE_S = 15.0  # how long to wait for a first pod that may never come
 RWX_MODE = "ReadWriteMany"
 _CLAIMS = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#binding"
 _MODES = "https://kubernetes.io/docs/concepts/storage/storage-classes/#volume-binding-mode"
@@ -24,15 +23,12 @@ _FIRST_USE = ("WaitForFirstConsumer", "WaitForPodScheduled")
 _ABOUT_STORAGE = re.compile(r"volume|persistentvolume", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """Not yet; `why` in the cluster's words where it has any."""
-
-    why: str
-
-
 def check(state: ClaimState, waited_s: float, bound_for_s: float, mount_s: float) -> NotYet | list[Finding]:
-    """The verdict as soon as there is one. waited_s: since the beginning; bound_for_s: since it was seen bound."""
+    """Findings as soon as the claim is usable or cannot become so; else NotYet.
+
+    waited_s: since the start; bound_for_s: since the claim was first read as bound; mount_s: what pods are given to
+    mount a bound claim.
+    """
     claim = state.claim
     if isinstance(claim, Unknown):
         return (
@@ -58,28 +54,28 @@ def check(state: ClaimState, waited_s: float, bound_for_s: float, mount_s: float
 
 
 def timed_out(state: ClaimState, last: NotYet, waited_s: float) -> list[Finding]:
-    """What is left to say when the time is up before there was a verdict."""
+    """The finding when the time is up and it is still NotYet."""
     name = state.claim.name if isinstance(state.claim, Claim) else ""
-    told = f'Claim "{name}"' if name else "The claim"
+    subject = f'Claim "{name}"' if name else "The claim"
     remedy = remedy_for(last.why) or (
         "See that the provisioner runs (its controller's log), and kubectl describe pvc. If it only takes longer here, "
         "raise hooks.claim.timeoutSeconds."
     )
-    sentence = f"{told} was not usable after {waited_s:.0f} s: {last.why}"
+    sentence = f"{subject} was not usable after {waited_s:.0f} s: {last.why}"
     return [Finding(BOUND, Verdict.FAIL, _dot(sentence), remedy, _CLAIMS, {"why": last.why})]
 
 
 def _pending(claim: Claim, state: ClaimState, waited_s: float) -> NotYet | list[Finding]:
     events = () if isinstance(state.events, Unknown) else state.events
-    said = [one for one in events if (one.name, one.uid) == (claim.name, claim.uid)]
+    about_claim = [one for one in events if (one.name, one.uid) == (claim.name, claim.uid)]
     pods = () if isinstance(state.pods, Unknown) else tuple(pod for pod in state.pods if not pod.deleting)
-    latest = said[-1] if said else None
+    latest = about_claim[-1] if about_claim else None
     if latest is None:
         note = f" (its events cannot be read: {state.events.reason})" if isinstance(state.events, Unknown) else ""
-        return NotYet(f"the claim is Pending, and nobody has said why{note}")
+        return NotYet(f"the claim is Pending, and no event says why{note}")
     if latest.reason in _FIRST_USE:
         return _first_use(claim, pods, waited_s)
-    warnings = [one for one in said if one.warning or one.reason == "FailedBinding"]
+    warnings = [one for one in about_claim if one.warning or one.reason == "FailedBinding"]
     if not warnings:
         return NotYet(f"{latest.reason}: {latest.message}")
     worst = warnings[-1]
@@ -90,7 +86,7 @@ def _pending(claim: Claim, state: ClaimState, waited_s: float) -> NotYet | list[
 
 
 def _first_use(claim: Claim, pods: tuple[PodState, ...], waited_s: float) -> NotYet | list[Finding]:
-    """The class binds on first use: then it is the pods that say why there is no such use."""
+    """The class binds on first use (WaitForFirstConsumer): the pods say why there is none yet."""
     unscheduled = next((pod for pod in pods if not pod.node), None)
     because = (
         f" {unscheduled.name} is not scheduled ({_cut(unscheduled.message or unscheduled.reason)})"
@@ -108,19 +104,19 @@ def _first_use(claim: Claim, pods: tuple[PodState, ...], waited_s: float) -> Not
 
 def _mounted(state: ClaimState, bound_for_s: float, mount_s: float) -> NotYet | Finding:
     if isinstance(state.pods, Unknown):
-        said = f"Could not check whether pods mount the claim: {state.pods.reason}."
-        return Finding(MOUNTED, Verdict.WARN, said, "The hook's ServiceAccount needs list on pods and events.")
+        sentence = f"Could not check whether pods mount the claim: {state.pods.reason}."
+        return Finding(MOUNTED, Verdict.WARN, sentence, "The hook's ServiceAccount needs list on pods and events.")
     scheduled = [pod for pod in state.pods if pod.node and not pod.deleting]
     if not scheduled:
         if bound_for_s < NO_POD_GRACE_S:
             return NotYet("the claim is bound; no pod that mounts it has a node yet")
-        said = "No pod that mounts the claim has a node yet; the probe finds out whether it can be mounted."
-        return Finding(MOUNTED, Verdict.SKIPPED, said)
+        sentence = "No pod that mounts the claim has a node yet; the probe finds out whether it can be mounted."
+        return Finding(MOUNTED, Verdict.SKIPPED, sentence)
     unmounted = next((pod for pod in scheduled if not pod.mounted), None)
     if unmounted is None:
         nodes = ", ".join(sorted({pod.node for pod in scheduled}))
-        said = f"{len(scheduled)} pod(s) have mounted the claim (on {nodes})."
-        return Finding(MOUNTED, Verdict.PASS, said, observed={"pods": [pod.name for pod in scheduled]})
+        sentence = f"{len(scheduled)} pod(s) have mounted the claim (on {nodes})."
+        return Finding(MOUNTED, Verdict.PASS, sentence, observed={"pods": [pod.name for pod in scheduled]})
     return _not_mounted(unmounted, last_warning(unmounted.name, state.events), bound_for_s, mount_s)
 
 
@@ -129,8 +125,8 @@ def _not_mounted(unmounted: PodState, warning: Event | None, bound_for_s: float,
     if bound_for_s < mount_s:
         return NotYet(why or f"pod {unmounted.name} on {unmounted.node} has not mounted its volumes yet")
     if warning is None:
-        said = f"Pod {unmounted.name} on {unmounted.node} has not come past its volumes, and nobody has said why."
-        return Finding(MOUNTED, Verdict.WARN, said, f"See kubectl describe pod {unmounted.name}.")
+        sentence = f"Pod {unmounted.name} on {unmounted.node} has not mounted its volumes, and no event says why."
+        return Finding(MOUNTED, Verdict.WARN, sentence, f"See kubectl describe pod {unmounted.name}.")
     return Finding(
         MOUNTED,
         Verdict.FAIL,
@@ -142,9 +138,9 @@ def _not_mounted(unmounted: PodState, warning: Event | None, bound_for_s: float,
 
 
 def _unknown(claim: Unknown) -> list[Finding]:
-    said = f"Could not check the claim: {claim.reason}."
+    sentence = f"Could not check the claim: {claim.reason}."
     fix = "The hook's ServiceAccount needs get on this claim, and list on pods and events, in this namespace."
-    return [Finding(BOUND, Verdict.INCONCLUSIVE, said, fix)]
+    return [Finding(BOUND, Verdict.INCONCLUSIVE, sentence, fix)]
 
 
 def _bad(check_id: str, claim: Claim, what: str, remedy: str, event: Event | None = None) -> Finding:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A claim and the pods that are to mount it, with the cluster's own words about both."""
+"""Read the claim, the pods that mount it, and the events about both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmd_storage_hooks.core.kube.read import events, pods
 
 
 def claim_state(kube: KubeApi, namespace: str, claim: str, selector: dict[str, str]) -> ClaimState:
-    """Each read that fails becomes `Unknown`; the others go on. Raises: nothing."""
+    """selector: labels of the pods. A read that fails becomes `Unknown`; the others go on. Raises: nothing."""
     return ClaimState(_claim(kube, namespace, claim), pods(kube, namespace, selector), events(kube, namespace, claim))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: needs no volume itself, so it can tell why others wait for theirs; live, until there is a verdict."""
+"""Claim: watch the claim until it is bound and mounted, or will not be. Needs no volume itself, so it can say why."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from llmd_storage_hooks.claim.facts import ClaimState
 from llmd_storage_hooks.core.clock import Clock, Deadline, SystemClock
 from llmd_storage_hooks.core.errors import Unreachable
 from llmd_storage_hooks.core.kube.api import Kube, KubeApi
-from llmd_storage_hooks.core.kube.objects import Claim, Unknown
+from llmd_storage_hooks.core.kube.objects import Claim, NotYet, Unknown
 from llmd_storage_hooks.core.output import say
 from llmd_storage_hooks.core.result import HookResult
 
 POLL_S = 2.0
-TELL_EVERY_S = 30.0  # a reason that has not changed is said again, so that a reader sees that this still waits
+SAY_EVERY_S = 30.0  # an unchanged reason is printed again, so that a reader sees that the hook still waits
 
 
 def run(config: ClaimConfig, kube: KubeApi | None = None, clock: Clock | None = None) -> HookResult:
+    """Blocks up to: timeoutSeconds, plus one poll."""
     clock = clock or SystemClock()
     try:
         kube = kube or Kube.connect()
     except Unreachable as error:  # no credentials
-        nobody = ClaimState(Unknown(str(error)), (), ())
-        findings = checks.check(nobody, checks.FIRST_ERROR_GRACE_S, 0.0, config.mount_seconds)
-        assert not isinstance(findings, checks.NotYet)
+        no_cluster = ClaimState(Unknown(str(error)), (), ())
+        findings = checks.check(no_cluster, checks.FIRST_ERROR_GRACE_S, 0.0, config.mount_seconds)
+        assert not isinstance(findings, NotYet)
         return HookResult(findings)
     began, deadline = clock.now(), Deadline.after(clock, config.timeout_seconds)
     bound_at: float | None = None
-    told, told_at = "", 0.0
+    said, said_at = "", 0.0
     while True:
         state = claim_state(kube, config.namespace, config.claim_name, config.pod_selector)
         now = clock.now()
@@ -39,11 +40,11 @@ def run(config: ClaimConfig, kube: KubeApi | None = None, clock: Clock | None = 
         bound_for = now - bound_at if bound_at is not None else 0.0
         result = checks.check(state, now - began, bound_for, config.mount_seconds)
         waited = {"waitedSeconds": round(now - began, 1)}
-        if not isinstance(result, checks.NotYet):
+        if not isinstance(result, NotYet):
             return HookResult(result, waited)
         if deadline.passed():
             return HookResult(checks.timed_out(state, result, now - began), waited)
-        if result.why != told or now - told_at >= TELL_EVERY_S:
-            told, told_at = result.why, now
+        if result.why != said or now - said_at >= SAY_EVERY_S:
+            said, said_at = result.why, now
             say(f"[{now - began:4.0f} s] waiting for claim {config.claim_name}: {result.why}")
         clock.sleep(min(POLL_S, deadline.left() + 0.01))

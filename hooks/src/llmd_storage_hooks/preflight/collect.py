@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight's facts from the API server. Each read that fails becomes `Unknown`; the others go on."""
+"""Read the cluster for the preflight. A read that fails becomes `Unknown`; the others go on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ T = TypeVar("T")
 
 
 def preflight_facts(kube: KubeApi, config: PreflightConfig) -> facts.PreflightFacts:
+    """Everything that the configuration asks for. Raises: nothing."""
     version = _read(lambda: parse.version(kube.get("/version")))
     if isinstance(version, Absent):
         version = Unknown("the API server has no /version")
     if isinstance(version, Unknown):
-        return without_cluster(config, version)  # one time-out is enough
+        return without_cluster(config, version)  # one timeout is enough
     core = f"/api/v1/namespaces/{config.namespace}"
     gateway = None
     if config.gateway_class:
@@ -47,7 +48,7 @@ def preflight_facts(kube: KubeApi, config: PreflightConfig) -> facts.PreflightFa
 
 
 def without_cluster(config: PreflightConfig, why: Unknown) -> facts.PreflightFacts:
-    """Every fact unknown, for the same reason."""
+    """Every fact `Unknown`, for the same reason."""
     has_claim = config.storage.existing_claim or config.storage.claim_name
     return facts.PreflightFacts(
         version=why,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raw API objects to facts. Odd input gives an empty fact, never an exception."""
+"""JSON of the Kubernetes API to the preflight's facts. Odd input gives an empty fact, never an exception."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ def node(raw: Any) -> facts.Node:
 
 
 def resource_requests(workload: Workload) -> facts.ResourceRequests:
+    """The configured quantities as numbers."""
     return facts.ResourceRequests(
         workload.replicas,
         amounts({**workload.limits, **workload.requests}),
@@ -92,7 +93,7 @@ def resource_requests(workload: Workload) -> facts.ResourceRequests:
 
 
 def quota(raw: Any) -> facts.Quota | None:
-    """None for one with scopes: it counts some pods only, and which is for the API server to say."""
+    """None for one with scopes: it counts some pods only, and only the API server knows which."""
     spec = mapping(raw, "spec")
     if spec.get("scopes") or spec.get("scopeSelector"):
         return None

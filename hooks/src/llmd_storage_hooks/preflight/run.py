@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight: read the cluster once, check everything, say it."""
+"""Preflight: read the cluster once, check everything, report."""
 
 from __future__ import annotations
 
-from importlib import resources
+from importlib.resources import files
 
 import yaml
 
@@ -21,11 +21,13 @@ from llmd_storage_hooks.preflight.facts import PreflightFacts
 
 
 def rwx_table() -> tuple[rwx.Provisioner, ...]:
-    text = resources.files("llmd_storage_hooks").joinpath("data/rwx.yaml").read_text(encoding="utf-8")
+    """The provisioners of data/rwx.yaml."""
+    text = files("llmd_storage_hooks").joinpath("data/rwx.yaml").read_text(encoding="utf-8")
     return rwx.table(yaml.safe_load(text))
 
 
 def collect(config: PreflightConfig, kube: KubeApi | None = None) -> PreflightFacts:
+    """Read the cluster. Without a cluster, every fact is Unknown."""
     try:
         return preflight_facts(kube or Kube.connect(), config)
     except Unreachable as error:
@@ -33,18 +35,20 @@ def collect(config: PreflightConfig, kube: KubeApi | None = None) -> PreflightFa
 
 
 def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
+    """All findings, in the order of the report."""
     resources = parse.resource_requests(config.workload)
     size_bytes = quantity(config.storage.size)
-    chosen, about_class = storage.check(config, facts, rwx_table(), size_bytes)
+    storage_class, class_findings = storage.check(config, facts, rwx_table(), size_bytes)
     return [
         *cluster.check(config, facts),
         *nodes.check(config, facts, resources),
         *namespaces.check(config, facts, resources, size_bytes),
-        *about_class,
-        *claims.check(config, facts, chosen, size_bytes),
+        *class_findings,
+        *claims.check(config, facts, storage_class, size_bytes),
         *secrets.check(config, facts),
     ]
 
 
 def run(config: PreflightConfig, kube: KubeApi | None = None) -> HookResult:
+    """Blocks up to: a call timeout of the API client for each object that is read."""
     return HookResult(check(config, collect(config, kube)))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llmd_storage_hooks.core.kube.objects import PodState
+from llmd_storage_hooks.core.kube.objects import NotYet, PodState
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,6 @@ class SinglePod:
 @dataclass(frozen=True, slots=True)
 class Unrecoverable:
     pod: PodState
-
-
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    why: str
 
 
 @dataclass(frozen=True, slots=True)

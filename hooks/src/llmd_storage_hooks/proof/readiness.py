@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmd_storage_hooks.core.kube.objects import PodState
-from llmd_storage_hooks.proof.facts import NotYet, PodPair, SinglePod, Unrecoverable
+from llmd_storage_hooks.core.kube.objects import NotYet, PodState
+from llmd_storage_hooks.proof.facts import PodPair, SinglePod, Unrecoverable
 
 CRASHES_UNRECOVERABLE = 3
 SINGLE_POD_GRACE_S = 15.0  # how long a single ready pod is given company before the proof says it is alone

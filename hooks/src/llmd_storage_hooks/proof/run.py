@@ -10,7 +10,7 @@ from typing import Any
 from llmd_storage_hooks.core.clock import Clock, SystemClock
 from llmd_storage_hooks.core.errors import CollectError, Unreachable
 from llmd_storage_hooks.core.kube.api import Kube, KubeApi
-from llmd_storage_hooks.core.kube.objects import PodState
+from llmd_storage_hooks.core.kube.objects import NotYet, PodState
 from llmd_storage_hooks.core.output import say
 from llmd_storage_hooks.core.result import HookResult
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
@@ -23,7 +23,7 @@ from llmd_storage_hooks.proof.collect.exchange import Reader, Servers, ask_route
 from llmd_storage_hooks.proof.collect.manifests import last_two
 from llmd_storage_hooks.proof.collect.server import Credentials, Server
 from llmd_storage_hooks.proof.config import ProofConfig
-from llmd_storage_hooks.proof.facts import Answer, NotYet, PodPair, Prompt, SinglePod, Trial, Unrecoverable, WaitResult
+from llmd_storage_hooks.proof.facts import Answer, PodPair, Prompt, SinglePod, Trial, Unrecoverable, WaitResult
 
 
 def run(config: ProofConfig, kube: KubeApi | None = None, clock: Clock | None = None) -> HookResult:

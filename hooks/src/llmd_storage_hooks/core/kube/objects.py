@@ -19,6 +19,13 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
+class NotYet:
+    """What is waited for may still come; why it is not there, in the cluster's own words where there are any."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     name: str
     phase: str

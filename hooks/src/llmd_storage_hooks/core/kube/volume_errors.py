@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: what provisioners, kubelets and mount programs say when a volume does not come, and what to do about it."""
+"""Claim and probe: errors of provisioners, kubelets and mount programs about a volume, and what to do."""
 
 from __future__ import annotations
 

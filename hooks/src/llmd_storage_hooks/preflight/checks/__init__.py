@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: from what was read of the cluster to findings."""
+"""Preflight: what was read of the cluster, to findings."""

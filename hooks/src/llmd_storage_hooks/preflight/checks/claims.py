@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight, claims: one that the user brings, or the chart's own that is already there."""
+"""Preflight, claims: an existing claim of the user, or the chart's own claim from an earlier install."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLAIMS = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#persi
 def check(
     config: PreflightConfig, facts: PreflightFacts, chosen: StorageClass | None, size_bytes: int | None
 ) -> list[Finding]:
-    """The user's own claim if there is one; else the chart's, which outlives an uninstall."""
+    """The user's existing claim if one is set; else the chart's, which outlives an uninstall."""
     if config.storage.existing_claim:
         return [existing_claim(config.storage, facts.claim, size_bytes, facts.claim_users)]
     if isinstance(facts.claim, Claim):
@@ -85,13 +85,13 @@ def existing_claim(
             _claim_details(observed),
         )
     others = f" {len(users)} pod(s) use it now." if isinstance(users, tuple) and users else ""
-    said = f'Claim "{name}" is bound with ReadWriteMany.{others}'
+    sentence = f'Claim "{name}" is bound with ReadWriteMany.{others}'
     pods = list(users) if isinstance(users, tuple) else users.reason
-    return Finding(check_id, Verdict.PASS, said, observed={**_claim_details(observed), "users": pods})
+    return Finding(check_id, Verdict.PASS, sentence, observed={**_claim_details(observed), "users": pods})
 
 
 def _unusable(check_id: str, observed: Claim) -> Finding | None:
-    """What makes any claim unusable, whoever made it."""
+    """What makes a claim unusable, whoever made it; None when it is usable."""
     if observed.deleting:
         return Finding(
             check_id,
@@ -154,8 +154,8 @@ def kept_claim(observed: Claim, chosen: StorageClass | None, storage: Storage, s
             _CLAIMS,
             _claim_details(observed),
         )
-    said = f'Claim "{observed.name}" is already there ({observed.phase}, {RWX_MODE}) and is kept.'
-    return Finding(check_id, Verdict.PASS, said, observed=_claim_details(observed))
+    sentence = f'Claim "{observed.name}" is already there ({observed.phase}, {RWX_MODE}) and is kept.'
+    return Finding(check_id, Verdict.PASS, sentence, observed=_claim_details(observed))
 
 
 def _resize_problem(observed: Claim, chosen: StorageClass | None, size_bytes: int | None) -> str:

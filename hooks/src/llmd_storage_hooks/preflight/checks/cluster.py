@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight, the cluster itself: version, CRDs, GatewayClass."""
+"""Preflight, cluster: Kubernetes version, CRDs, GatewayClass."""
 
 from __future__ import annotations
 

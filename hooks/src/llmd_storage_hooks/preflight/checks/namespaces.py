@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight, the namespace: what its quotas, limit ranges and Pod Security level allow."""
+"""Preflight, namespace: what its quotas, limit ranges and Pod Security level allow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check(
 
 
 def needs(resources: ResourceRequests, storage_bytes: int | None) -> dict[str, int]:
-    """What the release takes in all, by the names that a quota has for it."""
+    """What the whole release requests, by the resource names of a ResourceQuota."""
     found = {"pods": resources.replicas} if resources.replicas else {}
     for name, amount in resources.requests.items():
         found[f"requests.{name}"] = amount * resources.replicas
@@ -44,7 +44,7 @@ def needs(resources: ResourceRequests, storage_bytes: int | None) -> dict[str, i
 
 
 def _defaults(limits: tuple[Limit, ...] | Unknown) -> frozenset[str]:
-    """The limits that containers get which set none, by a quota's names."""
+    """Limits that a LimitRange gives to containers without any, by the resource names of a ResourceQuota."""
     if isinstance(limits, Unknown):
         return frozenset()
     return frozenset(f"limits.{name}" for one in limits if one.kind == "Container" for name in one.default)
@@ -65,11 +65,11 @@ def quota(
     for one in quotas:
         for name, hard in one.hard.items():
             if name.startswith("limits.") and resources.replicas and name not in needed.keys() | defaults:
-                said = f'ResourceQuota "{one.name}" counts {name}, so it refuses pods that set no such limit.'
+                sentence = f'ResourceQuota "{one.name}" counts {name}, so it refuses pods that set no such limit.'
                 remedy = (
                     f"Set modelserver.resources.limits.{name.removeprefix('limits.')}, or have a LimitRange set it."
                 )
-                return Finding(check_id, Verdict.FAIL, said, remedy, _QUOTAS, {"quota": one.name, "resource": name})
+                return Finding(check_id, Verdict.FAIL, sentence, remedy, _QUOTAS, {"quota": one.name, "resource": name})
             need = needed.get(name, 0)
             observed = {
                 "quota": one.name,
@@ -79,16 +79,18 @@ def quota(
                 "needed": need,
             }
             if need > hard:
-                said = (
+                sentence = (
                     f'ResourceQuota "{one.name}" allows {_shown(name, hard)}; the release needs {_shown(name, need)}.'
                 )
                 remedy = "Have the quota raised, or lower modelserver.replicas, modelserver.resources or storage.size."
-                return Finding(check_id, Verdict.FAIL, said, remedy, _QUOTAS, observed)
+                return Finding(check_id, Verdict.FAIL, sentence, remedy, _QUOTAS, observed)
             if need > hard - one.used.get(name, 0):
                 tight.append(f'{_shown(name, hard)} in "{one.name}", {_shown(name, one.used[name])} are used')
     if tight:
-        said = f"The release fits its quotas only if what is used now is its own: {'; '.join(tight)}."
-        return Finding(check_id, Verdict.WARN, said, "See kubectl describe resourcequota.", _QUOTAS, {"tight": tight})
+        sentence = f"The release fits its quotas only if what is used now is its own: {'; '.join(tight)}."
+        return Finding(
+            check_id, Verdict.WARN, sentence, "See kubectl describe resourcequota.", _QUOTAS, {"tight": tight}
+        )
     names = ", ".join(f'"{one.name}"' for one in quotas)
     return Finding(check_id, Verdict.PASS, f"The release fits into ResourceQuota {names}.")
 
@@ -126,8 +128,8 @@ def limit_range(resources: ResourceRequests, storage_bytes: int | None, limits: 
                 "default": one.default,
             }
             return Finding(check_id, Verdict.FAIL, f'LimitRange "{one.name}" {problem}.', remedy, _LIMITS, observed)
-    said = "The release keeps to the namespace's LimitRanges." if limits else "The namespace has no LimitRange."
-    return Finding(check_id, Verdict.PASS, said)
+    sentence = "The release keeps to the namespace's LimitRanges." if limits else "The namespace has no LimitRange."
+    return Finding(check_id, Verdict.PASS, sentence)
 
 
 def _outside(one: Limit, requests: dict[str, int], limits: dict[str, int], whose: str) -> str:
@@ -145,15 +147,15 @@ def _outside(one: Limit, requests: dict[str, int], limits: dict[str, int], whose
 def pod_security(fits: str, observed: Namespace | Absent | Unknown) -> Finding:
     check_id = "preflight.namespace.podsecurity"
     if isinstance(observed, Absent):
-        said = "The namespace does not exist yet, so nothing in it can refuse the pods."
-        return Finding(check_id, Verdict.SKIPPED, said)
+        sentence = "The namespace does not exist yet, so nothing in it can refuse the pods."
+        return Finding(check_id, Verdict.SKIPPED, sentence)
     if isinstance(observed, Unknown):
         return _unread(check_id, "the namespace's Pod Security level", observed, "namespace")
     level = observed.labels.get(_ENFORCE, "")
     facts = {"enforce": level, "fits": fits}
     if level not in POD_SECURITY_LEVELS:
-        said = f"Namespace {observed.name} enforces no Pod Security level of its own."
-        return Finding(check_id, Verdict.PASS, said, observed=facts)
+        sentence = f"Namespace {observed.name} enforces no Pod Security level of its own."
+        return Finding(check_id, Verdict.PASS, sentence, observed=facts)
     if POD_SECURITY_LEVELS.index(level) <= POD_SECURITY_LEVELS.index(fits):
         return Finding(check_id, Verdict.PASS, f'The pods fit the Pod Security level "{level}".', observed=facts)
     return Finding(

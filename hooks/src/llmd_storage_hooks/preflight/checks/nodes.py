@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight, nodes: whether the model servers' pods have a place, by what the nodes offer in all."""
+"""Preflight, nodes: do the model servers' pods fit the nodes' allocatable resources?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(config: PreflightConfig, facts: PreflightFacts, resources: ResourceReq
 
 
 def open_to(workload: Workload, nodes: tuple[Node, ...]) -> list[Node]:
-    """The nodes that the scheduler may choose for such a pod, were there room."""
+    """The nodes on which such a pod may be scheduled, if they have room."""
     return [node for node in _selected(workload, nodes) if not _keeping_out(workload, node)]
 
 
@@ -42,7 +42,7 @@ def _keeping_out(workload: Workload, node: Node) -> list[Taint]:
 
 
 def tolerates(one: Toleration, taint: Taint) -> bool:
-    """By the rules of Kubernetes: no key and Exists is all taints, no effect is all effects."""
+    """As the scheduler decides: Exists without a key is all taints, no effect is all effects."""
     if one.effect and one.effect != taint.effect:
         return False
     if one.operator == "Exists":
@@ -96,8 +96,8 @@ def taints(workload: Workload, nodes: tuple[Node, ...] | Unknown) -> Finding:
     shut = {node.name: [str(one) for one in _keeping_out(workload, node)] for node in selected if node not in free}
     observed = {"open": names, "tainted": shut}
     if len(free) >= min(2, workload.replicas):
-        said = f"{len(free)} node(s) are open to the model servers."
-        return Finding(check_id, Verdict.PASS, said, observed=observed)
+        sentence = f"{len(free)} node(s) are open to the model servers."
+        return Finding(check_id, Verdict.PASS, sentence, observed=observed)
     by = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in shut.items())
     why = f"taints keep them out of {by}" if by else f"{len(nodes)} node(s) there are in all"
     selector = ", ".join(f"{key}={value}" for key, value in sorted(workload.node_selector.items()))
@@ -130,8 +130,10 @@ def room(workload: Workload, resources: ResourceRequests, nodes: tuple[Node, ...
     need = " and ".join(_amount(name, amount) for name, amount in asked.items())
     observed = {"places": places}
     if sum(places.values()) >= resources.replicas:
-        said = f"The nodes have room for {resources.replicas} pod(s) with {need} each (others' use is not subtracted)."
-        return Finding(check_id, Verdict.PASS, said, observed=observed)
+        sentence = (
+            f"The nodes have room for {resources.replicas} pod(s) with {need} each (others' use is not subtracted)."
+        )
+        return Finding(check_id, Verdict.PASS, sentence, observed=observed)
     short = [name for name in asked if sum(node.allocatable.get(name, 0) // asked[name] for node in free)
              < resources.replicas] or list(asked)  # fmt: skip
     most = ", ".join(_amount(name, max((node.allocatable.get(name, 0) for node in free), default=0)) for name in short)
@@ -148,7 +150,7 @@ def room(workload: Workload, resources: ResourceRequests, nodes: tuple[Node, ...
 
 
 def shared_memory(resources: ResourceRequests) -> Finding:
-    """The CPU tier is in the pods' shared memory, and what is in that counts as the pods' memory."""
+    """The CPU tier lies in the pods' /dev/shm, which counts as their memory."""
     check_id = "preflight.memory.shm"
     shm, tier = resources.shm_bytes, resources.cpu_tier_bytes
     if not tier:
@@ -156,28 +158,28 @@ def shared_memory(resources: ResourceRequests) -> Finding:
     limit, request = resources.limits.get(MEMORY), resources.requests.get(MEMORY, 0)
     observed = {"shmBytes": shm, "cpuTierBytes": tier, "memoryLimitBytes": limit, "memoryRequestBytes": request}
     if shm is not None and shm < tier:
-        said = (
+        sentence = (
             f"The pods' shared memory is {_gib(shm)}, less than the CPU tier of {_gib(tier)} that is to be kept there."
         )
         remedy = "Lower modelserver.cpuTier.size, or raise the size of the pods' /dev/shm volume."
-        return Finding(check_id, Verdict.FAIL, said, remedy, _SHM, observed)
+        return Finding(check_id, Verdict.FAIL, sentence, remedy, _SHM, observed)
     if limit is not None and limit <= tier:
-        said = (
+        sentence = (
             f"The memory limit of {_gib(limit)} has no room beside the CPU tier of {_gib(tier)}: it would be OOMKilled."
         )
         remedy = (
             "Raise modelserver.resources.limits.memory above cpuTier.size and what vLLM needs, or lower cpuTier.size."
         )
-        return Finding(check_id, Verdict.FAIL, said, remedy, _SHM, observed)
+        return Finding(check_id, Verdict.FAIL, sentence, remedy, _SHM, observed)
     if request < tier:
-        said = (
+        sentence = (
             f"The model servers request {_gib(request)} of memory, but their CPU tier alone takes {_gib(tier)}: a node "
             "can be given more than it has."
         )
         remedy = "Set modelserver.resources.requests.memory to cpuTier.size and what vLLM needs, or lower cpuTier.size."
-        return Finding(check_id, Verdict.WARN, said, remedy, _SHM, observed)
-    said = f"The CPU tier of {_gib(tier)} fits /dev/shm and the memory that the pods ask for."
-    return Finding(check_id, Verdict.PASS, said, observed=observed)
+        return Finding(check_id, Verdict.WARN, sentence, remedy, _SHM, observed)
+    sentence = f"The CPU tier of {_gib(tier)} fits /dev/shm and the memory that the pods ask for."
+    return Finding(check_id, Verdict.PASS, sentence, observed=observed)
 
 
 def _unread(check_id: str, what: str, why: Unknown) -> Finding:

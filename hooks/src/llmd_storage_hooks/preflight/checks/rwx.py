@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a provisioner gives ReadWriteMany filesystems: a table as data (data/rwx.yaml) and its lookup."""
+"""Preflight, RWX: does a provisioner give ReadWriteMany filesystems? The table (data/rwx.yaml) and its lookup."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class Rwx(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ParameterRule:
+    """RWX or not, where `parameter` of the class matches one of the patterns."""
+
     parameter: str
     matches: tuple[str, ...]
     rwx: Rwx
@@ -36,7 +38,7 @@ class SizeRule:
 
 @dataclass(frozen=True, slots=True)
 class SizeRules:
-    """Rules by the value of one parameter of the class; `otherwise`: the value where it is not set."""
+    """Rules by the value of one parameter of the class; `default`: the value where it is not set."""
 
     parameter: str
     default: str
@@ -45,6 +47,8 @@ class SizeRules:
 
 @dataclass(frozen=True, slots=True)
 class Provisioner:
+    """One entry of the table. name: exact, or a pattern; shared, hint: what to use instead where it is not RWX."""
+
     name: str
     rules: tuple[ParameterRule, ...]
     default: Rwx
@@ -64,19 +68,19 @@ class Provisioner:
 
 @dataclass(frozen=True, slots=True)
 class RwxSupport:
-    """`because` names the parameter that decided, when one did."""
+    """What is known of a class. because: the parameter or override that decided; "" = the provisioner alone did."""
 
     rwx: Rwx
     because: str
-    entry: Provisioner | None
+    provisioner: Provisioner | None
 
 
 def table(raw: Mapping[str, Any]) -> tuple[Provisioner, ...]:
-    """The data file's content as entries. A broken table is a bug, so it raises."""
-    return tuple(_entry(one) for one in raw["provisioners"])
+    """The data file as provisioners. Raises: KeyError or ValueError for a broken file, which is a bug."""
+    return tuple(_provisioner(one) for one in raw["provisioners"])
 
 
-def _entry(raw: Mapping[str, Any]) -> Provisioner:
+def _provisioner(raw: Mapping[str, Any]) -> Provisioner:
     rules = tuple(
         ParameterRule(rule["parameter"], tuple(rule["matches"]), Rwx(rule["verdict"])) for rule in raw.get("rules", ())
     )
@@ -101,8 +105,8 @@ def _size_rules(raw: Mapping[str, Any]) -> SizeRules:
 def find(entries: Iterable[Provisioner], provisioner: str) -> Provisioner | None:
     """An exact name wins over a pattern."""
     known = list(entries)
-    exact = next((entry for entry in known if entry.name == provisioner), None)
-    return exact or next((entry for entry in known if fnmatchcase(provisioner, entry.name)), None)
+    exact = next((one for one in known if one.name == provisioner), None)
+    return exact or next((one for one in known if fnmatchcase(provisioner, one.name)), None)
 
 
 def rwx_support(
@@ -111,20 +115,21 @@ def rwx_support(
     parameters: Mapping[str, str],
     overrides: Mapping[str, str],
 ) -> RwxSupport:
-    entry = find(entries, provisioner)
+    """Overrides first, then the rules by parameter, then the provisioner's default."""
+    known = find(entries, provisioner)
     if provisioner in overrides:
-        return RwxSupport(Rwx(overrides[provisioner]), f'hooks.rwxOverrides."{provisioner}"', entry)
-    if entry is None:
+        return RwxSupport(Rwx(overrides[provisioner]), f'hooks.rwxOverrides."{provisioner}"', known)
+    if known is None:
         return RwxSupport(Rwx.UNKNOWN, "", None)
-    for rule in entry.rules:
+    for rule in known.rules:
         value = _parameter(parameters, rule.parameter)
         if value is not None and any(fnmatchcase(value.lower(), pattern) for pattern in rule.matches):
-            return RwxSupport(rule.rwx, f"parameter {rule.parameter}={value}", entry)
-    return RwxSupport(entry.default, "", entry)
+            return RwxSupport(rule.rwx, f"parameter {rule.parameter}={value}", known)
+    return RwxSupport(known.default, "", known)
 
 
 def _parameter(parameters: Mapping[str, str], name: str) -> str | None:
-    # The filesystem type has an old, unprefixed spelling that drivers still take.
+    # Drivers still take the old, unprefixed spelling of the filesystem type.
     old = {"csi.storage.k8s.io/fstype": "fstype"}.get(name)
     lower = {key.lower(): value for key, value in parameters.items()}
     value = lower.get(name.lower())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight, secrets: that they exist and have the key. Their content is never looked at."""
+"""Preflight, Secrets: they exist and have the key. Their content is never read."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def secret(wanted: SecretRef, observed: SecretKeys | Absent | Unknown, namespace
         else f"kubectl create secret generic {wanted.name} --namespace {namespace} --from-literal={wanted.key}=<value>"
     )
     if isinstance(observed, Unknown):
-        said = f'Could not check secret "{wanted.name}" in namespace {namespace}: {observed.reason}.'
-        return Finding(check_id, Verdict.WARN, said, f"If it is missing: {make}.", _LINK)
+        sentence = f'Could not check secret "{wanted.name}" in namespace {namespace}: {observed.reason}.'
+        return Finding(check_id, Verdict.WARN, sentence, f"If it is missing: {make}.", _LINK)
     if isinstance(observed, Absent):
-        said = f'Secret "{wanted.name}" does not exist in namespace {namespace}{why}.'
-        return Finding(check_id, bad, said, f"Create it: {make}.", _LINK)
+        sentence = f'Secret "{wanted.name}" does not exist in namespace {namespace}{why}.'
+        return Finding(check_id, bad, sentence, f"Create it: {make}.", _LINK)
     if wanted.key not in observed.keys:
         return Finding(
             check_id,
@@ -42,6 +42,6 @@ def secret(wanted: SecretRef, observed: SecretKeys | Absent | Unknown, namespace
             _LINK,
         )
     if wanted.key in observed.empty_keys:
-        said = f'Key "{wanted.key}" of secret "{wanted.name}" is empty{why}.'
-        return Finding(check_id, bad, said, f"Give it a value: {make}.", _LINK)
+        sentence = f'Key "{wanted.key}" of secret "{wanted.name}" is empty{why}.'
+        return Finding(check_id, bad, sentence, f"Give it a value: {make}.", _LINK)
     return Finding(check_id, Verdict.PASS, f'Secret "{wanted.name}" has key "{wanted.key}".')

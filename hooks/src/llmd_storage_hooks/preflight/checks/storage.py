@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight, storage class: that it exists, its RWX verdict, the backend's size rule."""
+"""Preflight, StorageClass: it exists, gives ReadWriteMany, and has volumes of the size that is asked for."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _CLASSES = "https://kubernetes.io/docs/concepts/storage/storage-classes/"
 def check(
     config: PreflightConfig, facts: PreflightFacts, rwx_table: Iterable[Provisioner], size_bytes: int | None
 ) -> tuple[StorageClass | None, list[Finding]]:
-    """The class that the chart's claim will get (None when unknown), and what is to say about it."""
+    """Returns: the class that the chart's claim will get (None when unknown), and the findings about it."""
     storage = config.storage
     if storage.existing_claim:  # the class of a claim that the user brings plays no part any more
         return None, []
-    chosen, found = storage_class(storage, facts.classes)
-    findings = [found]
+    chosen, finding = storage_class(storage, facts.classes)
+    findings = [finding]
     if chosen is not None:
         result = rwx_support(rwx_table, chosen.provisioner, chosen.parameters, config.rwx_overrides)
         findings.append(rwx(chosen, result, storage.static))
         # A volume that is there already has the size it has.
-        rule = result.entry.size_rule(chosen.parameters) if result.entry else None
-        if result.entry is not None and rule is not None and not storage.static:
-            findings.append(size(chosen, result.entry, rule, storage.size, size_bytes))
+        rule = result.provisioner.size_rule(chosen.parameters) if result.provisioner else None
+        if result.provisioner is not None and rule is not None and not storage.static:
+            findings.append(size(chosen, result.provisioner, rule, storage.size, size_bytes))
     return chosen, findings
 
 
 def storage_class(storage: Storage, classes: tuple[StorageClass, ...] | Unknown) -> tuple[StorageClass | None, Finding]:
-    """The class the claim will get, and the finding about it."""
+    """Returns: the class that the claim will get, and the finding about it."""
     check_id = "preflight.storageclass.exists"
     name = storage.storage_class_name
     if storage.static:
         made = StorageClass(name, storage.provisioner, storage.parameters)
-        said = f'The chart makes PersistentVolume "{name}" for a filesystem that is there ({storage.provisioner}).'
-        return made, Finding(check_id, Verdict.PASS, said)
+        sentence = f'The chart makes PersistentVolume "{name}" for a filesystem that is there ({storage.provisioner}).'
+        return made, Finding(check_id, Verdict.PASS, sentence)
     if storage.creates_storage_class:
         return _created(storage, check_id, classes)
     if isinstance(classes, Unknown):
@@ -85,8 +85,8 @@ def _created(
             f"storage.storageClass.create=false, storage.storageClassName={name}.",
             _CLASSES,
         )
-    said = f'The chart creates StorageClass "{name}" (provisioner {storage.provisioner}).'
-    return made, Finding(check_id, Verdict.PASS, said)
+    sentence = f'The chart creates StorageClass "{name}" (provisioner {storage.provisioner}).'
+    return made, Finding(check_id, Verdict.PASS, sentence)
 
 
 def _differences(there: dict[str, str], made: dict[str, str]) -> list[str]:
@@ -129,14 +129,14 @@ def _default(classes: tuple[StorageClass, ...], have: str, check_id: str) -> tup
             "Set storage.storageClassName to say which one is meant.",
             _CLASSES,
         )
-    said = f'The cluster\'s default StorageClass is "{defaults[0].name}".'
-    return defaults[0], Finding(check_id, Verdict.PASS, said, observed={"bindingMode": defaults[0].binding_mode})
+    sentence = f'The cluster\'s default StorageClass is "{defaults[0].name}".'
+    return defaults[0], Finding(check_id, Verdict.PASS, sentence, observed={"bindingMode": defaults[0].binding_mode})
 
 
 def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Finding:
     check_id = "preflight.storageclass.rwx"
-    entry = result.entry
-    source = entry.source if entry else _ACCESS_MODES
+    provisioner = result.provisioner
+    source = provisioner.source if provisioner else _ACCESS_MODES
     because = f", by {result.because}" if result.because else ""
     kind = "PersistentVolume" if static else "StorageClass"
     what = f'{kind} "{chosen.name}" (provisioner {chosen.provisioner}{because})'
@@ -149,7 +149,8 @@ def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Findi
             check_id,
             Verdict.FAIL,
             f"{what} cannot give ReadWriteMany volumes, so two pods on two nodes could not share the cache.",
-            f"Set storage.storageClassName to {_better(entry)}; if this provisioner does support RWX here, set {key}.",
+            f"Set storage.storageClassName to {_better(provisioner)}; if this provisioner does support RWX here, "
+            f"set {key}.",
             source,
             observed,
         )
@@ -157,21 +158,21 @@ def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Findi
         check_id,
         Verdict.WARN,
         f"{what}: it is not known whether it gives ReadWriteMany volumes; the probe will find out on the real volume.",
-        f"If you know that it does, set {key}; if it does not, set storage.storageClassName to {_better(entry)}.",
+        f"If you know that it does, set {key}; if it does not, set storage.storageClassName to {_better(provisioner)}.",
         source,
         observed,
     )
 
 
-def _better(entry: Provisioner | None) -> str:
-    if entry is not None and entry.hint:
-        return entry.hint
-    if entry is not None and entry.shared:
-        return f"a class backed by a shared filesystem (here: {entry.shared})"
+def _better(provisioner: Provisioner | None) -> str:
+    if provisioner is not None and provisioner.hint:
+        return provisioner.hint
+    if provisioner is not None and provisioner.shared:
+        return f"a class backed by a shared filesystem (here: {provisioner.shared})"
     return f"a class backed by a shared filesystem ({KNOWN_GOOD}, ...)"
 
 
-def size(chosen: StorageClass, entry: Provisioner, rule: SizeRule, asked: str, size_bytes: int | None) -> Finding:
+def size(chosen: StorageClass, provisioner: Provisioner, rule: SizeRule, asked: str, size_bytes: int | None) -> Finding:
     check_id = "preflight.storage.size"
     allowed = f"{rule.min_gi}Gi to {rule.max_gi}Gi in steps of {rule.step_gi}Gi"
     if size_bytes is None:
@@ -197,6 +198,6 @@ def size(chosen: StorageClass, entry: Provisioner, rule: SizeRule, asked: str, s
         f'StorageClass "{chosen.name}" (provisioner {chosen.provisioner}) makes volumes of {allowed}; '
         f"storage.size is {asked}.",
         f"Set storage.size to {choice}.",
-        entry.source,
+        provisioner.source,
         observed,
     )

@@ -113,8 +113,8 @@ _MOST_TELLING_FIRST = ("timeout", "error", "stopped", "deadline", "aborted")
 def _unfinished(check_id: str, config: ProbeConfig, pod: int, step: StepResult) -> Finding:
     observed = {"pod": pod, "step": step.name, "operation": step.operation, "errno": step.errno}
     if step.outcome == "stopped":
-        said = f'The probe was told to end during step "{step.name}".'
-        return Finding(check_id, Verdict.INCONCLUSIVE, said, "Run it again: helm test.", observed=observed)
+        sentence = f'The probe was told to end during step "{step.name}".'
+        return Finding(check_id, Verdict.INCONCLUSIVE, sentence, "Run it again: helm test.", observed=observed)
     if step.outcome == "timeout":
         return Finding(
             check_id,

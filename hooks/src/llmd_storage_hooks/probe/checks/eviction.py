@@ -66,8 +66,8 @@ def unlinked(theirs: Observations | None) -> Finding:
     outcome = theirs.housekeeping.unlinked
     observed = {"outcome": outcome}
     if outcome == "ok":
-        said = "A file that was deleted while the other node read it was read to its end."
-        return Finding(check_id, Verdict.PASS, said, observed=observed)
+        sentence = "A file that was deleted while the other node read it was read to its end."
+        return Finding(check_id, Verdict.PASS, sentence, observed=observed)
     if outcome == "wrong":
         return Finding(
             check_id,
@@ -76,5 +76,5 @@ def unlinked(theirs: Observations | None) -> Finding:
             "Use a POSIX filesystem (CephFS, NFS, Lustre, ...); this one would give half a block for a whole one.",
             observed=observed,
         )
-    said = f"A file that was deleted while the other node read it ended with an error ({outcome}): a miss, no harm."
-    return Finding(check_id, Verdict.PASS, said, observed=observed)
+    sentence = f"A file that was deleted while the other node read it ended with an error ({outcome}): a miss, no harm."
+    return Finding(check_id, Verdict.PASS, sentence, observed=observed)

@@ -19,11 +19,13 @@ def space(mine: Observations) -> Finding:
     if free is None or total is None:
         return not_reached(check_id)
     observed = {"freeBytes": free, "totalBytes": total}
-    said = f"{_gib(free)} of {_gib(total)} are free on the volume"
+    sentence = f"{_gib(free)} of {_gib(total)} are free on the volume"
     if free < LITTLE_BYTES or free < LITTLE_SHARE * total:
         fix = "Enlarge storage.size, let the evictor keep room, or delete blocks nobody needs."
-        return Finding(check_id, Verdict.WARN, f"Only {said}: new blocks will soon be refused.", fix, observed=observed)
-    return Finding(check_id, Verdict.PASS, f"{said}.", observed=observed)
+        return Finding(
+            check_id, Verdict.WARN, f"Only {sentence}: new blocks will soon be refused.", fix, observed=observed
+        )
+    return Finding(check_id, Verdict.PASS, f"{sentence}.", observed=observed)
 
 
 def direct_read(config: ProbeConfig, theirs: Observations | None) -> Finding:
@@ -46,10 +48,10 @@ def direct_read(config: ProbeConfig, theirs: Observations | None) -> Finding:
             observed=observed,
         )
     if config.direct_io == "on":
-        said = f"modelserver.storageTier.directIo is on, but this filesystem refuses O_DIRECT ({one.detail})."
-        return Finding(check_id, Verdict.FAIL, said, "Set it to auto or off.", observed=observed)
-    said = f"The filesystem refuses O_DIRECT ({one.detail}); blocks are read through the page cache."
-    return Finding(check_id, Verdict.PASS, said, observed=observed)
+        sentence = f"modelserver.storageTier.directIo is on, but this filesystem refuses O_DIRECT ({one.detail})."
+        return Finding(check_id, Verdict.FAIL, sentence, "Set it to auto or off.", observed=observed)
+    sentence = f"The filesystem refuses O_DIRECT ({one.detail}); blocks are read through the page cache."
+    return Finding(check_id, Verdict.PASS, sentence, observed=observed)
 
 
 def throughput(config: ProbeConfig, mine: Observations, theirs: Observations | None) -> Finding:
@@ -58,18 +60,18 @@ def throughput(config: ProbeConfig, mine: Observations, theirs: Observations | N
     if not rates:
         return not_reached(check_id)
     alone = {name: rate for name, rate in rates.items() if name.endswith("MiBps")}
-    said = ", ".join(f"{name[:-5]} {rate:.0f} MiB/s" for name, rate in alone.items())
+    sentence = ", ".join(f"{name[:-5]} {rate:.0f} MiB/s" for name, rate in alone.items())
     low = [name for name, rate in alone.items() if rate < config.floors.get(name, 0.0)]
     if low:
         floors = ", ".join(f"{name} {config.floors[name]:.0f}" for name in low)
         return Finding(
             check_id,
             Verdict.FAIL,
-            f"One file at a time, the volume gives {said}: less than hooks.probe.floors asks ({floors}).",
+            f"One file at a time, the volume gives {sentence}: less than hooks.probe.floors asks ({floors}).",
             "Use a faster class or a larger volume (many backends scale with size), or lower hooks.probe.floors.",
             observed=rates,
         )
-    return Finding(check_id, Verdict.PASS, f"One file at a time, the volume gives {said}.", observed=rates)
+    return Finding(check_id, Verdict.PASS, f"One file at a time, the volume gives {sentence}.", observed=rates)
 
 
 def throughput_mibps(mine: Observations, theirs: Observations | None) -> dict[str, float]:

@@ -40,8 +40,8 @@ def rename(theirs: Observations | None) -> Finding:
             "Nothing to set; shorten the filesystem's attribute caching if other programs share this volume.",
             observed=observed,
         )
-    said = f"Rename is atomic: {one.reads} reads of {one.versions} versions, none torn."
-    return Finding(check_id, Verdict.PASS, said, observed=observed)
+    sentence = f"Rename is atomic: {one.reads} reads of {one.versions} versions, none torn."
+    return Finding(check_id, Verdict.PASS, sentence, observed=observed)
 
 
 def permissions(mine: Observations, theirs: Observations | None) -> Finding:
@@ -75,8 +75,8 @@ def permissions(mine: Observations, theirs: Observations | None) -> Finding:
             SECURITY_LINK,
             facts,
         )
-    said = "Each pod could read and delete the other's files."
-    return Finding(check_id, Verdict.PASS, said, observed=facts)
+    sentence = "Each pod could read and delete the other's files."
+    return Finding(check_id, Verdict.PASS, sentence, observed=facts)
 
 
 def _owner(one: Access) -> dict[str, Any]:
@@ -105,5 +105,5 @@ def exclusive(mine: Observations, theirs: Observations | None) -> Finding:
             "Use a filesystem with working O_EXCL between nodes (NFS: version 4; no object store mounted as files).",
             observed=observed,
         )
-    said = f"Exclusive create had one winner in each of {rounds} races ({len(first)} to {len(second)})."
-    return Finding(check_id, Verdict.PASS, said, observed=observed)
+    sentence = f"Exclusive create had one winner in each of {rounds} races ({len(first)} to {len(second)})."
+    return Finding(check_id, Verdict.PASS, sentence, observed=observed)

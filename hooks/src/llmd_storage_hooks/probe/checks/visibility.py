@@ -44,8 +44,8 @@ def visibility(lookups: tuple[Lookup, ...]) -> Finding:
             remedy,
             observed=observed,
         )
-    said = f"All {len(lookups)} published files were read whole on the other node."
-    return Finding(check_id, Verdict.PASS, said, observed=observed)
+    sentence = f"All {len(lookups)} published files were read whole on the other node."
+    return Finding(check_id, Verdict.PASS, sentence, observed=observed)
 
 
 def first_lookup(lookups: tuple[Lookup, ...], strategy: str) -> Finding:
@@ -57,11 +57,11 @@ def first_lookup(lookups: tuple[Lookup, ...], strategy: str) -> Finding:
     others = ", ".join(f"{name} {duration(one['high'])}" for name, one in by_strategy.items() if name != strategy)
     others = f" (others: {others})" if others else ""
     if used["high"] <= SLOW_LOOKUP_S:
-        said = (
+        sentence = (
             f"Blocks published as the connector does ({strategy}) were found by the other node within "
             f"{duration(used['high'])}{others}."
         )
-        return Finding(check_id, Verdict.PASS, said, observed=by_strategy)
+        return Finding(check_id, Verdict.PASS, sentence, observed=by_strategy)
     best = min(by_strategy, key=lambda name: by_strategy[name]["high"])
     remedy = (
         f"Set modelserver.storageTier.publish={best}, which took {duration(by_strategy[best]['high'])} here."
@@ -126,8 +126,10 @@ def recreate(theirs: Observations | None) -> Finding:
             remedy,
             observed=observed,
         )
-    said = f"Delete and re-create were seen by the other node within {duration(max(one.seconds, one.delete_seconds))}."
-    return Finding(check_id, Verdict.PASS, said, observed=observed)
+    sentence = (
+        f"Delete and re-create were seen by the other node within {duration(max(one.seconds, one.delete_seconds))}."
+    )
+    return Finding(check_id, Verdict.PASS, sentence, observed=observed)
 
 
 def negative(theirs: Observations | None) -> Finding:
@@ -154,8 +156,8 @@ def negative(theirs: Observations | None) -> Finding:
             remedy,
             observed=observed,
         )
-    said = f"A name that was looked for too early was found {duration(one.seconds)} after it was published."
-    return Finding(check_id, Verdict.PASS, said, observed=observed)
+    sentence = f"A name that was looked for too early was found {duration(one.seconds)} after it was published."
+    return Finding(check_id, Verdict.PASS, sentence, observed=observed)
 
 
 def close_to_open(theirs: Observations | None) -> Finding:
@@ -177,5 +179,7 @@ def close_to_open(theirs: Observations | None) -> Finding:
             "https://man7.org/linux/man-pages/man5/nfs.5.html",
             observed,
         )
-    said = f"Close-to-open holds: {one.rounds} of {one.rounds} rewritten files were opened anew with their new content."
-    return Finding(check_id, Verdict.PASS, said, observed=observed)
+    sentence = (
+        f"Close-to-open holds: {one.rounds} of {one.rounds} rewritten files were opened anew with their new content."
+    )
+    return Finding(check_id, Verdict.PASS, sentence, observed=observed)

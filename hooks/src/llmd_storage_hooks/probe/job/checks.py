@@ -34,11 +34,11 @@ def unreported(pods: Mapping[str, ObservedPod], log: str) -> Finding:
     pod = found.state
     if not found.started:
         return not_started(_CHECK, found, None)
-    said = log.strip().rpartition("\n")[2][:300] or pod.message or pod.reason or pod.phase
+    sentence = log.strip().rpartition("\n")[2][:300] or pod.message or pod.reason or pod.phase
     return Finding(
         _CHECK,
         Verdict.INCONCLUSIVE,
-        f"The first probe pod ({pod.name}) on node {pod.node} left no report; the last that is known of it: {said}",
+        f"The first probe pod ({pod.name}) on node {pod.node} left no report; the last that is known of it: {sentence}",
         "If it cannot pull or run the image, set --image to the project's image that your nodes can pull, and "
         "--pull-secret; else run it again.",
         observed={"pod": pod.name, "node": pod.node},

@@ -65,8 +65,8 @@ def nodes(result: Trial) -> Finding:
     a, b = result.pod_a, result.pod_b
     observed = {"podA": a.name, "nodeA": a.node, "podB": b.name, "nodeB": b.node}
     if not (a.node and b.node):
-        said = f"A is {a.name}, B is {b.name}; on which nodes is not known, as they were named by address."
-        return Finding(check_id, Verdict.SKIPPED, said, observed=observed)
+        sentence = f"A is {a.name}, B is {b.name}; on which nodes is not known, as they were named by address."
+        return Finding(check_id, Verdict.SKIPPED, sentence, observed=observed)
     if a.node != b.node:
         return Finding(
             check_id, Verdict.PASS, f"A is {a.name} on {a.node}, B is {b.name} on {b.node}.", observed=observed

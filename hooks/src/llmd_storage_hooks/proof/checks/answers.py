@@ -89,9 +89,9 @@ def router(url: str, first: Answer, routed: Answer) -> list[Finding]:
                 observed={"status": routed.status},
             )
         ]
-    said = f"The router at {url} answered, first token after {routed.ttft_seconds or 0:.3f} s."
+    sentence = f"The router at {url} answered, first token after {routed.ttft_seconds or 0:.3f} s."
     return [
-        Finding("proof.router.answer", Verdict.PASS, said),
+        Finding("proof.router.answer", Verdict.PASS, sentence),
         tokens("proof.router.tokens", "The router", first, routed),
     ]
 
@@ -111,8 +111,8 @@ def gateway_unusable(name: str, observed: Gateway) -> Finding:
 
 def answered(check_id: str, who: str, name: str, answer: Answer) -> Finding:
     if answer.good:
-        said = f"{who} ({name}) answered, first token after {answer.ttft_seconds or 0:.3f} s."
-        return Finding(check_id, Verdict.PASS, said)
+        sentence = f"{who} ({name}) answered, first token after {answer.ttft_seconds or 0:.3f} s."
+        return Finding(check_id, Verdict.PASS, sentence)
     status = f"HTTP {answer.status}" if answer.status else "no HTTP answer"
     return Finding(
         check_id,

@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 
 from llmd_storage_hooks.core.kube.describe import pod_line
-from llmd_storage_hooks.core.kube.objects import PodState
+from llmd_storage_hooks.core.kube.objects import NotYet, PodState
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof.config import ProofConfig
-from llmd_storage_hooks.proof.facts import NotYet, PodPair, SinglePod, Unrecoverable, WaitResult
+from llmd_storage_hooks.proof.facts import PodPair, SinglePod, Unrecoverable, WaitResult
 
 _CHECK = "proof.pods"
 
@@ -42,8 +42,8 @@ def check(config: ProofConfig, wait_result: WaitResult) -> Finding:
             "The hook's ServiceAccount needs get and list on pods in this namespace.",
         )
     if isinstance(result, PodPair):
-        said = f"Two model servers are ready ({wait_result.waited_seconds:.0f} s waited)."
-        return Finding(_CHECK, Verdict.PASS, said)
+        sentence = f"Two model servers are ready ({wait_result.waited_seconds:.0f} s waited)."
+        return Finding(_CHECK, Verdict.PASS, sentence)
     if isinstance(result, SinglePod):
         return Finding(
             _CHECK,

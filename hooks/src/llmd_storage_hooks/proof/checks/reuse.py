@@ -50,8 +50,8 @@ def reuse(config: ProofConfig, result: Trial) -> Finding:
     full = full_block_tokens(second.prompt_tokens, config.block_tokens)
     share = f"{fraction:.1%} of the {full} tokens in full blocks"
     if fraction >= config.min_reused_fraction:
-        said = f"B took {count} of {second.prompt_tokens} prompt tokens from the cache: {share}."
-        return Finding(check_id, Verdict.PASS, said, observed=observed)
+        sentence = f"B took {count} of {second.prompt_tokens} prompt tokens from the cache: {share}."
+        return Finding(check_id, Verdict.PASS, sentence, observed=observed)
     cause, remedy = diagnosis.why_not_reused(reused, config.connector, (result.pod_a, result.pod_b), result.differences)
     return Finding(
         check_id,
@@ -95,11 +95,11 @@ def origin(config: ProofConfig, reused: Counters) -> Finding:
     if where == "storage":
         mib = reused.storage_read_bytes / 2**20
         connector_metrics = CONNECTORS[config.connector]
-        said = f"They came from storage: B read {mib:.1f} MiB"
-        said += f", {reused.storage_hits:.0f} blocks." if connector_metrics.counts_blocks else "."
+        sentence = f"They came from storage: B read {mib:.1f} MiB"
+        sentence += f", {reused.storage_hits:.0f} blocks." if connector_metrics.counts_blocks else "."
         if not connector_metrics.counts_bytes:
-            said = "They came from outside B, which had never seen this prompt; the connector counts no bytes."
-        return Finding(check_id, Verdict.PASS, said, observed=observed)
+            sentence = "They came from outside B, which had never seen this prompt; the connector counts no bytes."
+        return Finding(check_id, Verdict.PASS, sentence, observed=observed)
     return Finding(
         check_id,
         Verdict.INCONCLUSIVE if where == "none" and diagnosis.skipped_as_slower(reused) else Verdict.FAIL,

@@ -28,8 +28,8 @@ def length(config: ProofConfig, first: Answer) -> Finding:
             "Use a longer promptFile, or lower modelserver.storageTier.blockTokens.",
             observed=observed,
         )
-    said = f"The prompt has {first.prompt_tokens} tokens, {full // config.block_tokens} full blocks."
-    return Finding(check_id, Verdict.PASS, said, observed=observed)
+    sentence = f"The prompt has {first.prompt_tokens} tokens, {full // config.block_tokens} full blocks."
+    return Finding(check_id, Verdict.PASS, sentence, observed=observed)
 
 
 def stored(config: ProofConfig, result: Trial) -> Finding:
@@ -57,8 +57,8 @@ def stored(config: ProofConfig, result: Trial) -> Finding:
             observed=observed,
         )
     if not connector_metrics.counts_bytes:
-        said = f"The connector {config.connector} does not count what it writes to storage; what B finds will tell."
-        return Finding(check_id, Verdict.SKIPPED, said, observed=observed)
+        sentence = f"The connector {config.connector} does not count what it writes to storage; what B finds will tell."
+        return Finding(check_id, Verdict.SKIPPED, sentence, observed=observed)
     if not one.connector_loaded:
         cause, remedy = diagnosis.not_loaded(config.connector)
         return Finding(check_id, Verdict.FAIL, f"A ({result.pod_a.name}): {cause}", remedy, observed=observed)

@@ -10,10 +10,10 @@ from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound
 from llmd_storage_hooks.core.kube import parse
 from llmd_storage_hooks.core.kube.api import KubeApi
 from llmd_storage_hooks.core.kube.describe import pod_line
-from llmd_storage_hooks.core.kube.objects import PodState
+from llmd_storage_hooks.core.kube.objects import NotYet, PodState
 from llmd_storage_hooks.proof import readiness
 from llmd_storage_hooks.proof.config import ProofConfig
-from llmd_storage_hooks.proof.facts import NotYet, PodPair, SinglePod, Unrecoverable, WaitResult
+from llmd_storage_hooks.proof.facts import PodPair, SinglePod, Unrecoverable, WaitResult
 
 POLL_S = 1.0
 TELL_EVERY_S = 5.0
