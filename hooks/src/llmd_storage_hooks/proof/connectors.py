@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The connectors that a proof can be made of, and the metrics that each of them has."""
+"""The connectors that the proof knows, and the metrics of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ConnectorMetrics:
     """How a connector counts what it moves to and from storage.
 
     tier: its name in vLLM's tier label ("<position>:<tier type>"); written, read: the direction in transfer_type, for
-    one that has no tier; loaded: how the families begin that only a server with this connector has.
+    one that has no tier; loaded: the prefix of metrics that only a server with this connector has.
     """
 
     loaded: str
@@ -23,14 +23,16 @@ class ConnectorMetrics:
 
     @property
     def counts_bytes(self) -> bool:
+        """Bytes to and from storage."""
         return bool(self.tier or self.written)
 
     @property
     def counts_blocks(self) -> bool:
+        """Blocks asked for and found."""
         return bool(self.tier)
 
 
-# How the names of metrics begin: those of vLLM's tiering, and those of the project's own connector.
+# Prefixes of metrics: of vLLM's tiering, and of connector llmd-storage.
 TIERING = "vllm:kv_offload_tiering_"
 OWN = "vllm:kv_offload_llmd_storage_"
 CONNECTORS: dict[str, ConnectorMetrics] = {

@@ -11,7 +11,7 @@ from llmd_storage_hooks.core.kube.objects import NotYet, PodState
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """How far a Gateway is, and where it takes requests."""
+    """Whether a Gateway is programmed, and its address."""
 
     programmed: bool
     message: str
@@ -20,23 +20,29 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class PodPair:
+    """A (prefills) and B (answers from storage)."""
+
     first: PodState
     second: PodState
 
 
 @dataclass(frozen=True, slots=True)
 class SinglePod:
+    """There is one model server only, and it is ready."""
+
     pod: PodState
 
 
 @dataclass(frozen=True, slots=True)
 class Unrecoverable:
+    """This pod will not become ready by waiting."""
+
     pod: PodState
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What the proof needs of one scrape. What a connector does not count is 0."""
+    """One scrape of a server's metrics. What a connector does not count is 0."""
 
     prompt_tokens: float
     external_tokens: float  # of the prompts, by KV transfer: storage tier or CPU tier
@@ -49,21 +55,21 @@ class Counters:
     storage_read_failures: float
     storage_write_failures: float
     storage_stores_dropped: float
-    # By the own connector alone: blocks it did not have or not store, by its reasons; files it refused as damaged.
+    # By connector llmd-storage alone: blocks it did not find or did not store, by reason; files it refused as damaged.
     misses: Mapping[str, float]
     refusals: Mapping[str, float]
     damaged: float
     active_writes: float
-    usable: float  # the own connector's gauges: 1 or 0
+    usable: float  # gauges of connector llmd-storage: 1 or 0
     breaker_open: float
     writes_paused: float
-    pauses: tuple[str, ...]  # the errors that storage refused writing with, ever
+    pauses: tuple[str, ...]  # errors for which writing was paused, since the start
     connector_loaded: bool
     attributes_sources: bool  # vLLM says which tier a cached token came from
 
     @property
     def not_waited_for(self) -> float:
-        """Blocks that the own connector did not wait for: computing was quicker, or storage missed its deadline."""
+        """Blocks that llmd-storage did not wait for: computing was quicker, or storage missed its deadline."""
         return sum(self.misses.get(reason, 0.0) for reason in ("slower", "slow", "deadline"))
 
 
@@ -87,6 +93,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
+    """text: "" when not even one block fits the model's context."""
+
     text: str
     tokens: int | None  # None = the server has no /tokenize
     max_model_len: int | None
@@ -94,16 +102,16 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What A wrote to storage after its answer, as far as its counters said within the time given."""
+    """What A wrote to storage after its answer, by its counters."""
 
     delta: Counters
-    settled: bool  # the counters stood still at the end
+    settled: bool  # the counters had stopped growing
     waited_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One prompt on its way A -> storage -> B. What was not reached is None."""
+    """One prompt on its way from A over storage to B. What was not reached is None."""
 
     pod_a: PodState
     pod_b: PodState
@@ -119,7 +127,8 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:
-    """How the waiting ended. `failure`: the pods could not be listed, and why."""
+    """How waiting for the model servers ended. failure: why the pods could not be listed; log_tail: of the pod in
+    `Unrecoverable`."""
 
     result: PodPair | SinglePod | Unrecoverable | NotYet
     pods: tuple[PodState, ...] = ()

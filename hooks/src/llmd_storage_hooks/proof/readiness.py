@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: from the pods' states to "go on waiting", "these two" or "this will not come"."""
+"""From the pods' states to: two are ready, a single one is, not yet, or never. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from llmd_storage_hooks.core.kube.objects import NotYet, PodState
 from llmd_storage_hooks.proof.facts import PodPair, SinglePod, Unrecoverable
 
 CRASHES_UNRECOVERABLE = 3
-SINGLE_POD_GRACE_S = 15.0  # how long a single ready pod is given company before the proof says it is alone
+SINGLE_POD_GRACE_S = 15.0  # how long to wait for a second pod beside a ready one
 
-# Reasons that time does not heal: something must be set.
+# Reasons for which waiting does not help: a value must be changed.
 _FATAL = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"})
 
 
 def assess(pods: Sequence[PodState], single_for_s: float) -> PodPair | SinglePod | Unrecoverable | NotYet:
-    """`alone_for_s`: how long there has been exactly one pod, and that one ready."""
+    """`single_for_s`: how long there has been exactly one pod, and that one ready."""
     live = [pod for pod in pods if not pod.deleting]
     if not live:
         return NotYet("no pod matches the selector yet")
@@ -35,12 +35,13 @@ def assess(pods: Sequence[PodState], single_for_s: float) -> PodPair | SinglePod
 
 
 def unrecoverable(pod: PodState) -> bool:
+    """Whether waiting cannot make the pod ready."""
     crashing = pod.reason == "CrashLoopBackOff" and pod.restarts >= CRASHES_UNRECOVERABLE
     return not pod.ready and (crashing or pod.reason in _FATAL)
 
 
 def pick(ready: Sequence[PodState]) -> PodPair:
-    """Two pods, on two nodes if there are such; always the same two for the same pods."""
+    """Two pods, on two nodes where possible; always the same two for the same pods."""
     ordered = sorted(ready, key=lambda pod: pod.name)
     first = ordered[0]
     second = next((pod for pod in ordered[1:] if pod.node != first.node), ordered[1])

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof: wait, ask, compare, report."""
+"""Proof: wait for two model servers, send both the same prompt, compare, report."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
 
 from llmd_storage_hooks.core.clock import Clock, SystemClock
 from llmd_storage_hooks.core.errors import CollectError, Unreachable
@@ -15,7 +14,7 @@ from llmd_storage_hooks.core.output import say
 from llmd_storage_hooks.core.result import HookResult
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof import checks, readiness
-from llmd_storage_hooks.proof.checks import answers, readers, reuse
+from llmd_storage_hooks.proof.checks import answers, figures, readers
 from llmd_storage_hooks.proof.checks import pods as pod_checks
 from llmd_storage_hooks.proof.checks.identity import differences
 from llmd_storage_hooks.proof.collect import gateway, wait
@@ -27,19 +26,20 @@ from llmd_storage_hooks.proof.facts import Answer, PodPair, Prompt, SinglePod, T
 
 
 def run(config: ProofConfig, kube: KubeApi | None = None, clock: Clock | None = None) -> HookResult:
+    """With `url_a`, `url_b` those two servers, without a cluster; else two pods of `pod_selector`."""
     clock = clock or SystemClock()
     try:
         if config.url_a:
-            pair = PodPair(_named(config.url_a), _named(config.url_b))
+            pair = PodPair(_pod_of(config.url_a), _pod_of(config.url_b))
             return _prove(config, pair, (), clock)
         return _on_cluster(config, kube, clock)
-    except CollectError as error:  # what every server is asked with cannot be used
-        said = f"Could not check: {error}."
-        return HookResult([Finding("proof.servers", Verdict.INCONCLUSIVE, said, "Correct caFile, a PEM file.")])
+    except CollectError as error:  # the credentials for all servers cannot be used
+        sentence = f"Could not check: {error}."
+        return HookResult([Finding("proof.servers", Verdict.INCONCLUSIVE, sentence, "Correct caFile, a PEM file.")])
 
 
-def _named(url: str) -> PodState:
-    """A server that is known by its address alone."""
+def _pod_of(url: str) -> PodState:
+    """A server of which only the address is known, as a pod."""
     return PodState(url, "", "", "Running", True, False, 0, "", "", "", "")
 
 
@@ -48,22 +48,22 @@ def _on_cluster(config: ProofConfig, kube: KubeApi | None, clock: Clock) -> Hook
         kube = kube or Kube.connect()
     except Unreachable as error:  # no credentials
         return HookResult([pod_checks.check(config, WaitResult(NotYet("no cluster"), failure=str(error)))])
-    wait_result = wait.wait_for_servers(config, kube, clock, say)
-    ready = pod_checks.check(config, wait_result)
-    if wait_result.log_tail:
-        say(f"--- last lines of the log of {_name(wait_result)}")
-        say(wait_result.log_tail)
-    waited = {"waitedSeconds": round(wait_result.waited_seconds, 1)}
-    if isinstance(wait_result.result, SinglePod):
-        pod = wait_result.result.pod
-        half = prefill(config, Trial(pod, pod, Prompt("", None, None)), _server(config, pod), clock, say)
-        return HookResult([ready, *checks.check_single_pod(config, half)], {**waited, **_numbers(half)})
-    if not isinstance(wait_result.result, PodPair):
+    waiting = wait.wait_for_servers(config, kube, clock, say)
+    ready = pod_checks.check(config, waiting)
+    if waiting.log_tail:
+        say(f"--- last lines of the log of {_log_owner(waiting)}")
+        say(waiting.log_tail)
+    waited = {"waitedSeconds": round(waiting.waited_seconds, 1)}
+    if isinstance(waiting.result, SinglePod):
+        pod = waiting.result.pod
+        trial = prefill(config, Trial(pod, pod, Prompt("", None, None)), _server(config, pod), clock, say)
+        return HookResult([ready, *checks.check_single_pod(config, trial)], {**waited, **figures.numbers(trial)})
+    if not isinstance(waiting.result, PodPair):
         return HookResult([ready], waited)
-    pair = wait_result.result
-    further = readiness.further(wait_result.pods, pair)
-    proven = _prove(config, pair, further, clock, kube)
-    return replace(proven, findings=[ready, *proven.findings], numbers={**waited, **proven.numbers})
+    pair = waiting.result
+    further = readiness.further(waiting.pods, pair)
+    pair_result = _prove(config, pair, further, clock, kube)
+    return replace(pair_result, findings=[ready, *pair_result.findings], numbers={**waited, **pair_result.numbers})
 
 
 def _prove(
@@ -73,36 +73,36 @@ def _prove(
     clock: Clock,
     kube: KubeApi | None = None,
 ) -> HookResult:
-    """further: ready pods beyond the pair. kube: to look after a silent server, and to find the Gateway."""
+    """further: ready pods beyond the pair. kube: to see whether a server has exited, and to find the Gateway."""
     servers = Servers(_server(config, pair.first), _server(config, pair.second))
-    result = _with_differences(config, prove(config, pair, servers, clock, say))
-    findings = checks.check(config, result)
-    if kube is not None and unanswered(result):
+    trial = _with_differences(config, prove(config, pair, servers, clock, say))
+    findings = checks.check(config, trial)
+    if kube is not None and unanswered(trial):
         findings += _exited_since(config, kube, clock, pair)
-    if result.stored is not None:
+    if trial.stored is not None:
         others = [Reader(pod.name, pod, _server(config, pod)) for pod in further[: config.max_readers]]
-        trials = [_with_differences(config, read_back(config, result, one, clock, say)) for one in others]
+        trials = [_with_differences(config, read_back(config, trial, one, clock, say)) for one in others]
         findings += readers.check(config, trials, len(further) - len(trials))
     routed = None
-    if result.first is not None and result.first.good:
-        routed, said = _through_the_router(config, kube, clock, result.prompt.text, result.first)
-        findings += said
-    return HookResult(findings, _numbers(result), _proof(config, result, routed))
+    if trial.first is not None and trial.first.good:
+        routed, router_findings = _through_the_router(config, kube, clock, trial.prompt.text, trial.first)
+        findings += router_findings
+    return HookResult(findings, figures.numbers(trial), figures.proof_block(config, trial, routed))
 
 
-def _with_differences(config: ProofConfig, result: Trial) -> Trial:
-    """With what keeps the namespaces apart, when nothing was found and the claim is here to look at."""
-    reused = result.reused
+def _with_differences(config: ProofConfig, trial: Trial) -> Trial:
+    """Add how the namespaces differ, when B found no block and the claim is mounted here."""
+    reused = trial.reused
     if not config.claim_path or reused is None or reused.storage_hits > 0 or reused.external_tokens > 0:
-        return result
+        return trial
     found = last_two(config.claim_path)
-    return replace(result, differences=differences(*found)) if len(found) == 2 else result
+    return replace(trial, differences=differences(*found)) if len(found) == 2 else trial
 
 
 def _through_the_router(
     config: ProofConfig, kube: KubeApi | None, clock: Clock, prompt: str, first: Answer
 ) -> tuple[Answer | None, list[Finding]]:
-    """The router's answer to A's prompt; none when there is no router, or no way to it."""
+    """The router's answer to A's prompt; None when there is no router, or it has no address."""
     url, host = config.router_url, None
     if not url and config.gateway.name and kube is not None:
         observed = gateway.find(config, kube, clock, say)
@@ -115,10 +115,10 @@ def _through_the_router(
     return routed, answers.router(url, first, routed)
 
 
-def unanswered(result: Trial) -> bool:
-    """Whether a server failed to answer at all: then it is worth a look whether it still lives."""
-    answers = [one for one in (result.first, result.second) if one is not None]
-    return bool(result.error or result.unresponsive) or not all(one.good for one in answers)
+def unanswered(trial: Trial) -> bool:
+    """Whether a server failed to answer: then its pod is looked at again, since it may have exited."""
+    answers = [one for one in (trial.first, trial.second) if one is not None]
+    return bool(trial.error or trial.unresponsive) or not all(one.good for one in answers)
 
 
 def _exited_since(config: ProofConfig, kube: KubeApi, clock: Clock, pair: PodPair) -> list[Finding]:
@@ -134,8 +134,8 @@ def _exited_since(config: ProofConfig, kube: KubeApi, clock: Clock, pair: PodPai
     return findings
 
 
-def _name(wait_result: WaitResult) -> str:
-    return wait_result.result.pod.name if isinstance(wait_result.result, Unrecoverable) else "the pod"
+def _log_owner(waiting: WaitResult) -> str:
+    return waiting.result.pod.name if isinstance(waiting.result, Unrecoverable) else "the pod"
 
 
 def _server(config: ProofConfig, pod: PodState) -> Server:
@@ -149,48 +149,3 @@ def _at(config: ProofConfig, url: str, at_address: str | None = None) -> Server:
     key = os.environ.get(config.api_key_env, "") if config.api_key_env else ""
     credentials = Credentials(key, config.ca_file, config.server_name, at_address)
     return Server(url, config.model, config.request_timeout_seconds, credentials)
-
-
-def _numbers(result: Trial) -> dict[str, Any]:
-    if result.stored is None:
-        return {}
-    return {
-        "storedBytes": result.stored.delta.storage_write_bytes,
-        "storedAfterSeconds": round(result.stored.waited_seconds, 2),
-    }
-
-
-def _proof(config: ProofConfig, result: Trial, routed: Answer | None) -> dict[str, Any]:
-    """The report's `proof` block; null where a step was not reached."""
-    first, second, reused = result.first, result.second, result.reused
-    facts: dict[str, Any] = {
-        "podA": result.pod_a.name,
-        "podB": result.pod_b.name,
-        "nodeA": result.pod_a.node,
-        "nodeB": result.pod_b.node,
-        "promptTokens": first.prompt_tokens if first else None,
-        "ttftColdSeconds": _seconds(first),
-        "ttftWarmSeconds": _seconds(second),
-        "ttftRouterSeconds": _seconds(routed),
-        "reusedFraction": None,
-        "reusedTokens": None,
-        "tokensEqual": None,
-        "logprobsMaxDelta": None,
-        "source": None,
-        "bytesRead": None,
-    }
-    if first is None or second is None or reused is None:
-        return facts
-    facts["reusedFraction"] = reuse.reused_fraction(config, second, reused)
-    facts["reusedTokens"] = reuse.reused_tokens(second, reused)
-    facts["tokensEqual"] = answers.same_tokens(first, second)
-    facts["logprobsMaxDelta"] = answers.logprobs_delta(first, second)
-    facts["source"] = reuse.source(config, reused)
-    facts["bytesRead"] = int(reused.storage_read_bytes)
-    return facts
-
-
-def _seconds(answer: Answer | None) -> float | None:
-    if answer is None or answer.ttft_seconds is None:
-        return None
-    return round(answer.ttft_seconds, 4)

@@ -9,60 +9,60 @@ from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.facts import Trial
 
 
-def check(config: ProofConfig, result: Trial) -> list[Finding]:
-    """Everything about the pair; a step that was not reached is left out, the one that failed says why."""
-    findings = [nodes(result)]
-    if result.unresponsive:
-        names = {"A": result.pod_a.name, "B": result.pod_b.name}
+def check(config: ProofConfig, trial: Trial) -> list[Finding]:
+    """All findings about the pair, in the order of the report. What was not reached is left out."""
+    findings = [nodes(trial)]
+    if trial.unresponsive:
+        names = {"A": trial.pod_a.name, "B": trial.pod_b.name}
         return [
             *findings,
             *(
                 answers.answered(f"proof.answer.{who.lower()}", who, names[who], answer)
-                for who, answer in result.unresponsive
+                for who, answer in trial.unresponsive
             ),
         ]
-    if result.error:
-        return [*findings, _unread(result)]
-    if not result.prompt.text:
-        return [*findings, _prompt_does_not_fit(config, result)]
-    if result.first is not None:
-        findings.append(answers.answered("proof.answer.a", "A", result.pod_a.name, result.first))
-    if result.first is None or not result.first.good:
+    if trial.error:
+        return [*findings, _unread(trial)]
+    if not trial.prompt.text:
+        return [*findings, _prompt_does_not_fit(config, trial)]
+    if trial.first is not None:
+        findings.append(answers.answered("proof.answer.a", "A", trial.pod_a.name, trial.first))
+    if trial.first is None or not trial.first.good:
         return findings
-    findings += [stored.length(config, result.first), stored.stored(config, result)]
-    if result.second is not None:
-        findings.append(answers.answered("proof.answer.b", "B", result.pod_b.name, result.second))
-    if result.second is None or not result.second.good or result.reused is None:
+    findings += [stored.length(config, trial.first), stored.stored(config, trial)]
+    if trial.second is not None:
+        findings.append(answers.answered("proof.answer.b", "B", trial.pod_b.name, trial.second))
+    if trial.second is None or not trial.second.good or trial.reused is None:
         return findings
     return [
         *findings,
-        reuse.quiet(result.second, result.reused),
-        reuse.reuse(config, result),
-        reuse.origin(config, result.reused),
-        answers.tokens("proof.tokens", "B", result.first, result.second),
-        answers.logprobs(result.first, result.second),
-        answers.speed(result.first, result.second),
+        reuse.quiet(trial.second, trial.reused),
+        reuse.reuse(config, trial),
+        reuse.origin(config, trial.reused),
+        answers.tokens("proof.tokens", "B", trial.first, trial.second),
+        answers.logprobs(trial.first, trial.second),
+        answers.speed(trial.first, trial.second),
     ]
 
 
-def check_single_pod(config: ProofConfig, result: Trial) -> list[Finding]:
-    """What one server can show by itself: that it writes. That another one reads it stays unknown."""
-    if result.error:
-        return [_unread(result)]
-    if not result.prompt.text:
-        return [_prompt_does_not_fit(config, result)]
-    if result.first is None:
+def check_single_pod(config: ProofConfig, trial: Trial) -> list[Finding]:
+    """What one server can prove by itself: that it stores. Whether another one can read it stays unknown."""
+    if trial.error:
+        return [_unread(trial)]
+    if not trial.prompt.text:
+        return [_prompt_does_not_fit(config, trial)]
+    if trial.first is None:
         return []
-    answered = answers.answered("proof.answer.a", "A", result.pod_a.name, result.first)
+    answered = answers.answered("proof.answer.a", "A", trial.pod_a.name, trial.first)
     return [
         answered,
-        *([stored.length(config, result.first), stored.stored(config, result)] if result.first.good else []),
+        *([stored.length(config, trial.first), stored.stored(config, trial)] if trial.first.good else []),
     ]
 
 
-def nodes(result: Trial) -> Finding:
+def nodes(trial: Trial) -> Finding:
     check_id = "proof.nodes"
-    a, b = result.pod_a, result.pod_b
+    a, b = trial.pod_a, trial.pod_b
     observed = {"podA": a.name, "nodeA": a.node, "podB": b.name, "nodeB": b.node}
     if not (a.node and b.node):
         sentence = f"A is {a.name}, B is {b.name}; on which nodes is not known, as they were named by address."
@@ -80,21 +80,21 @@ def nodes(result: Trial) -> Finding:
     )
 
 
-def _unread(result: Trial) -> Finding:
+def _unread(trial: Trial) -> Finding:
     return Finding(
         "proof.servers",
         Verdict.INCONCLUSIVE,
-        f"Could not check: {result.error}.",
+        f"Could not check: {trial.error}.",
         "See the pods' logs, and that the hook's pod may reach them (NetworkPolicy, port).",
     )
 
 
-def _prompt_does_not_fit(config: ProofConfig, result: Trial) -> Finding:
+def _prompt_does_not_fit(config: ProofConfig, trial: Trial) -> Finding:
     return Finding(
         "proof.prompt",
         Verdict.FAIL,
-        f"The model's context of {result.prompt.max_model_len} tokens has no room for one block of "
+        f"The model's context of {trial.prompt.max_model_len} tokens has no room for one block of "
         f"{config.block_tokens} tokens: a prompt shorter than a block is never stored.",
         "Lower modelserver.storageTier.blockTokens, or raise the model's context (--max-model-len).",
-        observed={"maxModelLen": result.prompt.max_model_len, "blockTokens": config.block_tokens},
+        observed={"maxModelLen": trial.prompt.max_model_len, "blockTokens": config.block_tokens},
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof, answers: whether two servers gave the same one, and how soon."""
+"""Proof, answers: did two servers give the same one, and how soon?"""
 
 from __future__ import annotations
 

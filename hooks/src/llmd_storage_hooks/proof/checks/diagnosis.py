@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof: the known silent causes of a cold cache, as far as a server's own counters tell them apart."""
+"""Proof, diagnosis: why nothing was stored or nothing reused, by a server's own counters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PERMISSIONS = (
     "Give all pods of the cache one uid and gid, and make the volume writable for them (fsGroup, or chown the export)."
 )
 
-# By the reasons that the own connector gives for blocks it does not have.
+# By the `reason` label of llmd-storage's counters of misses and failed loads.
 _MISSES: dict[str, Diagnosis] = {
     "slower": (
         "The connector left storage out because loading was slower than computing (skip_slow_loads).",
@@ -101,7 +101,7 @@ def why_not_stored(wrote: Counters) -> Diagnosis:
 def why_not_reused(
     reused: Counters, connector: str, pods: tuple[PodState, ...] = (), differences: tuple[str, ...] = ()
 ) -> Diagnosis:
-    """Why B computed what A has stored."""
+    """Why B computed what A has stored. differences: of their namespaces' manifests, where they are known."""
     if connector == LLMD_STORAGE and not reused.connector_loaded:
         cause, remedy = not_loaded(connector)
         return f"B: {cause}", remedy
@@ -110,9 +110,9 @@ def why_not_reused(
             "It had the prompt in its own device memory.",
             "The prompt was not fresh: prove again, and see that the router does not send it to B by itself.",
         )
-    told = _connectors_reason(reused)
-    if told is not None:
-        return told
+    reason = _connectors_reason(reused)
+    if reason is not None:
+        return reason
     if CONNECTORS[connector].counts_blocks:
         return _by_blocks(reused, pods, differences)
     return _without_hash_seed(pods) or (
@@ -152,12 +152,13 @@ def _by_blocks(reused: Counters, pods: tuple[PodState, ...], differences: tuple[
 
 
 def skipped_as_slower(reused: Counters) -> bool:
-    """Whether the connector chose not to load, because computing was quicker: then nothing is known to be broken."""
-    told = [reason for reason in _by_count(reused.misses) if reason in _MISSES]
-    return bool(told) and told[0] in ("slower", "slow")
+    """Whether the connector chose not to load because computing was quicker; then nothing need be broken."""
+    reasons = [reason for reason in _by_count(reused.misses) if reason in _MISSES]
+    return bool(reasons) and reasons[0] in ("slower", "slow")
 
 
 def _connectors_reason(reused: Counters) -> Diagnosis | None:
+    """What llmd-storage itself counted, if anything."""
     for reason in _by_count(reused.misses):
         if reason in _MISSES:
             return _MISSES[reason]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which identity field keeps two namespaces apart, by the manifest.json that the connector leaves in each."""
+"""Proof, identity: the fields in which two namespaces differ, by the manifest.json of each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-MOST = 6  # fields that are named; a model's configuration may differ in a hundred
+MOST = 6  # fields that are named; two models may differ in a hundred
 _CHARS = 60
 
 

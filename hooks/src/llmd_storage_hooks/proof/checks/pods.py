@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof, readiness: how the waiting for two model servers ended, to one finding."""
+"""Proof, pods: are two model servers ready, and if not, why?"""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _REMEDIES = {
     "probes, or see the pod's log.",
     "ContainerCreating": "The volume may not mount: see kubectl describe pod, under Events.",
 }
-# How Linux and Python tell of a mapped page that a full tmpfs could not give; 135 is 128 and the signal's number.
+# How Linux and Python report that a full tmpfs could not back a mapped page; 135 is 128 plus SIGBUS.
 _SHM_FULL = re.compile(r"exit code 135\b|SIGBUS|Bus error|/dev/shm\S*: No space|No space left on device: '/dev/shm")
 _REMEDIES["ErrImagePull"] = _REMEDIES["ImagePullBackOff"]
 
 
-def check(config: ProofConfig, wait_result: WaitResult) -> Finding:
-    result = wait_result.result
-    if wait_result.failure:
+def check(config: ProofConfig, waiting: WaitResult) -> Finding:
+    result = waiting.result
+    if waiting.failure:
         return Finding(
             _CHECK,
             Verdict.INCONCLUSIVE,
-            f"Could not check the model servers: {wait_result.failure}.",
+            f"Could not check the model servers: {waiting.failure}.",
             "The hook's ServiceAccount needs get and list on pods in this namespace.",
         )
     if isinstance(result, PodPair):
-        sentence = f"Two model servers are ready ({wait_result.waited_seconds:.0f} s waited)."
+        sentence = f"Two model servers are ready ({waiting.waited_seconds:.0f} s waited)."
         return Finding(_CHECK, Verdict.PASS, sentence)
     if isinstance(result, SinglePod):
         return Finding(
@@ -58,14 +58,14 @@ def check(config: ProofConfig, wait_result: WaitResult) -> Finding:
             _CHECK,
             Verdict.FAIL,
             f"Model server {pod_line(pod)}; it will not become ready by waiting.",
-            f"{_remedy(pod, wait_result.log_tail)} Then: kubectl logs {pod.name} --previous.",
-            observed={"pod": pod.name, "reason": pod.reason, "log": wait_result.log_tail[-2000:]},
+            f"{_remedy(pod, waiting.log_tail)} Then: kubectl logs {pod.name} --previous.",
+            observed={"pod": pod.name, "reason": pod.reason, "log": waiting.log_tail[-2000:]},
         )
-    return _timed_out(config, wait_result, result)
+    return _timed_out(config, waiting, result)
 
 
 def died(before: PodState, now: PodState | None, log: str) -> Finding | None:
-    """Whether a server that was ready has stopped working since."""
+    """A finding when a server that was ready is gone, not ready or restarted; else None."""
     check_id = "proof.stable"
     if now is not None and now.ready and now.restarts == before.restarts:
         return None
@@ -79,9 +79,9 @@ def died(before: PodState, now: PodState | None, log: str) -> Finding | None:
     )
 
 
-def _timed_out(config: ProofConfig, wait_result: WaitResult, result: NotYet) -> Finding:
-    waited = f"{wait_result.waited_seconds:.0f} s"
-    if not wait_result.pods:
+def _timed_out(config: ProofConfig, waiting: WaitResult, result: NotYet) -> Finding:
+    waited = f"{waiting.waited_seconds:.0f} s"
+    if not waiting.pods:
         selector = ",".join(f"{key}={value}" for key, value in sorted(config.pod_selector.items()))
         return Finding(
             _CHECK,
@@ -90,14 +90,14 @@ def _timed_out(config: ProofConfig, wait_result: WaitResult, result: NotYet) -> 
             "See kubectl describe deployment and replicaset: quota, Pod Security or an admission webhook may "
             "refuse the pods.",
         )
-    waits = [pod for pod in wait_result.pods if not pod.ready and not pod.deleting]
-    worst = waits[0] if waits else wait_result.pods[0]
+    waits = [pod for pod in waiting.pods if not pod.ready and not pod.deleting]
+    worst = waits[0] if waits else waiting.pods[0]
     return Finding(
         _CHECK,
         Verdict.FAIL,
         f"After {waited}: {result.why}. {pod_line(worst)}.",
         _remedy(worst),
-        observed={"pods": [pod_line(pod) for pod in wait_result.pods]},
+        observed={"pods": [pod_line(pod) for pod in waiting.pods]},
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof, with more than two replicas: whether each further pod takes A's prompt from storage, too."""
+"""Proof, readers: with more than two replicas, does each further pod take A's prompt from storage, too?"""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CHECK = "proof.readers"
 
 
 def check(config: ProofConfig, trials: Sequence[Trial], not_asked: int = 0) -> list[Finding]:
-    """One round a pod. not_asked: pods that were not asked, because there are so many. No further pod, no finding."""
+    """trials: one of each further pod; none, no finding. not_asked: pods beyond `max_readers`."""
     if not trials:
         return []
-    found = {result.pod_b.name: _one(config, result) for result in trials}
+    found = {trial.pod_b.name: _one(config, trial) for trial in trials}
     observed = {name: sentence or "from storage" for name, (_, sentence, _) in found.items()}
     more = f" ({not_asked} more were not asked)" if not_asked else ""
     for wanted in (Verdict.FAIL, Verdict.INCONCLUSIVE):
@@ -30,21 +30,21 @@ def check(config: ProofConfig, trials: Sequence[Trial], not_asked: int = 0) -> l
     return [Finding(CHECK, Verdict.PASS, said, observed=observed)]
 
 
-def _one(config: ProofConfig, result: Trial) -> tuple[Verdict, str, str]:
-    """Verdict, what was found and the remedy of the first thing that is not well with this pod."""
-    pod = result.pod_b.name
-    if result.error:
-        return Verdict.INCONCLUSIVE, f"{pod} could not be read: {result.error}.", "See that pod's log."
-    assert result.first is not None and result.second is not None
-    if not result.second.good:
-        one = answers.answered("proof.answer.b", "it", pod, result.second)
+def _one(config: ProofConfig, trial: Trial) -> tuple[Verdict, str, str]:
+    """Verdict, sentence and remedy of the first check that this pod does not pass."""
+    pod = trial.pod_b.name
+    if trial.error:
+        return Verdict.INCONCLUSIVE, f"{pod} could not be read: {trial.error}.", "See that pod's log."
+    assert trial.first is not None and trial.second is not None
+    if not trial.second.good:
+        one = answers.answered("proof.answer.b", "it", pod, trial.second)
         return Verdict.FAIL, one.sentence, one.remedy
-    assert result.reused is not None
+    assert trial.reused is not None
     checks = [
-        reuse.quiet(result.second, result.reused),
-        reuse.reuse(config, result),
-        reuse.origin(config, result.reused),
-        answers.tokens(CHECK, pod, result.first, result.second),
+        reuse.quiet(trial.second, trial.reused),
+        reuse.reuse(config, trial),
+        reuse.origin(config, trial.reused),
+        answers.tokens(CHECK, pod, trial.first, trial.second),
     ]
     bad = [one for one in checks if one.verdict not in (Verdict.PASS, Verdict.SKIPPED)]
     if not bad:

@@ -12,7 +12,7 @@ from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.connectors import CONNECTORS
 from llmd_storage_hooks.proof.facts import Answer, Counters, Trial
 
-# Of the reused tokens, what the storage tier's own hits must explain.
+# Share of the reused tokens that must have come from storage.
 _MOSTLY = 0.95
 
 
@@ -40,9 +40,9 @@ def reused_fraction(config: ProofConfig, second: Answer, reused: Counters) -> fl
     return round(min(1.0, reused_tokens(second, reused) / full), 4) if full else 0.0
 
 
-def reuse(config: ProofConfig, result: Trial) -> Finding:
+def reuse(config: ProofConfig, trial: Trial) -> Finding:
     check_id = "proof.reuse"
-    second, reused = result.second, result.reused
+    second, reused = trial.second, trial.reused
     assert second is not None and reused is not None
     fraction = reused_fraction(config, second, reused)
     count = reused_tokens(second, reused)
@@ -52,7 +52,7 @@ def reuse(config: ProofConfig, result: Trial) -> Finding:
     if fraction >= config.min_reused_fraction:
         sentence = f"B took {count} of {second.prompt_tokens} prompt tokens from the cache: {share}."
         return Finding(check_id, Verdict.PASS, sentence, observed=observed)
-    cause, remedy = diagnosis.why_not_reused(reused, config.connector, (result.pod_a, result.pod_b), result.differences)
+    cause, remedy = diagnosis.why_not_reused(reused, config.connector, (trial.pod_a, trial.pod_b), trial.differences)
     return Finding(
         check_id,
         Verdict.INCONCLUSIVE if diagnosis.skipped_as_slower(reused) else Verdict.FAIL,

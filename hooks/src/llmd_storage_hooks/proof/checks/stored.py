@@ -32,27 +32,27 @@ def length(config: ProofConfig, first: Answer) -> Finding:
     return Finding(check_id, Verdict.PASS, sentence, observed=observed)
 
 
-def stored(config: ProofConfig, result: Trial) -> Finding:
+def stored(config: ProofConfig, trial: Trial) -> Finding:
     check_id = "proof.stored"
     connector_metrics = CONNECTORS[config.connector]
-    if result.stored is None:
+    if trial.stored is None:
         return Finding(check_id, Verdict.SKIPPED, "Not reached.")
-    one = result.stored.delta
+    one = trial.stored.delta
     observed = {
         "writeBytes": one.storage_write_bytes,
         "writeFailures": one.storage_write_failures,
         "storesDropped": one.storage_stores_dropped,
         "refusals": dict(one.refusals),
-        "settled": result.stored.settled,
+        "settled": trial.stored.settled,
     }
-    if one.storage_write_bytes > 0 and result.stored.settled:
+    if one.storage_write_bytes > 0 and trial.stored.settled:
         mib = one.storage_write_bytes / 2**20
         return Finding(check_id, Verdict.PASS, f"A wrote {mib:.1f} MiB to the storage tier.", observed=observed)
     if one.storage_write_bytes > 0:
         return Finding(
             check_id,
             Verdict.WARN,
-            f"A was still writing to the storage tier {result.stored.waited_seconds:.0f} s after its answer.",
+            f"A was still writing to the storage tier {trial.stored.waited_seconds:.0f} s after its answer.",
             "The volume is slow to write, or A serves others at the same time; see the probe's throughput.",
             observed=observed,
         )
@@ -61,13 +61,13 @@ def stored(config: ProofConfig, result: Trial) -> Finding:
         return Finding(check_id, Verdict.SKIPPED, sentence, observed=observed)
     if not one.connector_loaded:
         cause, remedy = diagnosis.not_loaded(config.connector)
-        return Finding(check_id, Verdict.FAIL, f"A ({result.pod_a.name}): {cause}", remedy, observed=observed)
+        return Finding(check_id, Verdict.FAIL, f"A ({trial.pod_a.name}): {cause}", remedy, observed=observed)
     cause, remedy = diagnosis.why_not_stored(one)
     return Finding(
         check_id,
         Verdict.FAIL,
-        f"A ({result.pod_a.name}) wrote nothing to the storage tier within "
-        f"{result.stored.waited_seconds:.0f} s of its answer. {cause}".rstrip(),
+        f"A ({trial.pod_a.name}) wrote nothing to the storage tier within "
+        f"{trial.stored.waited_seconds:.0f} s of its answer. {cause}".rstrip(),
         remedy,
         observed=observed,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The proof's counters out of a model server's metrics, and what was counted between two scrapes."""
+"""A model server's metrics to counters, and what was counted between two scrapes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmd_storage_hooks.proof.collect.prometheus import Metrics
 from llmd_storage_hooks.proof.connectors import CONNECTORS, LLMD_STORAGE, OWN, TIERING
 from llmd_storage_hooks.proof.facts import Counters
 
-# Taken from the later of two scrapes: how things are, not how often.
+# Gauges and flags: taken from the later of two scrapes.
 _STATES = {
     "active_writes",
     "usable",
@@ -23,6 +23,7 @@ _STATES = {
 
 
 def read_counters(metrics: Metrics, connector: str = LLMD_STORAGE) -> Counters:
+    """One scrape, by the names that this connector's metrics have."""
     connector_metrics = CONNECTORS[connector]
     by_source, cached = "vllm:prompt_tokens_by_source_total", "vllm:prompt_tokens_cached_by_source_total"
 

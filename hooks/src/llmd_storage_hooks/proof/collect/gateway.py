@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a Gateway takes requests: its controller writes it into the Gateway's status, when it is ready."""
+"""A Gateway's address, which its controller writes into the status."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ POLL_S = 2.0
 
 
 def find(config: ProofConfig, kube: KubeApi, clock: Clock, say: Callable[[str], None]) -> Gateway:
-    """Waits until the Gateway is programmed and has an address; without one, `url` of the result is empty.
+    """Wait until the Gateway is programmed and has an address; `url` is empty when that does not happen in time.
 
     Blocks up to `ready_timeout_seconds`: a cloud's load balancer takes minutes to be made.
     """
     path = f"/apis/gateway.networking.k8s.io/v1/namespaces/{config.namespace}/gateways/{config.gateway.name}"
     deadline = Deadline.after(clock, config.ready_timeout_seconds)
-    told = ""
+    said = ""
     while True:
         try:
             observed = parse_gateway(kube.get(path), config.gateway.section)
@@ -33,14 +33,14 @@ def find(config: ProofConfig, kube: KubeApi, clock: Clock, say: Callable[[str], 
             return observed
         if deadline.passed():
             return Gateway(observed.programmed, observed.message)
-        if observed.message != told:
-            told = observed.message
-            say(f"Gateway {config.gateway.name} is not ready yet ({told or 'no address'})")
+        if observed.message != said:
+            said = observed.message
+            say(f"Gateway {config.gateway.name} is not ready yet ({said or 'no address'})")
         clock.sleep(POLL_S)
 
 
 def parse_gateway(raw: Any, section: str = "") -> Gateway:
-    """`section` names a listener; without it the first that takes HTTP is meant, or else HTTPS."""
+    """section: a listener's name; "" = the first listener for HTTP, else the first for HTTPS."""
     programmed = parse.condition(raw, "Programmed")
     listeners = [
         one for one in parse.dicts(parse.mapping(raw, "spec"), "listeners") if section in ("", one.get("name"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifests on the cache's claim, where the proof has it mounted."""
+"""The manifests of the namespaces on the claim, where it is mounted into the proof's pod."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LIMIT_S = 10.0
 def last_two(root: str) -> list[dict[str, Any]]:
     """The manifests of the two namespaces below `root` that were used last (engines touch theirs), the older first.
 
-    Fewer where there are fewer, or where the volume cannot be read: this only helps to say why. Blocks up to: LIMIT_S
-    and a grace.
+    Fewer where there are fewer, or where the volume cannot be read: they only help to explain a miss. Blocks up to:
+    LIMIT_S and a grace.
     """
     try:
         return bounded(lambda: _read(Path(root)), Deadline.after(SystemClock(), LIMIT_S))

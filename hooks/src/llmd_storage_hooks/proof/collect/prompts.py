@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prompt of a proof: fresh (no server has seen it), plain words, of a wanted length in tokens."""
+"""The proof's prompt: new to every server, plain words, of a given length in tokens."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _WORDS = (
 
 
 def random_words(count: int, seed: int) -> list[str]:
+    """`count` words; the same ones for the same seed."""
     source = random.Random(seed)
     return [source.choice(_WORDS) for _ in range(count)]
 

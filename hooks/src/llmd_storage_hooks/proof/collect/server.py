@@ -22,9 +22,12 @@ _QUICK_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """ca_file: whom to trust for https, "" = whom Python trusts; server_name: the name in the certificate, "" = the
-    host of the address. at_address: the address is trusted as it is (a Gateway's status names it), and a certificate
-    not verified, since whom the clients trust is not known here; it is the host name to ask for there, "" for none."""
+    """How a server is asked.
+
+    ca_file: CA certificates for https, "" = the system's. server_name: the name in the certificate, "" = the host of
+    the address. at_address: the host name to send to an address that is taken from a Gateway's status ("" = none); its
+    certificate is not verified, as the CA that clients trust is not known here. None = verify as usual.
+    """
 
     api_key: str = ""
     ca_file: str = ""
@@ -32,7 +35,7 @@ class Credentials:
     at_address: str | None = None
 
     def client(self, timeout_s: float) -> httpx.Client:
-        """Raises: CollectError when the CA file is none."""
+        """Raises: CollectError when the CA file cannot be read."""
         try:
             trusted = ssl.create_default_context(cafile=self.ca_file or None)
         except (OSError, ssl.SSLError) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wait for two ready model servers, telling what each pod is doing meanwhile."""
+"""Wait for two ready model servers, and say what each pod is doing meanwhile."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.facts import PodPair, SinglePod, Unrecoverable, WaitResult
 
 POLL_S = 1.0
-TELL_EVERY_S = 5.0
+SAY_EVERY_S = 5.0
 LOG_LINES = 20
 EXIT_SEEN_S = 20.0
 
 
 def wait_for_servers(config: ProofConfig, kube: KubeApi, clock: Clock, say: Callable[[str], None]) -> WaitResult:
-    """Blocks up to: readyTimeoutSeconds, but never past what the whole hook has."""
+    """Blocks up to: readyTimeoutSeconds, or the whole hook's timeoutSeconds where that is less."""
     limit_s = min(config.ready_timeout_seconds, config.timeout_seconds)
     began, deadline = clock.now(), Deadline.after(clock, limit_s)
-    told, single_since = -TELL_EVERY_S, None
+    said_at, single_since = -SAY_EVERY_S, None
     pods: tuple[PodState, ...] = ()
-    failure, shown = "", list[str]()
+    failure, said_lines = "", list[str]()
     while True:
         try:
             pods, failure = list_pods(config, kube), ""
-        except Forbidden as error:  # time does not change what the Role allows
+        except Forbidden as error:  # waiting does not change what the Role allows
             return WaitResult(NotYet("pods cannot be listed"), failure=str(error))
         except CollectError as error:
             failure = str(error)
@@ -47,18 +47,19 @@ def wait_for_servers(config: ProofConfig, kube: KubeApi, clock: Clock, say: Call
             return WaitResult(result, pods, now - began, failure, log_tail(config, kube, result.pod))
         if deadline.passed():
             return done
-        if now - told >= TELL_EVERY_S:
-            told = now
+        if now - said_at >= SAY_EVERY_S:
+            said_at = now
             lines = [pod_line(pod) for pod in pods]
             say(f"[{now - began:4.0f} s] waiting: {failure or result.why}")
-            if lines != shown:  # once said, a pod's reason need not be said every five seconds
-                shown = lines
+            if lines != said_lines:  # an unchanged state is not printed every five seconds
+                said_lines = lines
                 for line in lines:
                     say(f"         {line}")
         clock.sleep(min(POLL_S, deadline.left() + 0.01))
 
 
 def list_pods(config: ProofConfig, kube: KubeApi) -> tuple[PodState, ...]:
+    """Raises: CollectError."""
     selector = ",".join(f"{key}={value}" for key, value in sorted(config.pod_selector.items()))
     raw = kube.get(f"/api/v1/namespaces/{config.namespace}/pods", {"labelSelector": selector})
     return tuple(parse.pod(one) for one in parse.items(raw))
@@ -67,9 +68,9 @@ def list_pods(config: ProofConfig, kube: KubeApi) -> tuple[PodState, ...]:
 def find_changed(
     config: ProofConfig, kube: KubeApi, clock: Clock, pods: tuple[PodState, ...]
 ) -> list[tuple[PodState, PodState | None, str]]:
-    """Those of `pods` that are no longer what they were: before, now, last log lines.
+    """Those of `pods` that are gone, not ready or restarted: before, now, last log lines.
 
-    Blocks up to: AFTERMATH_S, because a dying server takes a while to be seen dead.
+    Blocks up to: EXIT_SEEN_S, since the kubelet takes a while to report a container that exited.
     """
     deadline = Deadline.after(clock, EXIT_SEEN_S)
     while True:
@@ -88,7 +89,7 @@ def _changed(before: PodState, now: PodState | None) -> bool:
 
 
 def log_tail(config: ProofConfig, kube: KubeApi, pod: PodState) -> str:
-    """The last lines of the container's previous life. Not allowed or not there: ""."""
+    """The last lines of the container before its restart, else of the running one; "" when they cannot be read."""
     path = f"/api/v1/namespaces/{config.namespace}/pods/{pod.name}/log"
     query = {"tailLines": str(LOG_LINES)}
     if pod.container:
