@@ -191,7 +191,7 @@ def _refused(*, claim: str, image: str, namespace: str, selector: list[str], pod
         return f'--node-selector "{bad[0]}" is not key=value.'
     if pods_timeout_s <= 0:
         return f"--timeout must be more than {job.MARGIN_S} s."
-    print(job.described(claim, image, namespace), flush=True)
+    print(job.description(claim, image, namespace), flush=True)
     if yes:
         return ""
     if not sys.stdin.isatty():

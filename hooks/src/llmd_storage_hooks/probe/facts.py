@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one probe pod observed. JSON-ready, because the second pod hands it over as a file."""
+"""What a probe pod observed. Fields are JSON types, since pod 1 sends its observations as a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from llmd_storage_hooks.core.kube.objects import Event, PodState
 
 @dataclass(frozen=True, slots=True)
 class Pod:
+    """A probe pod, as it describes itself to the other one."""
+
     index: int
     node: str
     uid: int
@@ -18,8 +20,11 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """`outcome`: done, deadline (a wait ended), timeout (a file operation never came back), error, aborted
-    (the other pod gave up)."""
+    """How a step ended.
+
+    outcome: done, deadline (what it waited for did not come), timeout (a file operation did not return), error, aborted
+    (the other pod gave up) or stopped (SIGTERM). operation: the file operation it was in.
+    """
 
     name: str
     seconds: float
@@ -41,12 +46,16 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
+    """Seconds to publish one file."""
+
     strategy: str
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Replace:
+    """Reads of a file that the other pod kept replacing by rename. torn: with parts of two versions."""
+
     reads: int
     versions: int
     torn: int
@@ -55,7 +64,7 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What this pod could do with a file of the other's. Errors are "" when there was none."""
+    """What this pod could do with a file of the other pod. An error is "" when there was none."""
 
     writer: int
     written_uid: int
@@ -68,13 +77,16 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Exclusive:
+    """won: numbers of the names, of `rounds`, that this pod created first."""
+
     rounds: int
     won: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Recreate:
-    """`first`: what the first read after the re-creation gave: ok, missing, old or wrong."""
+    """A file that was deleted and created again. first: the first read after it: ok, missing, old or wrong. Seconds:
+    None = never."""
 
     delete_seconds: float | None
     first: str
@@ -83,15 +95,18 @@ class Recreate:
 
 @dataclass(frozen=True, slots=True)
 class Negative:
+    """A name that was looked up before it existed. Seconds until it was found; None = never."""
+
     first: str
     seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Overwrite:
-    """A file that pod 1 had read, written anew in its place and closed by pod 0, a few times over.
+    """A file that pod 1 had read, and that pod 0 overwrote and closed, `rounds` times.
 
-    `stale`: how often pod 1's first open gave the old content; seconds: the longest until the new one, None = never."""
+    stale: how often pod 1's first open gave the old content; seconds: the longest until the new one, None = never.
+    """
 
     rounds: int
     stale: int
@@ -100,8 +115,8 @@ class Overwrite:
 
 @dataclass(frozen=True, slots=True)
 class Housekeeping:
-    """Seconds until pod 1 saw what pod 0 had changed (None = never); `unlinked`: how reading a deleted file on ended:
-    ok, wrong, or the error in words."""
+    """Seconds until pod 1 observed pod 0's changes (None = never). unlinked: how reading a file that was deleted
+    meanwhile ended: ok, wrong, or the error's text."""
 
     mtime_seconds: float | None
     listed_seconds: float | None
@@ -110,7 +125,7 @@ class Housekeeping:
 
 @dataclass(frozen=True, slots=True)
 class SmallFiles:
-    """Medians of small files, in seconds."""
+    """Median seconds to create a small file, and to write and fsync it."""
 
     create_seconds: float
     sync_seconds: float
@@ -118,6 +133,8 @@ class SmallFiles:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
+    """Seconds to move `size_bytes`, `depth` files at a time."""
+
     direction: str  # write or read
     size_bytes: int
     seconds: float
@@ -134,13 +151,15 @@ class DirectRead:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
+    """Everything that one pod observed. None, or empty: its step was not reached, or is the other pod's."""
+
     pod: Pod
     steps: tuple[StepResult, ...] = ()
     partner: Pod | None = None
     clock_offset_seconds: float | None = None  # how far the other node's clock is ahead of this one's
     filesystem: str = ""  # type of the mount, as its client calls it
     strategy: str = ""  # how the connector publishes on this filesystem
-    samples: tuple[Publish, ...] = ()  # what chose between several ways
+    samples: tuple[Publish, ...] = ()  # timed publishes by which the strategy was chosen, where there were several
     lookups: tuple[Lookup, ...] = ()
     publishes: tuple[Publish, ...] = ()
     replace: Replace | None = None
@@ -172,7 +191,7 @@ class ObservedPod:
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """Who this pod is."""
+    """Which of the two pods this is, and of which run."""
 
     index: int
     run_id: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probe: one of the two pods of an Indexed Job. Pod 0 reports, pod 1 hands over."""
+"""Probe: one of the two pods of an Indexed Job. Pod 1 sends pod 0 what it observed; pod 0 reports."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from llmd_storage_hooks.probe.config import ProbeConfig
 from llmd_storage_hooks.probe.facts import ObservedPod, Rank
 
 LINGER_S = 15.0
-# Kubernetes puts these on the pods of an Indexed Job; the chart makes the first one PROBE_RUN_ID.
+# Labels of the pods of an Indexed Job; the chart passes the first one on as PROBE_RUN_ID.
 RUN_LABEL = "batch.kubernetes.io/controller-uid"
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 
 def run(config: ProbeConfig) -> HookResult:
+    """Blocks up to: timeoutSeconds and a few seconds to exchange observations and clean up."""
     rank = _rank()
     if isinstance(rank, Finding):
         return HookResult([rank])
@@ -37,6 +38,7 @@ def run(config: ProbeConfig) -> HookResult:
 
 
 def run_rank_0(config: ProbeConfig, peer: Peer) -> HookResult:
+    """Pod 0 has both pods' observations and reports."""
     try:
         mine = peer.run_steps()
         theirs = peer.receive_observations() if peer.met() and not peer.timed_out() else None
@@ -47,7 +49,7 @@ def run_rank_0(config: ProbeConfig, peer: Peer) -> HookResult:
 
 
 def observe_rank_1(config: ProbeConfig, run_id: str, kube: KubeApi | None = None) -> ObservedPod | None:
-    """Pod 1 as the API shows it, for one that did not show up; None when it cannot be told."""
+    """Pod 1 as the API server shows it, when it did not show up on the volume; None when it cannot be read."""
     try:
         kube = kube or Kube.connect()
     except CollectError:
@@ -60,7 +62,7 @@ def observe_rank_1(config: ProbeConfig, run_id: str, kube: KubeApi | None = None
 
 
 def run_rank_1(config: ProbeConfig, peer: Peer) -> HookResult:
-    """Pod 1 is silent when pod 0 has what it saw: a failed pod would end the Job before pod 0 has reported."""
+    """Pod 1 exits with 0 when pod 0 has its observations: a failed pod would end the Job before pod 0 has reported."""
     sent = False
     try:
         mine = peer.run_steps()
@@ -69,7 +71,7 @@ def run_rank_1(config: ProbeConfig, peer: Peer) -> HookResult:
             say("probe[1] handed over; pod 0 has the report.")
             return HookResult([], silent=True)
         if peer.met() and not peer.stopped():
-            # A failed pod ends the Job, and with it pod 0. Give that one time to meet its own deadline and report.
+            # A failed pod ends the Job, and with it pod 0: leave pod 0 time to reach its own deadline and report.
             time.sleep(LINGER_S)
     finally:
         if not sent:
@@ -78,6 +80,7 @@ def run_rank_1(config: ProbeConfig, peer: Peer) -> HookResult:
 
 
 def _rank() -> Rank | Finding:
+    """From the environment that the Job sets; a finding when it does not."""
     index = os.environ.get("JOB_COMPLETION_INDEX", "")
     run_id = os.environ.get("PROBE_RUN_ID", "")
     safe = bool(run_id) and all(ch.isalnum() or ch in "-_." for ch in run_id) and not run_id.startswith(".")

@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways to publish a file, by the names that the connector's `publish` setting has for them, and its choice.
+"""Publish strategies, named as in the connector's `publish` setting, and how the connector chooses one.
 
-A copy of the connector's table: the hooks see the system from outside. A test holds the two together.
+A copy of the connector's table, as the hooks do not import the connector. A test compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# How a file gets its final name. What another node then pays for its first look differs by seconds on some
-# filesystems (CephFS: a plain rename costs up to one MDS tick, 5 s, per file), hence several.
+# How a file gets its final name. On some filesystems they differ by seconds in another node's first lookup (CephFS: a
+# plain rename costs up to one MDS tick, 5 s, per file).
 RENAME_FSYNC = "rename_fsync"  # write a temporary, rename it while it is open, fsync the same descriptor
 LINK = "link"  # write a temporary, link it to the name, unlink the temporary
 EXCLUSIVE = "exclusive"  # O_EXCL create under the final name, write, close
 RENAME = "rename"  # write a temporary, close it, rename it
 STRATEGIES = (LINK, RENAME_FSYNC, EXCLUSIVE, RENAME)
-# What the connector does when nothing is set: it chooses for the mount.
+# The connector's default: it chooses for the mount.
 AUTO = "auto"
 
 LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "ramfs", "overlay")
 CEPH = ("ceph", "fuse.ceph", "fuse.ceph-fuse")
-ATOMIC_IS_WORTH = 1.2  # an atomic way is worth this much more time than the quickest one
+ATOMIC_IS_WORTH = 1.2  # an atomic strategy may take this many times as long as the quickest
 SAMPLES = 3
 
 
 def candidates(publish: str, filesystem: str) -> tuple[str, ...]:
-    """The ways that a value of the `publish` setting leaves on this filesystem, the most wanted first."""
+    """The strategies that a value of `publish` allows on this filesystem, the preferred one first."""
     if publish != AUTO:
         return (publish,)
     if filesystem in LOCAL:
@@ -36,6 +36,6 @@ def candidates(publish: str, filesystem: str) -> tuple[str, ...]:
 
 
 def best(seconds: Mapping[str, float]) -> str:
-    """Of ways that were measured, the most wanted first: the one that the connector takes."""
+    """Of measured strategies, the preferred one first: the one that the connector takes."""
     quickest = min(seconds.values())
-    return next(way for way, took in seconds.items() if took <= quickest * ATOMIC_IS_WORTH)
+    return next(one for one, took in seconds.items() if took <= quickest * ATOMIC_IS_WORTH)

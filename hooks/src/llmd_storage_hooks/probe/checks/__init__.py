@@ -15,7 +15,9 @@ from llmd_storage_hooks.probe.facts import Observations, ObservedPod
 def check(
     config: ProbeConfig, mine: Observations, theirs: Observations | None, other: ObservedPod | None = None
 ) -> list[Finding]:
-    """`mine` is pod 0's, `theirs` pod 1's (None when it could not be had); `other`: of a pod 1 that did not come."""
+    """mine: pod 0's; theirs: pod 1's, None when they did not come; other: pod 1 as the API server shows it, where it
+    did not show up on the volume.
+    """
     findings = [completion.partner(mine, config.path, other)]
     if mine.partner is not None:
         findings.append(completion.nodes(mine))

@@ -37,7 +37,7 @@ def partner(mine: Observations, path: str, other: ObservedPod | None = None) -> 
 
 
 def not_started(check_id: str, other: ObservedPod, waited: float | None) -> Finding:
-    """A pod that never ran: the cluster knows why."""
+    """A pod that did not start, with what the cluster says about it. waited: seconds; None = not known."""
     pod, warning = other.state, other.warning
     observed = {"waitedSeconds": waited, "pod": pod.name, "node": pod.node}
     which = f"{'second' if check_id == 'probe.partner' else 'first'} probe pod ({pod.name})"
@@ -100,7 +100,7 @@ def finished(config: ProbeConfig, mine: Observations, theirs: Observations | Non
                 "See that pod's log (kubectl logs), and run the probe again: helm test.",
             )
         return Finding(check_id, Verdict.PASS, "All steps ended within their deadlines.")
-    # The pod that met the trouble itself knows more than the one that was told or kept waiting.
+    # The pod that failed itself says more than the one that was told of it or kept waiting.
     pod, step = min(bad, key=lambda one: _MOST_TELLING_FIRST.index(one[1].outcome))
     if step.name == "meet" and step.outcome == "deadline":
         return Finding(check_id, Verdict.SKIPPED, "No step was taken: the pods did not meet.")

@@ -7,7 +7,7 @@ from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.probe.checks.wording import duration, not_reached
 from llmd_storage_hooks.probe.facts import Observations
 
-SLOW_S = 5.0  # the evictor looks less often than that
+SLOW_S = 5.0  # the evictor scans less often than that
 
 
 def mtime(theirs: Observations | None) -> Finding:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probe, data: room, throughput, and reading past the page cache."""
+"""Probe, performance: free space, throughput, reads past the page cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from llmd_storage_hooks.probe.checks.wording import not_reached
 from llmd_storage_hooks.probe.config import ProbeConfig
 from llmd_storage_hooks.probe.facts import Observations
 
-# Less free than both: a cache that cannot take a block more.
+# Less free than either: the cache cannot grow any more.
 LITTLE_BYTES = 256 * 1024**2
 LITTLE_SHARE = 0.02
 

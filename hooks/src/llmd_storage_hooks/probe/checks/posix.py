@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probe, what POSIX promises: rename, permissions, exclusive create."""
+"""Probe, POSIX: rename, permissions, exclusive create."""
 
 from __future__ import annotations
 

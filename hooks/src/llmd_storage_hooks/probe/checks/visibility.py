@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probe, what one node sees of the other's changes, and how soon."""
+"""Probe, visibility: how soon does one node read what the other has changed?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmd_storage_hooks.probe.checks.wording import duration, not_reached
 from llmd_storage_hooks.probe.facts import Lookup, Observations
 from llmd_storage_hooks.probe.strategies import EXCLUSIVE
 
-# A prompt of many blocks pays this once a block (in parallel at best): more than a second is a broken promise.
+# A prompt of many blocks waits that long for each (in parallel at best), so more than a second is too long.
 SLOW_LOOKUP_S = 1.0
 
 

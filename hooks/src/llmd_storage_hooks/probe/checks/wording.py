@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wording that the probe's checks share."""
+"""Texts that the probe's checks share."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def not_reached(check_id: str) -> Finding:
 
 
 def duration(seconds: float) -> str:
-    """A time as a person would say it."""
+    """Seconds or milliseconds, as text."""
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

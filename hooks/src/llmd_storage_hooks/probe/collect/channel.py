@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages between the two pods: small files in one directory of the volume under test.
 
-They must arrive on filesystems where sharing is slow or stale, or the probe could not say so. Hence:
-published in the way that other nodes see soonest; found by listing, so that no name is ever looked up before
-it exists (a client may remember "no such file" for a long while); and a waiter now and then creates and
-removes a file of its own in the directory, which makes clients with a cached listing read it anew.
+They must arrive even where the filesystem is slow to show changes, or the probe could not report that. So they are
+published by the strategy that other nodes see soonest; they are found by listing, so that no name is looked up before
+it exists (a client may cache "no such file" for long); and who waits creates and removes a file of its own in the
+directory each second, which makes clients drop a cached listing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PartnerAborted(HooksError):
 
 
 class FileChannel:
-    """One pod's end of the exchange.
+    """One pod's end of the channel.
 
     Thread: one at a time (the step under way).
     """
@@ -40,9 +40,11 @@ class FileChannel:
         self._clock = clock
 
     def open(self) -> None:
+        """Make the directory. Raises: OSError, as all methods."""
         self._files.mkdir(self._folder)
 
     def send(self, subject: str, body: Any = None) -> None:
+        """Send a message. body: JSON data."""
         data = json.dumps({"body": body}).encode()
         self._files.publish(f"{self._folder}/{self._index}.{subject}", data, RENAME_FSYNC)
 
@@ -51,7 +53,7 @@ class FileChannel:
         return self._name(subject) in self._files.names(self._folder)
 
     def receive(self, subject: str, deadline: Deadline, check_abort: bool = True) -> Any:
-        """Wait for the other pod's message. After an abort only the handing over goes on, which heeds it no more.
+        """Wait for the other pod's message. check_abort: raise PartnerAborted when the other pod has given up.
 
         Raises: PartnerAborted, DeadlinePassed. Blocks up to: the deadline, plus one file operation.
         """
@@ -75,7 +77,7 @@ class FileChannel:
             pause = min(pause * 1.3, _POLL_MAX_S)
 
     def meet(self, subject: str, deadline: Deadline, body: Any = None) -> Any:
-        """Send and receive the same subject: both pods leave at about the same time."""
+        """A barrier: send and receive the same subject, so that both pods return at about the same time."""
         self.send(subject, body)
         return self.receive(subject, deadline)
 
@@ -86,7 +88,7 @@ class FileChannel:
         try:
             return True, json.loads(self._files.read(f"{self._folder}/{self._name(subject)}"))["body"]
         except (FileNotFoundError, ValueError, KeyError):
-            return False, None  # listed but not readable yet: the next round sees it
+            return False, None  # listed but not readable yet: the next poll reads it
 
     def _nudge(self) -> None:
         name = f"{self._folder}/.nudge-{self._index}"

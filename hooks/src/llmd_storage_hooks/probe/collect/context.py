@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step works with, and how it waits for a file to become what it should be."""
+"""What a step works with, and waiting for what the other pod changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _POLL_S = 0.01
 
 @dataclass
 class Context:
-    """What a step works with. `observed` collects the fields of `facts.Observations`."""
+    """What a step works with.
+
+    Thread: the step under way. `observed` collects the fields of `facts.Observations`.
+    """
 
     index: int
     folder: str  # this run's directory, below the root of `files`
@@ -29,6 +32,7 @@ class Context:
     observed: dict[str, Any] = field(default_factory=dict)
 
     def name(self, *parts: str) -> str:
+        """A path below this run's directory."""
         return "/".join((self.folder, *parts))
 
 
@@ -36,26 +40,26 @@ StepFunction = Callable[[Context, Deadline], None]
 
 
 def poll(
-    ctx: Context, name: str, judge: Callable[[bytes], str], wanted: str, deadline: Deadline
+    ctx: Context, name: str, classify: Callable[[bytes], str], wanted: str, deadline: Deadline
 ) -> tuple[str, float | None]:
-    """Read `name` until `judge` says `wanted` ("missing" = no such file). Leaves a second before the deadline,
-    so that the step can still report.
+    """Read `name` until `classify` of its content is `wanted` ("missing" = no such file).
 
-    Returns: the first verdict, and the seconds until the wanted one (None = it never came).
+    Returns: the class of the first read, and the seconds until the wanted one (None = it never came). Blocks up to: a
+    second before the deadline, so that the step can still report.
     """
     began = time.monotonic()
     first = ""
     while True:
         try:
-            verdict = judge(ctx.files.read(name))
+            state = classify(ctx.files.read(name))
         except FileNotFoundError:
-            verdict = "missing"
+            state = "missing"
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            verdict = "missing"
-        first = first or verdict
-        if verdict == wanted:
+            state = "missing"
+        first = first or state
+        if state == wanted:
             return first, time.monotonic() - began
         if deadline.left() < min(1.0, deadline.seconds / 4):
             return first, None
@@ -63,7 +67,7 @@ def poll(
 
 
 def until(ctx: Context, holds: Callable[[], bool], deadline: Deadline, parts: int) -> float | None:
-    """Seconds until it holds; None when it did not within its part of what is left of the deadline."""
+    """Seconds until `holds`; None when it does not within 1/`parts` of what is left of the deadline."""
     began, limit = time.monotonic(), deadline.left() / parts
     while not holds():
         if time.monotonic() - began > limit:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls on the mounted directory, and the ways to publish a file there.
+"""System calls on the mounted directory, and the strategies to publish a file there.
 
-`doing` always names the call under way: when a filesystem hangs, that is what the report can say.
+`doing` names the call under way: when the filesystem hangs, the report can say in which call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llmd_storage_hooks.probe.strategies import EXCLUSIVE, LINK, RENAME, RENAME_
 REFUSED = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 ALIGNMENT = 4096  # of a buffer and of an offset, for reads past the page cache
 FILE_MODE = 0o660  # as the connector's blocks
-REMOVE_S = 5.0  # what neighbours that write or remove there too may cost
+REMOVE_S = 5.0  # how long to retry while another pod still writes or removes there
 
 
 class Files:
@@ -38,12 +38,12 @@ class Files:
         return self.root / name
 
     def end(self) -> None:
-        """From now on there is only removing: a step that was abandoned must not make anew what is being removed."""
+        """From now on files can only be removed: an abandoned step must not create again what is being removed."""
         self._over = True
 
     def mkdir(self, name: str) -> None:
         self.doing = f"mkdir {name}"
-        for _ in range(5):  # a neighbour may remove the (empty) parent in between
+        for _ in range(5):  # another pod may remove the (empty) parent in between
             try:
                 self.path(name).mkdir(parents=True, exist_ok=True)
                 return
@@ -56,7 +56,7 @@ class Files:
         return os.listdir(self.path(name))
 
     def read(self, name: str) -> bytes:
-        """Open anew and read to the end: close-to-open filesystems promise freshness only on open."""
+        """Open and read to the end: close-to-open filesystems promise current content only on open."""
         self.doing = f"open and read {name}"
         with open(self.path(name), "rb", buffering=0) as file:
             return file.readall()
@@ -75,12 +75,12 @@ class Files:
         os.utime(self.path(name), (seconds, seconds))
 
     def opened(self, name: str) -> BinaryIO:
-        """For reading, with no buffer of ours in between."""
+        """For reading, unbuffered."""
         self.doing = f"open {name}"
         return cast(BinaryIO, open(self.path(name), "rb", buffering=0))
 
     def overwrite(self, name: str, data: bytes) -> None:
-        """Write `data` in the file's place (or make it), and close it."""
+        """Truncate or create the file, write `data`, and close it."""
         self.doing = f"overwrite {name}"
         descriptor = os.open(self.path(name), os.O_CREAT | os.O_TRUNC | os.O_WRONLY, FILE_MODE)
         try:
@@ -106,7 +106,7 @@ class Files:
         self.path(name).unlink()
 
     def create_exclusive(self, name: str) -> bool:
-        """True when this caller made the file, False when it was there already."""
+        """True when this call created the file, False when it existed."""
         self.doing = f"create {name}"
         try:
             os.close(os.open(self.path(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
@@ -115,13 +115,13 @@ class Files:
         return True
 
     def space(self) -> tuple[int, int]:
-        """Bytes free for us, and in all."""
+        """Bytes that this user may still write, and bytes in all."""
         self.doing = "statvfs"
         info = os.statvfs(self.root)
         return info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
 
     def describe(self, refused: str = "") -> str:
-        """Whose the refused path is (or the folder of what was asked for, or the root) and who asks."""
+        """Owner and mode of the path that was refused (or of its folder, or the root), and this pod's ids."""
         asked = self.root / self.doing.rpartition(" ")[2]
         refusing = (Path(refused), asked, asked.parent, self.root) if refused else (self.root,)
         path = next(one for one in refusing if one != Path() and os.path.exists(one))
@@ -179,7 +179,7 @@ class Files:
         return time.monotonic() - began
 
     def supports(self, name: str, strategy: str) -> bool:
-        """Whether this filesystem can publish in that way (hard links are not everywhere); tried on `name`."""
+        """Whether this filesystem has what `strategy` needs (hard links are not everywhere); tried on `name`."""
         try:
             self.publish(name, b"x", strategy)
         except OSError as error:
@@ -189,17 +189,17 @@ class Files:
         return True
 
     def remove_tree(self, name: str) -> None:
-        """Remove `name` and all below it, though a neighbour writes its last files there or removes it as well."""
+        """Remove `name` and all below it, also while another pod writes its last files there or removes it too."""
         self.doing = f"remove {name}"
         path, limit = self.root / name, time.monotonic() + REMOVE_S
         while True:
             try:
-                os.lstat(path)  # os.path.lexists would call storage that fails an empty one
+                os.lstat(path)  # os.path.lexists would take an I/O error for absence
             except FileNotFoundError:
                 return
             try:
                 shutil.rmtree(path)
-            except OSError:  # not empty, or a file in it is gone already: that of a neighbour
+            except OSError:  # not empty, or a file is gone already: another pod is at it
                 if time.monotonic() > limit:
                     raise
                 time.sleep(0.05)

@@ -10,7 +10,7 @@ MOUNTINFO = "/proc/self/mountinfo"
 
 
 def filesystem_of(path: str, mountinfo: str = MOUNTINFO) -> str:
-    """The type of the innermost mount that holds `path`, e.g. "ext4", "ceph"; "" when it cannot be told."""
+    """The type of the innermost mount that holds `path`, e.g. "ext4", "ceph"; "" when it is not known."""
     try:
         lines = Path(mountinfo).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One pod of the pair: meet, take the steps, hand over, clean up. Nothing here outlives its deadline."""
+"""One of the two pods: meet the other, run the steps, exchange observations, clean up. Each part has a deadline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 
 class Peer:
-    """One pod's side of the probe.
+    """This pod's side of the probe.
 
     Thread: the caller's; each step runs in a thread of its own that may be abandoned.
     """
@@ -47,9 +47,9 @@ class Peer:
         self._context = Context(rank.index, self._folder, files, self._channel, clock, "")
 
     def run_steps(self) -> facts.Observations:
-        """Meet and take the steps; the first that does not end well is the last.
+        """Run the steps in order, up to the first that is not done.
 
-        Returns: what was observed, whatever happened. Raises: Stopped when told to end between two steps.
+        Returns: what was observed until then. Raises: Stopped on SIGTERM between two steps.
         """
         if self._run_step("meet", self._meet, self._meeting_s()):
             for name, step in STEPS:
@@ -58,19 +58,23 @@ class Peer:
         return self.observations()
 
     def observations(self) -> facts.Observations:
+        """What was observed so far."""
         return facts.Observations(pod=self._pod, steps=tuple(self._steps), **self._context.observed)
 
     def met(self) -> bool:
+        """Whether the other pod has shown up."""
         return "partner" in self._context.observed
 
     def timed_out(self) -> bool:
+        """Whether a file operation of a step did not return."""
         return any(step.outcome == "timeout" for step in self._steps)
 
     def stopped(self) -> bool:
+        """Whether SIGTERM came during a step."""
         return any(step.outcome == "stopped" for step in self._steps)
 
     def send_observations(self) -> bool:
-        """Pod 1: give the observations to pod 0 and wait until it has them. False when that failed. Raises: Stopped."""
+        """Pod 1: send the observations to pod 0 and wait until it has them. False when that failed. Raises: Stopped."""
         mine = decoding.encode(self.observations())
 
         def work() -> None:
@@ -94,7 +98,7 @@ class Peer:
         return got[0] if got else None
 
     def clean_up(self) -> None:
-        """Remove the scratch directory, also after a failure; a hung filesystem gets a short time only."""
+        """Remove the scratch directory, also after a failure. Blocks up to: EXCHANGE_S and a grace."""
 
         def work() -> None:
             self._files.end()
@@ -104,13 +108,13 @@ class Peer:
         what = f"remove the scratch directory {self._folder}"
         try:
             removed = self._attempt(work, what)
-        except Stopped:  # a pod is told once: this time nothing comes between
+        except Stopped:  # SIGTERM is handled once: a second attempt is not interrupted
             removed = self._attempt(work, what)
         if removed:
             self._say(f"probe[{self._pod.index}] scratch directory removed")
 
     def _meeting_s(self) -> float:
-        # The other pod may still be pulling its image, so meeting may take what the steps do not need.
+        # The other pod may still be pulling its image, so the meeting gets all the time that the steps do not need.
         left = self._overall.left()
         return max(left - 2 * self._config.deadline_seconds, left / 2)
 
@@ -120,50 +124,50 @@ class Peer:
     def _run_step(self, name: str, step: StepFunction, limit_s: float) -> bool:
         deadline = Deadline.after(self._clock, min(limit_s, self._overall.left()))
         began = self._clock.now()
-        outcome = facts.StepResult(name, 0.0, "done")
+        result = facts.StepResult(name, 0.0, "done")
         try:
             bounded(lambda: step(self._context, deadline), deadline)
         except CallTimeout:
-            outcome = facts.StepResult(name, 0.0, "timeout", f"no answer within {deadline.seconds:.0f} s")
+            result = facts.StepResult(name, 0.0, "timeout", f"no answer within {deadline.seconds:.0f} s")
         except DeadlinePassed as error:
-            outcome = facts.StepResult(name, 0.0, "deadline", str(error))
+            result = facts.StepResult(name, 0.0, "deadline", str(error))
         except PartnerAborted as error:
-            outcome = facts.StepResult(name, 0.0, "aborted", str(error))
+            result = facts.StepResult(name, 0.0, "aborted", str(error))
         except Stopped:
-            outcome = facts.StepResult(name, 0.0, "stopped", "the pod was told to end")
+            result = facts.StepResult(name, 0.0, "stopped", "the pod was told to end")
         except OSError as error:
-            outcome = facts.StepResult(name, 0.0, "error", self._error_text(error), errno=error.errno or 0)
-        except ConfigError as error:  # an ill-formed message: another version of the probe in the other pod
-            outcome = facts.StepResult(name, 0.0, "error", str(error))
-        outcome = replace(
-            outcome,
+            result = facts.StepResult(name, 0.0, "error", self._error_text(error), errno=error.errno or 0)
+        except ConfigError as error:  # a malformed message: the other pod runs another version of the probe
+            result = facts.StepResult(name, 0.0, "error", str(error))
+        result = replace(
+            result,
             seconds=round(self._clock.now() - began, 3),
-            operation="" if outcome.outcome == "done" else self._files.doing,
+            operation="" if result.outcome == "done" else self._files.doing,
         )
-        self._steps.append(outcome)
-        tail = f" ({outcome.detail}; last operation: {outcome.operation})" if outcome.detail else ""
-        self._say(f"probe[{self._pod.index}] {name}: {outcome.outcome} in {outcome.seconds:.2f} s{tail}")
-        if outcome.outcome in ("error", "deadline", "stopped") and self.met():
-            self._attempt(lambda: self._channel.send(ABORT, f"step {name}: {outcome.detail}"), "tell the other")
-        return outcome.outcome == "done"
+        self._steps.append(result)
+        tail = f" ({result.detail}; last operation: {result.operation})" if result.detail else ""
+        self._say(f"probe[{self._pod.index}] {name}: {result.outcome} in {result.seconds:.2f} s{tail}")
+        if result.outcome in ("error", "deadline", "stopped") and self.met():
+            self._attempt(lambda: self._channel.send(ABORT, f"step {name}: {result.detail}"), "tell the other")
+        return result.outcome == "done"
 
     def _error_text(self, error: OSError) -> str:
         name = Path(str(error.filename)).name if error.filename else ""
-        said = f"{os.strerror(error.errno or 0)}{f' ({name})' if name else ''}"
+        text = f"{os.strerror(error.errno or 0)}{f' ({name})' if name else ''}"
         if error.errno not in (errno.EACCES, errno.EPERM):
-            return said
-        whose: list[str] = []
+            return text
+        owner: list[str] = []
         try:
-            bounded(lambda: whose.append(self._files.describe(str(error.filename or ""))), self._short_deadline())
+            bounded(lambda: owner.append(self._files.describe(str(error.filename or ""))), self._short_deadline())
         except (OSError, CallTimeout):
-            return said
-        return f"{said}; {whose[0]}"
+            return text
+        return f"{text}; {owner[0]}"
 
     def _short_deadline(self) -> Deadline:
         return Deadline.after(self._clock, min(EXCHANGE_S, self._config.deadline_seconds))
 
     def _attempt(self, work: Callable[[], None], what: str) -> bool:
-        """Whether it was done; if not, that is said. Raises: Stopped."""
+        """Whether `work` was done; if not, a line says so. Raises: Stopped."""
         try:
             bounded(work, self._short_deadline())
         except Stopped:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probe, seen from outside: what became of the Job that a person started."""
+"""Probe, Job: what became of the Job that `probe --claim` made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refused(name: str, namespace: str, why: str) -> Finding:
 
 
 def unreported(pods: Mapping[str, ObservedPod], log: str) -> Finding:
-    """Pod 0 left no report: it did not start, or it was ended from outside."""
+    """Pod 0 printed no report: it did not start, or was ended from outside."""
     found = pods.get("0")
     if found is None:
         return Finding(
@@ -46,7 +46,7 @@ def unreported(pods: Mapping[str, ObservedPod], log: str) -> Finding:
 
 
 def with_partner(findings: list[Finding], partner: ObservedPod | None) -> list[Finding]:
-    """Pod 0 may not ask the cluster why pod 1 did not come; whoever started the Job has seen it."""
+    """Say why pod 1 did not start: pod 0 may not ask the API server, but the caller of this has."""
     if partner is None or partner.started:
         return findings
     return [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The probe's Job as a person starts it, without the chart: pure data. What the chart makes is in its templates."""
+"""The manifest of the Job that `probe --claim` makes. The chart's own Job is in its templates."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 MOUNT = "/mnt/kv-cache"
 NAME_LABEL = "app.kubernetes.io/name"
 NAME = "llm-d-storage-probe"
-# The program ends itself before Kubernetes ends it, so that it can still say why.
+# The probe ends that long before Kubernetes ends the Job, so that it can still report why.
 MARGIN_S = 20
-# If this program is killed, Kubernetes takes the Job away by itself.
-KEPT_S = 300
+# If this program is killed, Kubernetes removes the Job by itself after that.
+TTL_S = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeJob:
-    """What a person may say of the pods."""
+    """What can be set. timeout_seconds: of the whole Job, pulling the image included."""
 
     name: str
     namespace: str
@@ -34,7 +34,7 @@ class ProbeJob:
 
 
 def manifest(job: ProbeJob) -> dict[str, Any]:
-    """An Indexed Job of two pods, on two nodes if there are two, that the restricted Pod Security Standard lets in."""
+    """An Indexed Job of two pods, on two nodes where possible, that meets the restricted Pod Security Standard."""
     labels = {NAME_LABEL: NAME, "app.kubernetes.io/instance": job.name}
     spread = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": labels}}
     container = {
@@ -89,14 +89,14 @@ def manifest(job: ProbeJob) -> dict[str, Any]:
             "parallelism": 2,
             "backoffLimit": 0,
             "activeDeadlineSeconds": job.timeout_seconds,
-            "ttlSecondsAfterFinished": KEPT_S,
+            "ttlSecondsAfterFinished": TTL_S,
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
 
 
-def described(claim: str, image: str, namespace: str) -> str:
-    """For the question whether to go on."""
+def description(claim: str, image: str, namespace: str) -> str:
+    """What the Job will do, for the question whether to go on."""
     return (
         f'This makes a Job in namespace {namespace}: two pods of {image} that mount claim "{claim}", write below '
         ".probe/ on it and remove that again. The Job is removed at the end, also after Ctrl-C."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps about what POSIX and close-to-open promise between two nodes."""
+"""What POSIX and close-to-open consistency promise between two nodes: rename, permissions, O_EXCL, fresh reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmd_storage_hooks.probe.strategies import RENAME
 
 REPLACE_WORDS = 8192  # of 8 bytes
 REPLACE_MIN_S = 1.0
-REPLACE_MAX_S = 15.0  # where each new version takes the reader seconds to find
+REPLACE_MAX_S = 15.0  # where each new version takes seconds to become visible
 REPLACE_VERSIONS = 5
 EXCLUSIVE_ROUNDS = 50
 OVERWRITE_ROUNDS = 4
@@ -105,10 +105,10 @@ def exclusive(ctx: Context, deadline: Deadline) -> None:
 
 
 def recreate(ctx: Context, deadline: Deadline) -> None:
-    """A file is read, deleted and made again with other content: the reader must follow."""
+    """Pod 0 deletes a file and creates it again; how soon does pod 1, which had read it, read the new content?"""
     name, old, new = ctx.name("recreate", "file"), b"1" * 4096, b"2" * 8192
 
-    def judge(data: bytes) -> str:
+    def classify(data: bytes) -> str:
         return "ok" if data == new else "old" if data == old else "wrong"
 
     if ctx.index == 0:
@@ -121,19 +121,19 @@ def recreate(ctx: Context, deadline: Deadline) -> None:
         ctx.channel.meet("recreate-again", deadline)
         return
     ctx.channel.receive("recreate-made", deadline)
-    poll(ctx, name, judge, "old", deadline)
+    poll(ctx, name, classify, "old", deadline)
     ctx.channel.send("recreate-made")
     ctx.channel.receive("recreate-deleted", deadline)
-    gone = poll(ctx, name, judge, "missing", _part(ctx, deadline))[1]
+    gone = poll(ctx, name, classify, "missing", _part(ctx, deadline))[1]
     ctx.channel.send("recreate-deleted")
     ctx.channel.receive("recreate-again", deadline)
-    first, seconds = poll(ctx, name, judge, "ok", deadline)
+    first, seconds = poll(ctx, name, classify, "ok", deadline)
     ctx.observed["recreate"] = facts.Recreate(gone, first, seconds)
     ctx.channel.send("recreate-again")
 
 
 def overwrite(ctx: Context, deadline: Deadline) -> None:
-    """Close-to-open: pod 1 has a file in its caches; pod 0 writes it anew and closes it; what does pod 1 open?"""
+    """Close-to-open: pod 1 has a file in its caches, pod 0 overwrites and closes it; what does pod 1 then read?"""
     name = ctx.name("overwrite", "file")
     if ctx.index == 0:
         ctx.files.mkdir(ctx.name("overwrite"))
@@ -159,12 +159,12 @@ def _is(version: bytes) -> Callable[[bytes], str]:
 
 
 def _part(ctx: Context, deadline: Deadline) -> Deadline:
-    """Half of what is left, so that the second half of a step still has its turn."""
+    """Half of what is left, so that there is time for the rest of the step."""
     return Deadline.after(ctx.clock, deadline.left() / 2)
 
 
 def negative(ctx: Context, deadline: Deadline) -> None:
-    """Pod 1 asks for a name before it exists; how long does it go on believing that it does not?"""
+    """Pod 1 looks a name up before it exists; how long is the negative lookup cached?"""
     name, data = ctx.name("negative", "file"), b"3" * 4096
     if ctx.index == 0:
         ctx.files.mkdir(ctx.name("negative"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step that matters most: how soon one node finds what the other has just published."""
+"""First lookup: how soon does one node find a file that the other has just published?"""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from llmd_storage_hooks.probe import facts
 from llmd_storage_hooks.probe.collect.context import Context, StepFunction, poll
 from llmd_storage_hooks.probe.strategies import STRATEGIES
 
-LOOKUP_FILES = 4  # a round
-PUBLISHED_AFTER_S = 0.5  # what publishing a round may take; a block is usually asked for later than that
+LOOKUP_FILES = 4  # of each strategy
+PUBLISHED_AFTER_S = 0.5  # time for publishing them; a block is usually looked up later than that
 LOOKUP_BYTES = 64 * 1024
 
 
 def lookup_from(writer: int) -> StepFunction:
-    """First lookup of freshly published files: the connector's way, and (by pod 1) the others for comparison.
+    """The step in which pod `writer` publishes and the other pod looks up.
 
-    One round a way. The message that starts a round is sent before the files are published, and none in between:
-    it would be followed by an fsync, and on CephFS an fsync makes all that came before it visible.
+    One round for the connector's strategy, and, when pod 0 writes, one for each other strategy, for comparison. The
+    message that starts a round is sent before the files are published, and none in between: a message ends with an
+    fsync, and on CephFS an fsync makes visible all that came before it.
     """
 
     def step(ctx: Context, deadline: Deadline) -> None:
@@ -43,8 +44,8 @@ def lookup_from(writer: int) -> StepFunction:
 
 def _publish_round(ctx: Context, strategy: str, deadline: Deadline) -> bool:
     """The writer's side. Returns: whether there is time for another round."""
-    # As in the connector's namespace: the folders are there before any block, blocks are spread over them, and
-    # the reader has never been in this one.
+    # As in the connector's namespace: the folders exist before any block, blocks are spread over them, and the
+    # reader has not been in this one before.
     folder = f"lookup-{ctx.index}-{strategy}"
     names = [f"{folder}/{number}/block" for number in range(LOOKUP_FILES)]
     data = [os.urandom(LOOKUP_BYTES) for _ in names]
@@ -67,7 +68,7 @@ def _lookup_round(ctx: Context, strategy: str, writer: int, deadline: Deadline) 
     digests = ctx.channel.receive(f"lookup-{writer}-{strategy}", deadline)
     ctx.clock.sleep(PUBLISHED_AFTER_S)
 
-    def look(name: str) -> facts.Lookup:
+    def look_up(name: str) -> facts.Lookup:
         def right(data: bytes) -> str:
             return "ok" if hashlib.sha256(data).hexdigest() == digests[name] else "wrong"
 
@@ -75,6 +76,6 @@ def _lookup_round(ctx: Context, strategy: str, writer: int, deadline: Deadline) 
         return facts.Lookup(strategy, writer, first, seconds)
 
     with ThreadPoolExecutor(max_workers=LOOKUP_FILES) as pool:
-        found = list(pool.map(look, digests))
+        found = list(pool.map(look_up, digests))
     ctx.observed["lookups"] = (*ctx.observed.get("lookups", ()), *found)
     return max((one.seconds or deadline.seconds for one in found), default=0.0)

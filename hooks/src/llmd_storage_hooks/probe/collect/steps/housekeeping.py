@@ -12,14 +12,14 @@ from llmd_storage_hooks.probe import facts
 from llmd_storage_hooks.probe.collect.context import Context, until
 from llmd_storage_hooks.probe.collect.files import Files
 
-AGE_S = 3600  # how far back pod 0 sets a file's time of use
+AGE_S = 3600  # how far back pod 0 sets an mtime
 LONG_NAME = "n" * 200  # no block's name is longer
 FOLDERS = 32  # of the fan-out, one small file each
 OPEN_BYTES = 4 * 1024 * 1024
 
 
 def housekeeping(ctx: Context, deadline: Deadline) -> None:
-    """Pod 0 changes, pod 1 looks."""
+    """Pod 0 sets an mtime, adds a file and deletes one that pod 1 reads; pod 1 observes."""
     used, listed, held = (ctx.name("housekeeping", name) for name in ("used", "listed", "held"))
     if ctx.index == 0:
         ctx.files.mkdir(ctx.name("housekeeping"))
@@ -40,7 +40,7 @@ def housekeeping(ctx: Context, deadline: Deadline) -> None:
         begun = file.read(4096)
         ctx.channel.send("housekeeping-made")
         set_to = float(ctx.channel.receive("housekeeping-changed", deadline))
-        # A part each, so that what comes later still has its turn.
+        # A part of the time each, so that there is time for what follows.
         listed_s = until(ctx, lambda: "listed" in ctx.files.names(ctx.name("housekeeping")), deadline, 3)
         mtime_s = until(ctx, lambda: abs(ctx.files.mtime(used) - set_to) <= 1, deadline, 2)
         ctx.files.doing = f"read the unlinked {held}"
@@ -53,7 +53,7 @@ def housekeeping(ctx: Context, deadline: Deadline) -> None:
 
 
 def _small_files(files: Files, folder: str) -> facts.SmallFiles:
-    """Medians over a fan-out of folders; one name is as long as a name may get."""
+    """Medians over a fan-out of folders; one name is as long as a block's name can be."""
     create, sync = [], []
     for number in range(FOLDERS):
         files.mkdir(f"{folder}/{number:02x}")

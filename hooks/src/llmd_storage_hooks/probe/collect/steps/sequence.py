@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps that both pods take, in this order, each in its own role. They observe; verdicts come later."""
+"""The steps after the meeting, in the order in which both pods run them."""
 
 from __future__ import annotations
 

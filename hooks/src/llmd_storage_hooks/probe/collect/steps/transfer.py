@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps that move data: throughput, room, and reading past the page cache."""
+"""Throughput, free space, and reads past the page cache (O_DIRECT)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_DIRECT = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def throughput(ctx: Context, deadline: Deadline) -> None:
-    """Pod 0 writes, pod 1 reads what it never saw before: one file at a time, then all at once."""
+    """Pod 0 writes, pod 1 reads what is in none of its caches: one file at a time, then DEPTH at once."""
     if ctx.index == 0:
         ctx.observed["free_bytes"], ctx.observed["total_bytes"] = ctx.files.space()
         data = os.urandom(FILE_BYTES)
@@ -38,12 +38,12 @@ def throughput(ctx: Context, deadline: Deadline) -> None:
         return
     for depth in (1, DEPTH):
         digest = ctx.channel.receive(f"throughput-{depth}", deadline)
-        for name in _names(ctx, depth):  # the first lookup has its own step; here it is the reading that counts
+        for name in _names(ctx, depth):  # the first lookup has a step of its own; here only the reads are timed
             ctx.files.owner(name)
         spent = _timed(ctx, "read", depth, ctx.files.read)
         if depth > 1:
             ctx.observed["direct_read"] = read_directly(ctx, _names(ctx, depth)[0], digest)
-        # Where one file at a time takes long, all at once is worth no failed step.
+        # Where one file at a time takes long, DEPTH at once is left out rather than failing the step.
         ctx.channel.send(f"throughput-{depth}-done", deadline.left() > 4 * spent)
 
 
@@ -62,7 +62,7 @@ def _names(ctx: Context, depth: int) -> list[str]:
 
 
 def read_directly(ctx: Context, name: str, digest: str) -> facts.DirectRead:
-    """As the connector reads blocks where the filesystem lets it: past the page cache."""
+    """Read with O_DIRECT, as the connector does where the filesystem has it."""
     try:
         data = ctx.files.read_direct(name)
     except OSError as error:
