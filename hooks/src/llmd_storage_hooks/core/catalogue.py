@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every check there is: what it asks, how it can end, where to read on.
+"""Every check: its question, its possible verdicts, a link.
 
 `python -m llmd_storage_hooks.core.catalogue` prints the table of docs/hooks.md.
 """
@@ -43,7 +43,7 @@ CHECKS = (
           "fail, warn", f"{_K8S}/tasks/manage-gpus/scheduling-gpus/"),
     Check("preflight.nodes.taints", "Do taints or the node selector leave two nodes?", "fail, warn",
           f"{_K8S}/concepts/scheduling-eviction/taint-and-toleration/"),
-    Check("preflight.nodes.room", "Do the nodes have memory and CPU for all replicas, by what they offer in all?",
+    Check("preflight.nodes.room", "Do the nodes have memory and CPU for all replicas, by their allocatable resources?",
           "fail, warn", f"{_K8S}/concepts/configuration/manage-resources-containers/"),
     Check("preflight.memory.shm", "Does the CPU tier fit into shared memory and into the pods' memory?", "fail, warn",
           f"{_K8S}/concepts/storage/volumes/#emptydir"),
@@ -65,11 +65,11 @@ CHECKS = (
           "fail", f"{_K8S}/concepts/storage/persistent-volumes/#persistentvolumeclaims"),
     Check("preflight.secret.<name>", "Is there the Secret with its key, not empty? Its content is not looked at.",
           "fail, warn", f"{_K8S}/concepts/configuration/secret/"),
-    Check("claim.bound", "Is the claim bound, and if not: what does the provisioner or the scheduler say?",
+    Check("claim.bound", "Is the claim bound, and if not, what does the provisioner or the scheduler say?",
           "fail, inconclusive", f"{_K8S}/concepts/storage/persistent-volumes/#binding"),
-    Check("claim.mounted", "Have the model servers' pods mounted it, and if not: what does the kubelet say?",
+    Check("claim.mounted", "Have the model servers' pods mounted it, and if not, what does the kubelet say?",
           "fail, warn", f"{_K8S}/concepts/storage/volumes/"),
-    Check("probe.environment", "Was the probe started as its Job starts it?", "inconclusive"),
+    Check("probe.environment", "Does the environment say which of the two pods this is?", "inconclusive"),
     Check("probe.job", "Could the Job be made that `probe --claim` starts, and did its first pod start?",
           "fail, inconclusive"),
     Check("probe.partner", "Did both pods meet over the volume, and if not: why did the second one not start?",
@@ -84,13 +84,13 @@ CHECKS = (
     Check("probe.permissions", "May each pod read and delete the other's files, under the same user?", "fail, warn",
           f"{_K8S}/tasks/configure-pod-container/security-context/"),
     Check("probe.exclusive", "Does exclusive create have one winner?", "fail", f"{_MAN}/man2/open.2.html"),
-    Check("probe.recreate", "Is a file that was deleted and made again seen with its new content?", "fail, warn",
+    Check("probe.recreate", "Is a file that was deleted and created again read with its new content?", "fail, warn",
           f"{_MAN}/man5/nfs.5.html"),
-    Check("probe.negative", "Is a name that was looked for too early found once it is there?", "fail, warn",
+    Check("probe.negative", "Is a name that was looked up too early found once it exists?", "fail, warn",
           f"{_MAN}/man5/nfs.5.html"),
     Check("probe.closetoopen", "Does opening a file give what the other node had written and closed before?", "fail",
           f"{_MAN}/man5/nfs.5.html"),
-    Check("probe.mtime", "Does the other node see a file's time of use, by which the evictor goes?", "warn"),
+    Check("probe.mtime", "Does the other node see a changed mtime, by which the evictor evicts?", "warn"),
     Check("probe.listing", "Does the other node's listing show a new file soon?", "warn"),
     Check("probe.unlinked", "Does a reader of a file that is deleted get its bytes, or an error, but nothing else?",
           "fail"),
@@ -100,12 +100,12 @@ CHECKS = (
     Check("probe.throughput", "Is the volume as fast as hooks.probe.floors asks?", "fail"),
     Check("proof.pods", "Are two model servers ready, and if not: what do their pods say?", "fail, inconclusive"),
     Check("proof.nodes", "Are they on two nodes?", "warn"),
-    Check("proof.stable", "Did a server that was ready stop working while it was asked?", "fail"),
-    Check("proof.servers", "Could the servers be read at all?", "inconclusive"),
-    Check("proof.prompt", "Has the prompt a full block?", "fail"),
+    Check("proof.stable", "Did a server that was ready stop working during the proof?", "fail"),
+    Check("proof.servers", "Could the servers' metrics be read?", "inconclusive"),
+    Check("proof.prompt", "Does the prompt fill at least one block?", "fail"),
     Check("proof.answer.<a or b>", "Did this server answer?", "fail"),
     Check("proof.stored", "Did A write the prompt's blocks to storage, and if not: why not?", "fail, warn"),
-    Check("proof.quiet", "Did B answer nothing else meanwhile?", "inconclusive"),
+    Check("proof.quiet", "Did B serve no other request meanwhile?", "inconclusive"),
     Check("proof.reuse", "Did B take the prompt's blocks from the cache, and if not: why not?", "fail, inconclusive"),
     Check("proof.source", "Did they come from storage, not from B's own memory?", "fail, inconclusive"),
     Check("proof.tokens", "Are B's tokens A's?", "fail"),
@@ -116,7 +116,7 @@ CHECKS = (
     Check("proof.router.answer", "Did the router answer the same prompt?", "fail"),
     Check("proof.router.tokens", "With A's tokens?", "fail"),
     Check("<hook>.internal", "Did the hook itself break?", "inconclusive"),
-    Check("<hook>.finished", "Was the hook told to end before it was done?", "inconclusive"),
+    Check("<hook>.finished", "Was the hook stopped (SIGTERM) before it was done?", "inconclusive"),
 )  # fmt: skip
 
 
@@ -126,13 +126,13 @@ def find(check_id: str) -> Check | None:
 
 
 def nearest(check_id: str) -> str:
-    """For a message about an id that no check has."""
+    """A hint for an error message about an unknown id."""
     close = difflib.get_close_matches(check_id, [one.id for one in CHECKS], n=1)
     return f'Did you mean "{close[0]}"?' if close else f"All of them: {_OURS}."
 
 
 def with_links(findings: Iterable[Finding]) -> list[Finding]:
-    """Each finding with somewhere to read on."""
+    """Each finding with a link: its own, or its check's."""
     return [replace(one, link=one.link or _link(one.id)) for one in findings]
 
 

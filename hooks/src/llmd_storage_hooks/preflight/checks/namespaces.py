@@ -87,7 +87,7 @@ def quota(
             if need > hard - one.used.get(name, 0):
                 tight.append(f'{_shown(name, hard)} in "{one.name}", {_shown(name, one.used[name])} are used')
     if tight:
-        sentence = f"The release fits its quotas only if what is used now is its own: {'; '.join(tight)}."
+        sentence = f"The release fits its quotas only if the present usage is its own: {'; '.join(tight)}."
         return Finding(
             check_id, Verdict.WARN, sentence, "See kubectl describe resourcequota.", _QUOTAS, {"tight": tight}
         )

@@ -75,7 +75,7 @@ def nodes(mine: Observations) -> Finding:
     return Finding(
         check_id,
         Verdict.INCONCLUSIVE,
-        f"Both probe pods ran {where}, so nothing was learnt about sharing between nodes.",
+        f"Both probe pods ran {where}, so the probe says nothing about sharing between nodes.",
         "Make a second node schedulable for these pods (nodeSelector, taints, capacity) and run the probe again: "
         "helm test. To accept this, set hooks.allowInconclusive=true.",
         observed=observed,
@@ -96,7 +96,7 @@ def finished(config: ProbeConfig, mine: Observations, theirs: Observations | Non
             return Finding(
                 check_id,
                 Verdict.INCONCLUSIVE,
-                "The steps were done, but the second pod did not hand over what it saw.",
+                "All steps are done, but the second pod did not send what it observed.",
                 "See that pod's log (kubectl logs), and run the probe again: helm test.",
             )
         return Finding(check_id, Verdict.PASS, "All steps ended within their deadlines.")

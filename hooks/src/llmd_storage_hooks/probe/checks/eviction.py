@@ -21,7 +21,7 @@ def mtime(theirs: Observations | None) -> Finding:
         return Finding(
             check_id,
             Verdict.WARN,
-            f"One pod set a file's time of use (mtime), and the other node {when}: the evictor goes by it, and would "
+            f"One pod set a file's mtime, and the other node {when}: the evictor evicts by mtime, and would "
             "remove blocks that are in use.",
             "Shorten the filesystem's attribute caching (NFS: actimeo; FUSE: attribute_timeout), or mount it without "
             "options that drop or delay times.",
@@ -30,7 +30,7 @@ def mtime(theirs: Observations | None) -> Finding:
     return Finding(
         check_id,
         Verdict.PASS,
-        f"A time of use (mtime) was seen by the other node after {duration(seconds)}.",
+        f"The other node saw a changed mtime after {duration(seconds)}.",
         observed=observed,
     )
 
@@ -46,8 +46,8 @@ def listing(theirs: Observations | None) -> Finding:
         return Finding(
             check_id,
             Verdict.WARN,
-            f"A new file appeared in the other node's listing {when}: the evictor counts what it lists, and would hold "
-            "its budget late.",
+            f"A new file appeared in the other node's listing {when}: the evictor counts what it lists, and would keep "
+            "to its budget late.",
             "Shorten the filesystem's caching of folders (NFS: acdirmax; FUSE: no readdir cache).",
             observed=observed,
         )

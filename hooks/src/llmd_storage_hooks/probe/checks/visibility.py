@@ -66,14 +66,14 @@ def first_lookup(lookups: tuple[Lookup, ...], strategy: str) -> Finding:
     remedy = (
         f"Set modelserver.storageTier.publish={best}, which took {duration(by_strategy[best]['high'])} here."
         if by_strategy[best]["high"] <= SLOW_LOOKUP_S
-        else "No way to publish is quick here: shorten the filesystem's caching of names (NFS: lookupcache=pos "
+        else "No publish strategy is quick here: shorten the filesystem's caching of names (NFS: lookupcache=pos "
         "or a short actimeo; CephFS: a shorter mds_tick_interval)."
     )
     return Finding(
         check_id,
         Verdict.WARN,
         f"The other node needed {duration(used['high'])} for its first look at a freshly published block "
-        f"({strategy}){others}; a prompt of which any block is that fresh waits for it.",
+        f"({strategy}){others}; a prompt with such a block waits for it.",
         remedy,
         observed=by_strategy,
     )
@@ -152,7 +152,7 @@ def negative(theirs: Observations | None) -> Finding:
         return Finding(
             check_id,
             Verdict.WARN,
-            f"A node that had looked for a block before it existed went on missing it for {duration(one.seconds)}.",
+            f"A node that had looked for a block before it existed found it only {duration(one.seconds)} after that.",
             remedy,
             observed=observed,
         )

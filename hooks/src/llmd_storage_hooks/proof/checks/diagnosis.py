@@ -25,7 +25,7 @@ _PERMISSIONS = (
 # By the `reason` label of llmd-storage's counters of misses and failed loads.
 _MISSES: dict[str, Diagnosis] = {
     "slower": (
-        "The connector left storage out because loading was slower than computing (skip_slow_loads).",
+        "The connector did not load, because loading was slower than computing (skip_slow_loads).",
         "Nothing is broken: longer prompts, larger models or faster storage gain more. To load in any case, set "
         "modelserver.storageTier.skipSlowLoads=false; the probe's throughput says what the volume gives.",
     ),
@@ -47,7 +47,7 @@ _MISSES: dict[str, Diagnosis] = {
 _MISSES |= {"slow": _MISSES["slower"], "eperm": _MISSES["eacces"]}
 _MOUNT_ERRORS = ("eio", "estale", "enotconn", "econnaborted", "enodev", "etimedout")
 _MISSES |= {
-    name: (f"Storage answered with {name.upper()}: the mount on this pod's node is sick.",
+    name: (f"Storage answered with {name.upper()}: the mount on this pod's node is unhealthy.",
            "Restart the pods so that the volume is mounted anew, and see the CSI driver's pods and the storage.")
     for name in _MOUNT_ERRORS
 }  # fmt: skip
@@ -169,8 +169,8 @@ def _connectors_reason(reused: Counters) -> Diagnosis | None:
     if reused.damaged:
         return (
             f"B refused {reused.damaged:.0f} block files as damaged.",
-            "See B's log for the rule they break, and the storage's health; damaged files are set aside and written "
-            "anew. The probe says whether this filesystem gives back what was written: helm test.",
+            "See B's log for the rule they break, and the storage's health; damaged files are quarantined and stored "
+            "again. The probe says whether this filesystem gives back what was written: helm test.",
         )
     return None
 

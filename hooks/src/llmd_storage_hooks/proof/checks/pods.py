@@ -48,7 +48,7 @@ def check(config: ProofConfig, waiting: WaitResult) -> Finding:
         return Finding(
             _CHECK,
             Verdict.INCONCLUSIVE,
-            f"There is one model server only ({result.pod.name}), so that reading by another one is not proven.",
+            f"There is only one model server ({result.pod.name}), so it is not proven that another one can read.",
             "Set modelserver.replicas to 2 or more. To accept one, set hooks.allowInconclusive=true.",
             observed={"pod": result.pod.name},
         )
@@ -73,7 +73,7 @@ def died(before: PodState, now: PodState | None, log: str) -> Finding | None:
     return Finding(
         check_id,
         Verdict.FAIL,
-        f"A model server that was ready stopped working while it was asked: {became}.",
+        f"A model server that was ready stopped working during the proof: {became}.",
         f"{_remedy(now, log) if now is not None else ''} See kubectl logs {before.name} --previous.".strip(),
         observed={"pod": before.name, "log": log[-2000:]},
     )
@@ -106,7 +106,7 @@ def _remedy(pod: PodState, log: str = "") -> str:
         return _REMEDIES["OOMKilled"]
     if _SHM_FULL.search(f"{pod.message} {log}"):
         return (
-            "The pod's /dev/shm is too small for the CPU tier (a page of it could not be had: SIGBUS): raise "
+            "The pod's /dev/shm is too small for the CPU tier (SIGBUS): raise "
             "modelserver.cpuTier.shmHeadroom, or lower modelserver.cpuTier.size."
         )
     return _REMEDIES.get(pod.reason, f"See kubectl describe pod {pod.name} and its log.")

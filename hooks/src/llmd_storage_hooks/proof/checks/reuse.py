@@ -25,8 +25,8 @@ def quiet(second: Answer, reused: Counters) -> Finding:
         check_id,
         Verdict.INCONCLUSIVE,
         f"B answered other requests at the same time ({reused.prompt_tokens:.0f} prompt tokens were counted, "
-        f"{second.prompt_tokens} were asked for), so its counters cannot be laid to this prompt.",
-        "Prove again in a quiet moment: helm test.",
+        f"{second.prompt_tokens} were asked for), so its counters say nothing about this prompt.",
+        "Run the proof again when B is idle: helm test.",
         observed=observed,
     )
 
