@@ -28,6 +28,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 
 class OutputForm(StrEnum):
+    """What follows the table on standard output."""
+
     TABLE = "table"
     JSON = "json"
     JUNIT = "junit"
@@ -37,19 +39,20 @@ ConfigOption = Annotated[
     str, typer.Option("--config", help="The config as JSON, or @file.json: what the chart passes.")
 ]
 ValuesOption = Annotated[
-    list[Path] | None, typer.Option("--values", "-f", help="The chart's values; helm makes the config from them.")
+    list[Path] | None, typer.Option("--values", "-f", help="The chart's values; helm renders the config from them.")
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="As helm's --set, with -f.")]
 ChartOption = Annotated[str, typer.Option("--chart", help="With -f: the chart, as helm takes it.")]
 ReleaseOption = Annotated[str, typer.Option("--release", help="Name of the release.")]
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", help="Its namespace.")]
 OutputOption = Annotated[
-    OutputForm, typer.Option("--output", "-o", help="json, junit: the whole report as the last line, after the table.")
+    OutputForm, typer.Option("--output", "-o", help="json, junit: the whole report as the last line.")
 ]
 CHART = "charts/llm-d-storage"
 
 
 def examples(*lines: str) -> str:
+    """An epilog of commands, one paragraph each."""
     return "Examples:\n\n" + "\n\n".join(f"    {' '.join(line.split())}" for line in lines)
 
 
@@ -102,7 +105,7 @@ def claim(
     name: Annotated[str | None, typer.Option("--claim", help="The claim to watch.")] = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
-    """On the claim, from outside: waits until it is bound and mounted, and tells why it is not. Reads only."""
+    """On the claim, from outside: wait until it is bound and mounted, or say why it is not. Reads only."""
     from llmd_storage_hooks.claim.run import run
 
     arguments = Arguments(
@@ -128,7 +131,7 @@ def claim(
 def probe(
     *,
     config: ConfigOption = "",
-    name: Annotated[str, typer.Option("--claim", help="Make a Job of two pods that try this claim.")] = "",
+    name: Annotated[str, typer.Option("--claim", help="Make a Job of two pods that probe this claim.")] = "",
     image: Annotated[str, typer.Option(help="With --claim: the project's image.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --claim: do not ask first.")] = False,
     user: Annotated[int, typer.Option(help="With --claim: uid of the pods; take the model servers'.")] = 1000,
@@ -216,15 +219,15 @@ def proof(
     chart: ChartOption = CHART,
     release: ReleaseOption = "",
     namespace: NamespaceOption = "",
-    url_a: Annotated[str | None, typer.Option(help="Server A, without a path; then no cluster is asked.")] = None,
+    url_a: Annotated[str | None, typer.Option(help="Server A, without a path; then no cluster is needed.")] = None,
     url_b: Annotated[str | None, typer.Option(help="Server B.")] = None,
-    router_url: Annotated[str | None, typer.Option(help="The router in front of them.")] = None,
-    model: Annotated[str | None, typer.Option(help="As the servers call it.")] = None,
+    router_url: Annotated[str | None, typer.Option(help="The router in front of A and B.")] = None,
+    model: Annotated[str | None, typer.Option(help="Its name on the servers.")] = None,
     block_tokens: Annotated[int | None, typer.Option(help="Tokens in one stored block.")] = None,
     prompt_blocks: Annotated[int | None, typer.Option(help="Length of the prompt in such blocks.")] = None,
     connector: Annotated[str | None, typer.Option(help="llmd-storage, vllm-fs, llmd-fs-backend, lmcache.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
-    ca_file: Annotated[str | None, typer.Option(help="Whom to trust for https, as PEM.")] = None,
+    ca_file: Annotated[str | None, typer.Option(help="CA certificates for https, as PEM.")] = None,
     server_name: Annotated[str | None, typer.Option(help="The name in the servers' certificates.")] = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
@@ -255,4 +258,5 @@ def proof(
 
 
 def main() -> None:
+    """The entry point of the installed script."""
     app()

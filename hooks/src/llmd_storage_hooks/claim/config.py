@@ -11,6 +11,8 @@ from llmd_storage_hooks.core.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimConfig(HookConfig):
+    """The hook's keys. claim_name: the claim to watch."""
+
     claim_name: str
     pod_selector: dict[str, str] = field(default_factory=dict)  # of the pods that mount it; {} = none is looked at
     timeout_seconds: float = 1800.0  # a managed filesystem may take most of it to be made

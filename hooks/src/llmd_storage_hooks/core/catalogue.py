@@ -142,6 +142,7 @@ def _link(check_id: str) -> str:
 
 
 def markdown() -> str:
+    """The table of docs/hooks.md."""
     lines = ["| check | asks | besides pass | read on |", "| --- | --- | --- | --- |"]
     for one in CHECKS:
         link = "" if one.link == _OURS else f"[docs]({one.link})"

@@ -18,6 +18,8 @@ _ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.WARN, Verdict.PASS, Verdic
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """One run of one hook. started_at: RFC 3339, UTC."""
+
     hook: str
     release: str
     namespace: str
@@ -96,6 +98,7 @@ def worst_first(report: Report) -> list[Finding]:
 
 
 def headline(report: Report) -> str:
+    """Hook, release, verdict, counts and duration in one line."""
     counts = {verdict: sum(one.verdict is verdict for one in report.findings) for verdict in _ORDER}
     parts = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
     return (

@@ -10,6 +10,8 @@ from typing import Any
 
 
 class Verdict(StrEnum):
+    """How a check ended. INCONCLUSIVE: it could not be known; SKIPPED: not reached, or nothing to check."""
+
     PASS = "pass"  # noqa: S105 (a verdict, not a password)
     WARN = "warn"
     FAIL = "fail"

@@ -12,6 +12,8 @@ POD_SECURITY_LEVELS = ("privileged", "baseline", "restricted")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crd:
+    """A CRD that the release needs. needed_for: the feature that can be turned off instead."""
+
     name: str  # plural.group
     version: str
     needed_for: str = ""
@@ -19,6 +21,8 @@ class Crd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
+    """The claim and its class, as the chart makes them."""
+
     existing_claim: str = ""  # a claim the user brings; then no class is looked at
     claim_name: str = ""  # the claim the chart makes (it may exist already: it outlives an uninstall)
     storage_class_name: str = ""  # "" = the cluster's default class
@@ -32,6 +36,8 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretRef:
+    """A key of a Secret in the release's namespace."""
+
     name: str
     key: str
     required: bool = True
@@ -40,6 +46,8 @@ class SecretRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
+    """What each model server's pod requests."""
+
     resource: str = ""  # "" = CPU
     per_pod: int = 0
     replicas: int = 1
@@ -47,6 +55,8 @@ class Accelerator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toleration:
+    """As in a pod's spec."""
+
     key: str = ""
     operator: str = "Equal"
     value: str = ""
@@ -69,6 +79,8 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightConfig(HookConfig):
+    """The hook's keys. An empty value: there is nothing to check."""
+
     crds: tuple[Crd, ...] = ()
     gateway_class: str = ""
     storage: Storage = Storage()

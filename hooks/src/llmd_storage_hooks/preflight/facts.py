@@ -10,6 +10,8 @@ from llmd_storage_hooks.core.kube.objects import Absent, Claim, Unknown
 
 @dataclass(frozen=True, slots=True)
 class ClusterVersion:
+    """Of the API server."""
+
     git_version: str
     major: int
     minor: int
@@ -25,6 +27,8 @@ class ServedGroup:
 
 @dataclass(frozen=True, slots=True)
 class GatewayClass:
+    """accepted: by a controller; message: of its condition."""
+
     name: str
     controller: str
     accepted: bool
@@ -33,6 +37,8 @@ class GatewayClass:
 
 @dataclass(frozen=True, slots=True)
 class StorageClass:
+    """A class that exists, or that the chart makes."""
+
     name: str
     provisioner: str
     parameters: dict[str, str] = field(default_factory=dict)
@@ -52,6 +58,8 @@ class SecretKeys:
 
 @dataclass(frozen=True, slots=True)
 class Taint:
+    """Of a node."""
+
     key: str
     value: str
     effect: str
@@ -93,12 +101,16 @@ class ResourceRequests:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
+    """The release's namespace."""
+
     name: str
     labels: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
+    """A node's state and allocatable resources."""
+
     name: str
     ready: bool
     schedulable: bool
@@ -109,6 +121,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class PreflightFacts:
+    """Everything that was read. None: it was not asked for."""
+
     version: ClusterVersion | Unknown
     crds: dict[str, ServedGroup | Absent | Unknown]  # by "plural.group/version"
     gateway_class: GatewayClass | Absent | Unknown | None

@@ -22,20 +22,24 @@ def _number(raw: Any) -> int:
 
 
 def version(raw: Any) -> facts.ClusterVersion:
+    """The answer of /version."""
     return facts.ClusterVersion(
         str(raw.get("gitVersion", "?")), _number(raw.get("major", "")), _number(raw.get("minor", ""))
     )
 
 
 def group_versions(raw: Any) -> tuple[str, ...]:
+    """The versions of an API group, from discovery."""
     return tuple(str(one.get("version", "")) for one in dicts(raw, "versions"))
 
 
 def resource_names(raw: Any) -> frozenset[str]:
+    """The resources of a group's version, from discovery."""
     return frozenset(str(one.get("name", "")) for one in dicts(raw, "resources"))
 
 
 def gateway_class(raw: Any) -> facts.GatewayClass:
+    """A GatewayClass."""
     accepted = condition(raw, "Accepted")
     return facts.GatewayClass(
         name=str(mapping(raw, "metadata").get("name", "")),
@@ -46,6 +50,7 @@ def gateway_class(raw: Any) -> facts.GatewayClass:
 
 
 def storage_class(raw: Any) -> facts.StorageClass:
+    """A StorageClass."""
     notes = mapping(raw, "metadata", "annotations")
     return facts.StorageClass(
         name=str(mapping(raw, "metadata").get("name", "")),
@@ -58,6 +63,7 @@ def storage_class(raw: Any) -> facts.StorageClass:
 
 
 def secret_keys(raw: Any) -> facts.SecretKeys:
+    """A Secret's keys, without the values."""
     data = mapping(raw, "data")
     return facts.SecretKeys(
         name=str(mapping(raw, "metadata").get("name", "")),
@@ -67,6 +73,7 @@ def secret_keys(raw: Any) -> facts.SecretKeys:
 
 
 def node(raw: Any) -> facts.Node:
+    """A Node."""
     taints = [
         facts.Taint(str(one.get("key", "")), str(one.get("value", "")), str(one.get("effect", "")))
         for one in dicts(mapping(raw, "spec"), "taints")
@@ -103,6 +110,7 @@ def quota(raw: Any) -> facts.Quota | None:
 
 
 def limits(raw: Any) -> list[facts.Limit]:
+    """The items of a LimitRange."""
     name = str(mapping(raw, "metadata").get("name", ""))
     return [
         facts.Limit(
@@ -117,6 +125,7 @@ def limits(raw: Any) -> list[facts.Limit]:
 
 
 def namespace(raw: Any) -> facts.Namespace:
+    """A Namespace."""
     meta = mapping(raw, "metadata")
     labels = {str(key): str(value) for key, value in mapping(meta, "labels").items()}
     return facts.Namespace(str(meta.get("name", "")), labels)

@@ -14,6 +14,8 @@ FLOORS = ("readMiBps", "writeMiBps")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeConfig(HookConfig):
+    """The hook's keys. floors: MiB/s by FLOORS, one file at a time."""
+
     path: str
     deadline_seconds: float = 60.0  # each step, from its start
     publish: str = AUTO  # how the connector publishes a block; the others are measured for comparison

@@ -21,6 +21,8 @@ class ProofGateway:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofConfig(HookConfig):
+    """The hook's keys. A: prefills the prompt; B: answers it from storage."""
+
     pod_selector: dict[str, str] = field(default_factory=dict)
     model: str
     block_tokens: int = 256  # the chart's default

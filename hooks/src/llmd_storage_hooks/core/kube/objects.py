@@ -27,6 +27,8 @@ class NotYet:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
+    """A PersistentVolumeClaim. Sizes in bytes; None where the API server gives none."""
+
     name: str
     phase: str
     access_modes: tuple[str, ...]

@@ -30,6 +30,7 @@ def condition(raw: Any, kind: str) -> dict[str, Any]:
 
 
 def claim(raw: Any) -> objects.Claim:
+    """A PersistentVolumeClaim."""
     spec, status = mapping(raw, "spec"), mapping(raw, "status")
     modes = spec.get("accessModes")
     return objects.Claim(
@@ -46,6 +47,7 @@ def claim(raw: Any) -> objects.Claim:
 
 
 def event(raw: Any) -> objects.Event:
+    """An Event of either API version."""
     series = mapping(raw, "series")
     times = (series.get("lastObservedTime"), raw.get("lastTimestamp"), raw.get("eventTime"), raw.get("firstTimestamp"))
     return objects.Event(
@@ -60,10 +62,12 @@ def event(raw: Any) -> objects.Event:
 
 
 def items(raw: Any) -> list[dict[str, Any]]:
+    """The objects of a list."""
     return dicts(raw, "items")
 
 
 def pod(raw: Any) -> objects.PodState:
+    """A Pod, with the one reason why it is not ready."""
     meta, spec, status = mapping(raw, "metadata"), mapping(raw, "spec"), mapping(raw, "status")
     containers = dicts(status, "initContainerStatuses") + dicts(status, "containerStatuses")
     reason, message, container = _why_not_ready(raw, containers)

@@ -47,6 +47,7 @@ def existing_claim(
     size_bytes: int | None,
     users: tuple[str, ...] | Unknown = (),
 ) -> Finding:
+    """An existing claim of the user: ReadWriteMany, bound and large enough. users: pods that mount it now."""
     check_id = "preflight.claim.usable"
     name = storage.existing_claim
     if observed is None or isinstance(observed, Unknown):

@@ -19,6 +19,7 @@ _CRD_LINKS = {
 
 
 def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
+    """Findings about the version, each CRD and the GatewayClass."""
     findings = [version(facts.version)]
     findings += [crd(wanted, facts.crds[crd_key(wanted)]) for wanted in config.crds]
     if config.gateway_class and facts.gateway_class is not None:
@@ -27,6 +28,7 @@ def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
 
 
 def version(observed: ClusterVersion | Unknown) -> Finding:
+    """The API server answers and is recent enough."""
     check_id = "preflight.kubernetes.version"
     if isinstance(observed, Unknown):
         return Finding(
@@ -55,10 +57,12 @@ def version(observed: ClusterVersion | Unknown) -> Finding:
 
 
 def crd_key(wanted: Crd) -> str:
+    """The key of `PreflightFacts.crds`."""
     return f"{wanted.name}/{wanted.version}"
 
 
 def crd(wanted: Crd, observed: ServedGroup | Absent | Unknown) -> Finding:
+    """The CRD is served, in the version that the release uses."""
     plural, _, group = wanted.name.partition(".")
     check_id = f"preflight.crd.{plural}"
     link = _CRD_LINKS.get(group, "")
@@ -100,6 +104,7 @@ def crd(wanted: Crd, observed: ServedGroup | Absent | Unknown) -> Finding:
 
 
 def gateway_class(name: str, observed: GatewayClass | Absent | Unknown) -> Finding:
+    """The GatewayClass exists, and a controller has accepted it."""
     check_id = "preflight.gatewayclass"
     link = "https://gateway-api.sigs.k8s.io/api-types/gatewayclass/"
     fix = "Set gateway.className to one that `kubectl get gatewayclass` lists, or install its controller."

@@ -17,6 +17,7 @@ _ENFORCE = "pod-security.kubernetes.io/enforce"
 def check(
     config: PreflightConfig, facts: PreflightFacts, resources: ResourceRequests, size_bytes: int | None
 ) -> list[Finding]:
+    """Findings about quotas, limit ranges and Pod Security. size_bytes: of a claim that the chart makes."""
     makes_claim = not config.storage.existing_claim and not isinstance(facts.claim, Claim)
     storage = size_bytes if makes_claim else None
     findings = []
@@ -56,6 +57,7 @@ def quota(
     quotas: tuple[Quota, ...] | Unknown,
     defaults: frozenset[str] = frozenset(),
 ) -> Finding:
+    """The release fits every ResourceQuota. needed: see `needs`; defaults: limits that a LimitRange sets."""
     check_id = "preflight.namespace.quota"
     if isinstance(quotas, Unknown):
         return _unread(check_id, "the namespace's ResourceQuotas", quotas, "resourcequota")
@@ -96,6 +98,7 @@ def quota(
 
 
 def limit_range(resources: ResourceRequests, storage_bytes: int | None, limits: tuple[Limit, ...] | Unknown) -> Finding:
+    """Requests and limits are within every LimitRange."""
     check_id = "preflight.namespace.limits"
     if isinstance(limits, Unknown):
         return _unread(check_id, "the namespace's LimitRanges", limits, "limitrange")
@@ -145,6 +148,7 @@ def _outside(one: Limit, requests: dict[str, int], limits: dict[str, int], whose
 
 
 def pod_security(fits: str, observed: Namespace | Absent | Unknown) -> Finding:
+    """The pods fit the level that the namespace enforces. fits: the strictest level that they fit."""
     check_id = "preflight.namespace.podsecurity"
     if isinstance(observed, Absent):
         sentence = "The namespace does not exist yet, so nothing in it can refuse the pods."

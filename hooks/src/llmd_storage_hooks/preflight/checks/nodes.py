@@ -17,6 +17,7 @@ MEMORY, CPU = "memory", "cpu"
 
 
 def check(config: PreflightConfig, facts: PreflightFacts, resources: ResourceRequests) -> list[Finding]:
+    """Findings about accelerators, and about room, taints and shared memory where a workload is set."""
     findings = [accelerators(config.accelerator, facts.nodes, config.workload)]
     if config.workload.replicas:
         findings += [
@@ -51,6 +52,7 @@ def tolerates(one: Toleration, taint: Taint) -> bool:
 
 
 def accelerators(wanted: Accelerator, nodes: tuple[Node, ...] | Unknown, workload: Workload | None = None) -> Finding:
+    """The nodes have accelerators for all replicas; other pods' use is not subtracted."""
     check_id = "preflight.accelerator.count"
     if not wanted.resource or wanted.per_pod < 1:
         return Finding(check_id, Verdict.SKIPPED, "The model servers ask for no accelerator (CPU).")
@@ -87,6 +89,7 @@ def accelerators(wanted: Accelerator, nodes: tuple[Node, ...] | Unknown, workloa
 
 
 def taints(workload: Workload, nodes: tuple[Node, ...] | Unknown) -> Finding:
+    """At least two nodes are open to the model servers."""
     check_id = "preflight.nodes.taints"
     if isinstance(nodes, Unknown):
         return _unread(check_id, "which nodes are open to the model servers", nodes)

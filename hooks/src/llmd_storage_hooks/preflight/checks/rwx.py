@@ -13,6 +13,8 @@ KNOWN_GOOD = "CephFS, NFS, Lustre, EFS, FSx, Filestore, Azure Files, Weka, VAST,
 
 
 class Rwx(StrEnum):
+    """Whether volumes are ReadWriteMany filesystems."""
+
     YES = "yes"
     NO = "no"
     UNKNOWN = "unknown"

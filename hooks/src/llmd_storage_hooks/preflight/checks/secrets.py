@@ -13,10 +13,12 @@ _LINK = "https://kubernetes.io/docs/concepts/configuration/secret/"
 
 
 def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
+    """One finding for each Secret."""
     return [secret(wanted, facts.secrets[wanted.name], config.namespace) for wanted in config.secrets]
 
 
 def secret(wanted: SecretRef, observed: SecretKeys | Absent | Unknown, namespace: str) -> Finding:
+    """The Secret exists and has the key, not empty."""
     check_id = f"preflight.secret.{wanted.name}"
     bad = Verdict.FAIL if wanted.required else Verdict.WARN
     why = f" ({wanted.needed_for} needs it)" if wanted.needed_for else ""

@@ -134,6 +134,7 @@ def _default(classes: tuple[StorageClass, ...], have: str, check_id: str) -> tup
 
 
 def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Finding:
+    """The class, or the static volume, gives ReadWriteMany."""
     check_id = "preflight.storageclass.rwx"
     provisioner = result.provisioner
     source = provisioner.source if provisioner else _ACCESS_MODES
@@ -173,6 +174,7 @@ def _better(provisioner: Provisioner | None) -> str:
 
 
 def size(chosen: StorageClass, provisioner: Provisioner, rule: SizeRule, asked: str, size_bytes: int | None) -> Finding:
+    """storage.size (asked; size_bytes is None when it is no quantity) is one that the backend has."""
     check_id = "preflight.storage.size"
     allowed = f"{rule.min_gi}Gi to {rule.max_gi}Gi in steps of {rule.step_gi}Gi"
     if size_bytes is None:

@@ -15,6 +15,7 @@ _LINK = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-
 
 
 def partner(mine: Observations, path: str, other: ObservedPod | None = None) -> Finding:
+    """Both pods met over the volume. other: pod 1 as the API server shows it."""
     check_id = "probe.partner"
     if mine.partner is not None:
         return Finding(check_id, Verdict.PASS, "Both probe pods met over the volume.")
@@ -65,6 +66,7 @@ def not_started(check_id: str, other: ObservedPod, waited: float | None) -> Find
 
 
 def nodes(mine: Observations) -> Finding:
+    """They ran on two nodes."""
     check_id = "probe.nodes"
     assert mine.partner is not None
     here, there = mine.pod.node, mine.partner.node
@@ -83,6 +85,7 @@ def nodes(mine: Observations) -> Finding:
 
 
 def finished(config: ProbeConfig, mine: Observations, theirs: Observations | None) -> Finding:
+    """Every step of both pods ended well; else the failure that says most."""
     check_id = "probe.finished"
     bad = [
         (pod, step)

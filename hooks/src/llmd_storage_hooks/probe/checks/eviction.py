@@ -11,6 +11,7 @@ SLOW_S = 5.0  # the evictor scans less often than that
 
 
 def mtime(theirs: Observations | None) -> Finding:
+    """The other node sees a changed mtime in time."""
     check_id = "probe.mtime"
     if theirs is None or theirs.housekeeping is None:
         return not_reached(check_id)
@@ -36,6 +37,7 @@ def mtime(theirs: Observations | None) -> Finding:
 
 
 def listing(theirs: Observations | None) -> Finding:
+    """The other node lists a new file in time."""
     check_id = "probe.listing"
     if theirs is None or theirs.housekeeping is None:
         return not_reached(check_id)
@@ -60,6 +62,7 @@ def listing(theirs: Observations | None) -> Finding:
 
 
 def unlinked(theirs: Observations | None) -> Finding:
+    """A reader of a file that is deleted gets its bytes or an error."""
     check_id = "probe.unlinked"
     if theirs is None or theirs.housekeeping is None:
         return not_reached(check_id)

@@ -14,6 +14,7 @@ LITTLE_SHARE = 0.02
 
 
 def space(mine: Observations) -> Finding:
+    """The volume has free space."""
     check_id = "probe.space"
     free, total = mine.free_bytes, mine.total_bytes
     if free is None or total is None:
@@ -29,6 +30,7 @@ def space(mine: Observations) -> Finding:
 
 
 def direct_read(config: ProbeConfig, theirs: Observations | None) -> Finding:
+    """Reads with O_DIRECT give what was written."""
     check_id = "probe.directio"
     if theirs is None or theirs.direct_read is None:
         return not_reached(check_id)
@@ -55,6 +57,7 @@ def direct_read(config: ProbeConfig, theirs: Observations | None) -> Finding:
 
 
 def throughput(config: ProbeConfig, mine: Observations, theirs: Observations | None) -> Finding:
+    """Throughput, one file at a time, is not below the configured floors."""
     check_id = "probe.throughput"
     rates = throughput_mibps(mine, theirs)
     if not rates:

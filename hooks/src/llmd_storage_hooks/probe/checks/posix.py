@@ -12,6 +12,7 @@ from llmd_storage_hooks.probe.facts import Access, Observations
 
 
 def rename(theirs: Observations | None) -> Finding:
+    """A reader never gets parts of two versions of a file that is replaced by rename."""
     check_id = "probe.rename"
     if theirs is None or theirs.replace is None:
         return not_reached(check_id)
@@ -45,6 +46,7 @@ def rename(theirs: Observations | None) -> Finding:
 
 
 def permissions(mine: Observations, theirs: Observations | None) -> Finding:
+    """Each pod can read and delete the other's files, and owners are not mapped."""
     check_id = "probe.permissions"
     observed = [one.access for one in (mine, theirs) if one is not None and one.access is not None]
     if len(observed) < 2:
@@ -89,6 +91,7 @@ def _owner(one: Access) -> dict[str, Any]:
 
 
 def exclusive(mine: Observations, theirs: Observations | None) -> Finding:
+    """O_EXCL create has exactly one winner."""
     check_id = "probe.exclusive"
     if mine.exclusive is None or theirs is None or theirs.exclusive is None:
         return not_reached(check_id)

@@ -15,6 +15,7 @@ SLOW_LOOKUP_S = 1.0
 
 
 def visibility(lookups: tuple[Lookup, ...]) -> Finding:
+    """Every published file is read whole by the other pod."""
     check_id = "probe.visibility"
     if not lookups:
         return not_reached(check_id)
@@ -49,6 +50,7 @@ def visibility(lookups: tuple[Lookup, ...]) -> Finding:
 
 
 def first_lookup(lookups: tuple[Lookup, ...], strategy: str) -> Finding:
+    """Files published by the connector's strategy are found within SLOW_LOOKUP_S."""
     check_id = "probe.firstlookup"
     by_strategy = lookup_seconds(lookups)
     used = by_strategy.get(strategy)
@@ -100,6 +102,7 @@ def _spread(ordered: list[float]) -> dict[str, float]:
 
 
 def recreate(theirs: Observations | None) -> Finding:
+    """A file that was deleted and created again is read with its new content."""
     check_id = "probe.recreate"
     if theirs is None or theirs.recreate is None:
         return not_reached(check_id)
@@ -133,6 +136,7 @@ def recreate(theirs: Observations | None) -> Finding:
 
 
 def negative(theirs: Observations | None) -> Finding:
+    """A name that was looked up too early is found after it was published."""
     check_id = "probe.negative"
     if theirs is None or theirs.negative is None:
         return not_reached(check_id)
@@ -161,6 +165,7 @@ def negative(theirs: Observations | None) -> Finding:
 
 
 def close_to_open(theirs: Observations | None) -> Finding:
+    """Opening a file gives what the other pod had written and closed."""
     check_id = "probe.closetoopen"
     if theirs is None or theirs.overwrite is None:
         return not_reached(check_id)

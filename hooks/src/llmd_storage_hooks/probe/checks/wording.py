@@ -23,6 +23,7 @@ ERRNO_REMEDY[errno.EPERM] = ERRNO_REMEDY[errno.EACCES]
 
 
 def not_reached(check_id: str) -> Finding:
+    """For a step that was not run, or whose observations did not come."""
     return Finding(check_id, Verdict.SKIPPED, "Not reached: the probe ended before this step was done.")
 
 

@@ -13,6 +13,7 @@ _CHECK = "probe.job"
 
 
 def refused(name: str, namespace: str, why: str) -> Finding:
+    """The API server did not make the Job."""
     return Finding(
         _CHECK,
         Verdict.INCONCLUSIVE,

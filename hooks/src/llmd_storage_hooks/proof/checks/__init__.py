@@ -61,6 +61,7 @@ def check_single_pod(config: ProofConfig, trial: Trial) -> list[Finding]:
 
 
 def nodes(trial: Trial) -> Finding:
+    """A and B are on two nodes."""
     check_id = "proof.nodes"
     a, b = trial.pod_a, trial.pod_b
     observed = {"podA": a.name, "nodeA": a.node, "podB": b.name, "nodeB": b.node}

@@ -18,6 +18,7 @@ def same_tokens(first: Answer, other: Answer) -> bool:
 
 
 def tokens(check_id: str, who: str, first: Answer, other: Answer) -> Finding:
+    """The answer has A's tokens. who: whose it is."""
     if same_tokens(first, other):
         count = len(first.tokens) or len(first.logprobs)
         return Finding(check_id, Verdict.PASS, f"{who}'s {count} tokens equal A's.")
@@ -35,6 +36,7 @@ def tokens(check_id: str, who: str, first: Answer, other: Answer) -> Finding:
 
 
 def logprobs_delta(first: Answer, other: Answer) -> float | None:
+    """The largest difference of a token's log probability; None when there is nothing to compare."""
     if not first.logprobs or len(first.logprobs) != len(other.logprobs):
         return None
     pairs = zip(first.logprobs, other.logprobs, strict=True)
@@ -42,6 +44,7 @@ def logprobs_delta(first: Answer, other: Answer) -> float | None:
 
 
 def logprobs(first: Answer, second: Answer) -> Finding:
+    """A's and B's log probabilities are close."""
     check_id = "proof.logprobs"
     apart = logprobs_delta(first, second)
     if apart is None:
@@ -59,6 +62,7 @@ def logprobs(first: Answer, second: Answer) -> Finding:
 
 
 def speed(first: Answer, second: Answer) -> Finding:
+    """B's first token came sooner than A's."""
     check_id = "proof.ttft"
     cold, warm = first.ttft_seconds or 0.0, second.ttft_seconds or 0.0
     observed = {"coldSeconds": round(cold, 4), "warmSeconds": round(warm, 4)}
@@ -77,6 +81,7 @@ def speed(first: Answer, second: Answer) -> Finding:
 
 
 def router(url: str, first: Answer, routed: Answer) -> list[Finding]:
+    """The router answers, with A's tokens."""
     if not routed.good:
         status = f"HTTP {routed.status}" if routed.status else "no HTTP answer"
         return [
@@ -110,6 +115,7 @@ def gateway_unusable(name: str, observed: Gateway) -> Finding:
 
 
 def answered(check_id: str, who: str, name: str, answer: Answer) -> Finding:
+    """The server answered. who: A, B or it, in the sentence."""
     if answer.good:
         sentence = f"{who} ({name}) answered, first token after {answer.ttft_seconds or 0:.3f} s."
         return Finding(check_id, Verdict.PASS, sentence)

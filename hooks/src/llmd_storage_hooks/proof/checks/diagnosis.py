@@ -72,6 +72,7 @@ _REFUSALS["eperm"] = _REFUSALS["eacces"]
 
 
 def not_loaded(connector: str) -> Diagnosis:
+    """The server's metrics lack those of the connector."""
     loaded = CONNECTORS[connector].loaded
     return (
         f"it has no storage tier (its metrics lack {loaded}*), so the connector is not loaded.",

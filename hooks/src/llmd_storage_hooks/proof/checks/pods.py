@@ -33,6 +33,7 @@ _REMEDIES["ErrImagePull"] = _REMEDIES["ImagePullBackOff"]
 
 
 def check(config: ProofConfig, waiting: WaitResult) -> Finding:
+    """How waiting for the model servers ended."""
     result = waiting.result
     if waiting.failure:
         return Finding(

@@ -17,6 +17,7 @@ _MOSTLY = 0.95
 
 
 def quiet(second: Answer, reused: Counters) -> Finding:
+    """B counted this prompt's tokens only."""
     check_id = "proof.quiet"
     observed = {"countedPromptTokens": reused.prompt_tokens, "promptTokens": second.prompt_tokens}
     if reused.prompt_tokens <= second.prompt_tokens:
@@ -32,15 +33,18 @@ def quiet(second: Answer, reused: Counters) -> Finding:
 
 
 def reused_tokens(second: Answer, reused: Counters) -> int:
+    """Prompt tokens that B did not compute."""
     return int(min(reused.external_tokens, second.prompt_tokens))
 
 
 def reused_fraction(config: ProofConfig, second: Answer, reused: Counters) -> float:
+    """Of the tokens in the prompt's full blocks; 0 to 1."""
     full = full_block_tokens(second.prompt_tokens, config.block_tokens)
     return round(min(1.0, reused_tokens(second, reused) / full), 4) if full else 0.0
 
 
 def reuse(config: ProofConfig, trial: Trial) -> Finding:
+    """B took enough of the prompt from the cache; else why not."""
     check_id = "proof.reuse"
     second, reused = trial.second, trial.reused
     assert second is not None and reused is not None
@@ -89,6 +93,7 @@ _SOURCE_WORDS = {
 
 
 def origin(config: ProofConfig, reused: Counters) -> Finding:
+    """The reused tokens came from storage."""
     check_id = "proof.source"
     where = source(config, reused)
     observed = {"source": where, **_counters(reused)}

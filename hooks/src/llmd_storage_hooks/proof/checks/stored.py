@@ -16,6 +16,7 @@ def full_block_tokens(prompt_tokens: int, block_tokens: int) -> int:
 
 
 def length(config: ProofConfig, first: Answer) -> Finding:
+    """The prompt fills at least one block."""
     check_id = "proof.prompt"
     full = full_block_tokens(first.prompt_tokens, config.block_tokens)
     observed = {"promptTokens": first.prompt_tokens, "fullBlockTokens": full}
@@ -33,6 +34,7 @@ def length(config: ProofConfig, first: Answer) -> Finding:
 
 
 def stored(config: ProofConfig, trial: Trial) -> Finding:
+    """A wrote the prompt's blocks; else why not."""
     check_id = "proof.stored"
     connector_metrics = CONNECTORS[config.connector]
     if trial.stored is None:

@@ -30,6 +30,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Servers:
+    """The servers of the pair."""
+
     a: Server
     b: Server
 

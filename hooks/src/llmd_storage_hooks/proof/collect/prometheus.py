@@ -12,6 +12,8 @@ _LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True, slots=True)
 class Sample:
+    """One line of a scrape."""
+
     name: str
     labels: dict[str, str]
     value: float
