@@ -17,7 +17,8 @@ HOOKS = ROOT / "hooks" / "src" / "llmd_storage_hooks"
 GAP = "…"
 _GOOD = ("PASS", "SKIPPED")
 # The words that explain a cold cache or a pod that does not start are tables of (cause, remedy).
-CAUSES = ("checks/causes.py", "proving/waiting.py", "checks/attachment.py")
+CAUSES = ("proof/checks/diagnosis.py", "core/kube/volume_errors.py")
+OTHERS = ("claim/checks.py", "probe/job/checks.py", "probe/run.py", "core/kube/volume_errors.py")
 _HEAD = """# Every sentence of the hooks
 Made from the checks' source by `make generate`. An ellipsis stands for a name or a figure. What the words mean, and
 what to do where the sentence alone is not enough: [troubleshooting](troubleshooting.md). Every check, and how to
@@ -110,8 +111,7 @@ def _values(assign: ast.Assign, name: str) -> list[ast.expr]:
 
 def sentences() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """(what the module looks at, its sentences with remedies), in the order of the source."""
-    paths = [*sorted((HOOKS / "checks").glob("*.py")), HOOKS / "run" / "probe.py", HOOKS / "cli.py"]
-    for path in [*paths, HOOKS / "proving" / "waiting.py"]:
+    for path in sorted([*HOOKS.glob("*/checks/*.py"), *(HOOKS / one for one in OTHERS)]):
         module = Module(path)
         found = list(module.findings())
         if path.relative_to(HOOKS).as_posix() in CAUSES:

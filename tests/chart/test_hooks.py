@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_hooks import config as hook_config
+from llmd_storage_hooks.claim.config import ClaimConfig
+from llmd_storage_hooks.core.config import parse
+from llmd_storage_hooks.preflight.config import PreflightConfig
+from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.proof.config import ProofConfig
 from tests.chart import helm
 
 KINDS = {
-    "preflight": hook_config.PreflightConfig,
-    "claim": hook_config.ClaimConfig,
-    "probe": hook_config.ProbeConfig,
-    "proof": hook_config.ProofConfig,
+    "preflight": PreflightConfig,
+    "claim": ClaimConfig,
+    "probe": ProbeConfig,
+    "proof": ProofConfig,
 }
 
 
@@ -36,7 +40,7 @@ def test_the_hook_itself_takes_its_configuration(scenario: str, hook: str) -> No
     if scenario == "no-cache" and hook in ("claim", "proof"):
         assert not [o for o in helm.objects(scenario) if o["metadata"]["name"].endswith(f"-{hook}")]
         return
-    parsed = hook_config.parse(KINDS[hook], text(scenario, hook))
+    parsed = parse(KINDS[hook], text(scenario, hook))
     assert (parsed.release, parsed.namespace) == (helm.RELEASE, helm.NAMESPACE)
     job = helm.one(helm.objects(scenario), "Job", f"-{hook}")
     assert parsed.timeout_seconds < job["spec"]["activeDeadlineSeconds"], "it could not say why it stopped"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llmd_storage_hooks import rwx
+from llmd_storage_hooks.preflight.checks import rwx
 from tests.chart import helm
 
 KEEP = {"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Delete=false,Prune=false"}
@@ -260,14 +260,14 @@ def test_hooks_know_every_driver_and_its_sizes() -> None:
     facts = yaml.safe_load("\n".join(line for line in body.splitlines() if not line.startswith("{{-")))
     assert facts.keys() == set(BACKENDS)
     for backend in (b for b in facts.values() if b):
-        answer = rwx.answer(table, backend["provisioner"], backend.get("parameters", {}), {})
+        answer = rwx.rwx_support(table, backend["provisioner"], backend.get("parameters", {}), {})
         assert answer.rwx is rwx.Rwx.YES, backend["provisioner"]
-        assert answer.entry
+        assert answer.provisioner
         sold = backend.get("sizes")
-        assert (answer.entry.sizes is None) == (sold is None), backend["provisioner"]
+        assert (answer.provisioner.sizes is None) == (sold is None), backend["provisioner"]
         if sold:
-            assert answer.entry.sizes
-            known = {tier: (r.min_gi, r.max_gi, r.step_gi) for tier, r in answer.entry.sizes.rules.items()}
+            assert answer.provisioner.sizes
+            known = {tier: (r.min_gi, r.max_gi, r.step_gi) for tier, r in answer.provisioner.sizes.rules.items()}
             rules = {tier: (r["min"], r["max"], r["step"]) for tier, r in sold["rules"].items()}
             # Of a class that is not the release's, the chart refuses only what no tier has.
             any_tier = rules.pop("any")

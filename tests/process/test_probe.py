@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_hooks import strategies
-from llmd_storage_hooks.collect import mounts
+from llmd_storage_hooks.probe import strategies
+from llmd_storage_hooks.probe.collect import mounts
 from tests.patience import CEILING_S, eventually
 from tests.unit.hooks.support import assert_valid
 
@@ -114,9 +114,9 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_hung_filesystem_ends_by_the_deadline_with_the_steps_name(tmp_path):
     # Opening a FIFO that nobody writes to never returns: as a dead mount does.
-    mail = tmp_path / ".probe" / "r1" / "mail"
-    mail.mkdir(parents=True)
-    os.mkfifo(mail / "1.hello")
+    channel = tmp_path / ".probe" / "r1" / "channel"
+    channel.mkdir(parents=True)
+    os.mkfifo(channel / "1.hello")
     code, report, _ = finish(start(tmp_path, 0, deadlineSeconds=1, timeoutSeconds=3))
     assert code == 1
     (finding,) = [one for one in report["findings"] if one["id"] == "probe.finished"]
@@ -126,7 +126,7 @@ def test_a_hung_filesystem_ends_by_the_deadline_with_the_steps_name(tmp_path):
 
 def test_a_pod_that_is_told_to_end_cleans_up(tmp_path):
     process = start(tmp_path, 0)
-    eventually((tmp_path / ".probe" / "r1" / "mail" / "0.hello").exists, "its first message", every_s=0.02)
+    eventually((tmp_path / ".probe" / "r1" / "channel" / "0.hello").exists, "its first message", every_s=0.02)
     process.send_signal(signal.SIGTERM)
     code, report, _ = finish(process)
     assert code == 3
@@ -138,7 +138,7 @@ def test_a_pod_that_is_told_to_end_cleans_up(tmp_path):
 def test_two_pods_that_are_told_to_end_at_once_leave_nothing(tmp_path, seconds):
     """In whatever they are at, and though each removes what the other is removing too."""
     pods = [start(tmp_path, index) for index in (0, 1)]
-    eventually((tmp_path / ".probe" / "r1" / "mail" / "0.strategy").exists, "the second step", every_s=0.005)
+    eventually((tmp_path / ".probe" / "r1" / "channel" / "0.strategy").exists, "the second step", every_s=0.005)
     time.sleep(seconds)
     for pod in pods:
         pod.send_signal(signal.SIGTERM)

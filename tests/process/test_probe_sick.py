@@ -9,11 +9,12 @@ import subprocess
 
 import pytest
 
-from llmd_storage_hooks.checks import probe as checks
-from llmd_storage_hooks.clock import SystemClock
-from llmd_storage_hooks.collect.files import Files
-from llmd_storage_hooks.config import ProbeConfig
-from llmd_storage_hooks.probing.pair import Pair, Seat
+from llmd_storage_hooks.core.clock import SystemClock
+from llmd_storage_hooks.probe.checks import completion
+from llmd_storage_hooks.probe.collect.files import Files
+from llmd_storage_hooks.probe.collect.peer import Peer
+from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.probe.facts import Rank
 from tests.faultfs import build, mounted
 from tests.faultfs.mounts import small
 from tests.patience import CEILING_S, eventually
@@ -41,7 +42,7 @@ def test_slow_storage_passes(tmp_path):
         (code, report, out), _ = [finish(one) for one in pods]
         assert code == 0, out
         assert report["numbers"]["filesystem"].startswith("fuse")
-        assert set(report["numbers"]["trialSeconds"]) == {"rename_fsync", "exclusive"}
+        assert set(report["numbers"]["strategySeconds"]) == {"rename_fsync", "exclusive"}
         assert report["numbers"]["strategy"] in ("rename_fsync", "exclusive")
         assert left(fs.at) == []
 
@@ -84,8 +85,8 @@ def test_a_root_squashed_export_is_named_with_its_owner(tmp_path):
             os.setgroups([])
             os.setgid(1000)
             os.setuid(1000)
-            pair = Pair(config, Seat(0, "r1", "n1"), Files(at), SystemClock(), lambda _: None)
-            found = checks.finished(config, pair.take_all(), None)
+            peer = Peer(config, Rank(0, "r1", "n1"), Files(at), SystemClock(), lambda _: None)
+            found = completion.finished(config, peer.run_steps(), None)
             os.write(write_end, json.dumps([found.verdict.value, found.sentence, found.remedy]).encode())
             os._exit(0)
         os.close(write_end)

@@ -14,16 +14,22 @@ from typing import Annotated
 
 import typer
 
-from llmd_storage_hooks import closed, job
-from llmd_storage_hooks.config import ClaimConfig, PreflightConfig, ProbeConfig, ProofConfig
-from llmd_storage_hooks.given import NAMESPACE, Given
-from llmd_storage_hooks.process import carry_out, refuse
-from llmd_storage_hooks.run.outcome import Outcome
+from llmd_storage_hooks.claim.config import ClaimConfig
+from llmd_storage_hooks.core import decoding
+from llmd_storage_hooks.core.arguments import NAMESPACE, Arguments
+from llmd_storage_hooks.core.result import HookResult
+from llmd_storage_hooks.core.runner import run_hook, usage_error
+from llmd_storage_hooks.preflight.config import PreflightConfig
+from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.probe.job import manifest as job
+from llmd_storage_hooks.proof.config import ProofConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 
 class OutputForm(StrEnum):
+    """What follows the table on standard output."""
+
     TABLE = "table"
     JSON = "json"
     JUNIT = "junit"
@@ -33,19 +39,20 @@ ConfigOption = Annotated[
     str, typer.Option("--config", help="The config as JSON, or @file.json: what the chart passes.")
 ]
 ValuesOption = Annotated[
-    list[Path] | None, typer.Option("--values", "-f", help="The chart's values; helm makes the config from them.")
+    list[Path] | None, typer.Option("--values", "-f", help="The chart's values; helm renders the config from them.")
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="As helm's --set, with -f.")]
 ChartOption = Annotated[str, typer.Option("--chart", help="With -f: the chart, as helm takes it.")]
 ReleaseOption = Annotated[str, typer.Option("--release", help="Name of the release.")]
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", help="Its namespace.")]
 OutputOption = Annotated[
-    OutputForm, typer.Option("--output", "-o", help="json, junit: the whole report as the last line, after the table.")
+    OutputForm, typer.Option("--output", "-o", help="json, junit: the whole report as the last line.")
 ]
 CHART = "charts/llm-d-storage"
 
 
 def examples(*lines: str) -> str:
+    """An epilog of commands, one paragraph each."""
     return "Examples:\n\n" + "\n\n".join(f"    {' '.join(line.split())}" for line in lines)
 
 
@@ -68,9 +75,9 @@ def preflight(
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """Before the install: can this cluster and this storage carry a shared cache at all? Reads only."""
-    from llmd_storage_hooks.run.preflight import run
+    from llmd_storage_hooks.preflight.run import run
 
-    given = Given(
+    arguments = Arguments(
         config=config,
         values=values or (),
         settings=settings or (),
@@ -78,7 +85,7 @@ def preflight(
         release=release,
         namespace=namespace,
     )
-    carry_out("preflight", PreflightConfig, run, given, form=output)
+    run_hook("preflight", PreflightConfig, run, arguments, form=output)
 
 
 @app.command(
@@ -98,10 +105,10 @@ def claim(
     name: Annotated[str | None, typer.Option("--claim", help="The claim to watch.")] = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
-    """On the claim, from outside: waits until it is bound and mounted, and tells why it is not. Reads only."""
-    from llmd_storage_hooks.run.claim import run
+    """On the claim, from outside: wait until it is bound and mounted, or say why it is not. Reads only."""
+    from llmd_storage_hooks.claim.run import run
 
-    given = Given(
+    arguments = Arguments(
         config=config,
         values=values or (),
         settings=settings or (),
@@ -110,7 +117,7 @@ def claim(
         namespace=namespace,
     )
     options = {"claimName": name}
-    carry_out("claim", ClaimConfig, run, given, form=output, options=options, enough=name is not None)
+    run_hook("claim", ClaimConfig, run, arguments, form=output, options=options, sufficient=name is not None)
 
 
 @app.command(
@@ -124,7 +131,7 @@ def claim(
 def probe(
     *,
     config: ConfigOption = "",
-    name: Annotated[str, typer.Option("--claim", help="Make a Job of two pods that try this claim.")] = "",
+    name: Annotated[str, typer.Option("--claim", help="Make a Job of two pods that probe this claim.")] = "",
     image: Annotated[str, typer.Option(help="With --claim: the project's image.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --claim: do not ask first.")] = False,
     user: Annotated[int, typer.Option(help="With --claim: uid of the pods; take the model servers'.")] = 1000,
@@ -137,27 +144,26 @@ def probe(
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """On the claim: two pods on two nodes check what a shared cache needs of the filesystem."""
-    given = Given(config=config, namespace=namespace)
+    arguments = Arguments(config=config, namespace=namespace)
     if not name:
-        from llmd_storage_hooks.run.probe import run
+        from llmd_storage_hooks.probe.run import run
 
-        carry_out("probe", ProbeConfig, run, given, form=output)
+        run_hook("probe", ProbeConfig, run, arguments, form=output)
         return
-    from llmd_storage_hooks.run.errand import run as run_job
+    from llmd_storage_hooks.probe.job.run import run as run_job
 
-    own = timeout - job.MARGIN_S
-    # What Kubernetes calls the run is not known before it is made.
-    name_of_run = f"{job.NAME}-{secrets.token_hex(4)}"
-    options = {"path": job.MOUNT, "timeoutSeconds": own, "deadlineSeconds": deadline, "release": name_of_run}
+    pods_timeout_s = timeout - job.MARGIN_S
+    job_name = f"{job.NAME}-{secrets.token_hex(4)}"
+    options = {"path": job.MOUNT, "timeoutSeconds": pods_timeout_s, "deadlineSeconds": deadline, "release": job_name}
 
-    def start(config: ProbeConfig) -> Outcome:
+    def start(config: ProbeConfig) -> HookResult:
         return run_job(
             job.ProbeJob(
-                name=name_of_run,
+                name=job_name,
                 namespace=config.namespace,
                 claim=name,
                 image=image,
-                config=closed.dump(config),
+                config=decoding.encode(config),
                 user=user,
                 group=group,
                 pull_secret=pull_secret,
@@ -166,29 +172,29 @@ def probe(
             )
         )
 
-    problem = _consent(
+    refused = _refused(
         claim=name,
         image=image,
         namespace=namespace or NAMESPACE,
         selector=node_selector or [],
-        own_s=own,
+        pods_timeout_s=pods_timeout_s,
         yes=yes,
     )
-    if problem:
-        refuse("probe", problem)
+    if refused:
+        usage_error("probe", refused)
         return
-    carry_out("probe", ProbeConfig, start, given, form=output, options=options, enough=True)
+    run_hook("probe", ProbeConfig, start, arguments, form=output, options=options, sufficient=True)
 
 
-def _consent(*, claim: str, image: str, namespace: str, selector: list[str], own_s: int, yes: bool) -> str:
-    """Why the Job must not be made; "" when it may."""
+def _refused(*, claim: str, image: str, namespace: str, selector: list[str], pods_timeout_s: int, yes: bool) -> str:
+    """Why the Job is not made; "" when it may be. Asks on the terminal."""
     if not image:
         return "--claim needs --image: the project's image, where the nodes can pull it."
     if bad := [one for one in selector if "=" not in one]:
         return f'--node-selector "{bad[0]}" is not key=value.'
-    if own_s <= 0:
+    if pods_timeout_s <= 0:
         return f"--timeout must be more than {job.MARGIN_S} s."
-    print(job.described(claim, image, namespace), flush=True)
+    print(job.description(claim, image, namespace), flush=True)
     if yes:
         return ""
     if not sys.stdin.isatty():
@@ -213,22 +219,22 @@ def proof(
     chart: ChartOption = CHART,
     release: ReleaseOption = "",
     namespace: NamespaceOption = "",
-    url_a: Annotated[str | None, typer.Option(help="Server A, without a path; then no cluster is asked.")] = None,
+    url_a: Annotated[str | None, typer.Option(help="Server A, without a path; then no cluster is needed.")] = None,
     url_b: Annotated[str | None, typer.Option(help="Server B.")] = None,
-    router_url: Annotated[str | None, typer.Option(help="The router in front of them.")] = None,
-    model: Annotated[str | None, typer.Option(help="As the servers call it.")] = None,
+    router_url: Annotated[str | None, typer.Option(help="The router in front of A and B.")] = None,
+    model: Annotated[str | None, typer.Option(help="Its name on the servers.")] = None,
     block_tokens: Annotated[int | None, typer.Option(help="Tokens in one stored block.")] = None,
     prompt_blocks: Annotated[int | None, typer.Option(help="Length of the prompt in such blocks.")] = None,
     connector: Annotated[str | None, typer.Option(help="llmd-storage, vllm-fs, llmd-fs-backend, lmcache.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
-    ca_file: Annotated[str | None, typer.Option(help="Whom to trust for https, as PEM.")] = None,
+    ca_file: Annotated[str | None, typer.Option(help="CA certificates for https, as PEM.")] = None,
     server_name: Annotated[str | None, typer.Option(help="The name in the servers' certificates.")] = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """On the running servers: pod A prefills a prompt, pod B answers it from the shared storage."""
-    from llmd_storage_hooks.run.proof import run
+    from llmd_storage_hooks.proof.run import run
 
-    given = Given(
+    arguments = Arguments(
         config=config,
         values=values or (),
         settings=settings or (),
@@ -248,8 +254,9 @@ def proof(
         "caFile": ca_file,
         "serverName": server_name,
     }
-    carry_out("proof", ProofConfig, run, given, form=output, options=options, enough=url_a is not None)
+    run_hook("proof", ProofConfig, run, arguments, form=output, options=options, sufficient=url_a is not None)
 
 
 def main() -> None:
+    """The entry point of the installed script."""
     app()

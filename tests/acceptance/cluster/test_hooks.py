@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_hooks import job as jobs
+from llmd_storage_hooks.probe.job import manifest as jobs
 from tests.cluster.harness import CHART, LAB_VALUES, ROOT, Cluster
 from tests.lab import faults, gluster
 from tests.lab.cluster import target
@@ -165,7 +165,7 @@ def test_cephfs_passes_on_two_nodes_and_nothing_is_left(tool: Tool) -> None:
     report = tool.probe(claim(tool.cluster, "good"))
     assert report.code == 0, report.text[-4000:]
     assert report.body["verdict"] == "pass", report.findings
-    assert len(set(report.findings["probe.nodes"]["seen"]["nodes"])) == 2
+    assert len(set(report.findings["probe.nodes"]["observed"]["nodes"])) == 2
     numbers = report.body["numbers"]
     assert {"readMiBps", "writeMiBps", "readMiBpsAt8", "writeMiBpsAt8", "createSeconds", "fsyncSeconds"} <= set(numbers)
     assert numbers["staleSeconds"] < 1
@@ -253,7 +253,7 @@ def test_a_mount_that_hangs_in_the_middle_is_named_with_step_and_call(tool: Tool
             found = [p for p in tool.cluster.get("pods", "-n", PLACE)["items"] if "-0-" in p["metadata"]["name"]]
             node.append(found[0]["spec"]["nodeName"])
             faults.send(lab(), f"{node[0]}/ceph-fuse", signal.SIGSTOP)
-        if ": hung in" in line:
+        if ": timeout in" in line:
             threading.Timer(15, wake).start()  # when the report is out; the pod cannot end before
 
     try:

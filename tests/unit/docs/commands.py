@@ -65,13 +65,13 @@ BY_TEST = {
         "tests/unit/hooks/test_catalogue.py::test_junit_is_the_last_line_and_a_ci_system_reads_it"
     ),
     r"llmd-storage-hooks preflight -f my-values\.yaml --release cache --namespace default": (
-        "tests/unit/hooks/test_given.py::test_values_are_rendered_by_helm_and_no_report_is_written_to_the_cluster"
+        "tests/unit/hooks/test_arguments.py::test_values_are_rendered_by_helm_and_no_report_is_written_to_the_cluster"
     ),
     r"llmd-storage-hooks claim --claim cache-kv-cache --namespace default": (
-        "tests/unit/hooks/test_given.py::test_options_win_over_json_and_release_and_namespace_over_both"
+        "tests/unit/hooks/test_arguments.py::test_options_win_over_json_and_release_and_namespace_over_both"
     ),
     r"llmd-storage-hooks probe --claim some-claim .*": (
-        "tests/unit/hooks/test_errand.py::test_its_report_is_handed_on_and_the_job_removed"
+        "tests/unit/hooks/test_probe_job.py::test_its_report_is_handed_on_and_the_job_removed"
     ),
     r"llmd-storage-hooks proof --url-a .*": ("tests/unit/hooks/test_proof_tool.py::test_two_addresses_need_no_cluster"),
     r"export KUBECONFIG=\$\(\.venv/bin/python -m tests\.lab kubeconfig\)": (

@@ -183,7 +183,7 @@ def test_a_namespace_that_nobody_uses_goes_and_comes_back_whole(cache: Namespace
 def test_dead_probes_go_and_live_ones_stay(cache: Namespace, tmp_path: Path) -> None:
     probes = tmp_path / ".probe"
     for name in ("dead", "live", "not-a-probe"):
-        (probes / name / ("mail" if name != "not-a-probe" else "letters")).mkdir(parents=True)
+        (probes / name / ("channel" if name != "not-a-probe" else "letters")).mkdir(parents=True)
         (probes / name / "lookup-0" / "3").mkdir(parents=True)
         (probes / name / "lookup-0" / "3" / "block").write_bytes(b"x")
     for path in [*probes.rglob("*")]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import jsonschema
 
-from llmd_storage_hooks.catalogue import find
-from llmd_storage_hooks.report import Report, to_json
-from llmd_storage_hooks.verdicts import Finding, Verdict
+from llmd_storage_hooks.core.catalogue import find
+from llmd_storage_hooks.core.report import Report, to_json
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "schemas" / "hook-report.schema.json").read_text(encoding="utf-8"))

@@ -9,11 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmd_storage_hooks import catalogue, output
-from llmd_storage_hooks.catalogue import with_links
-from llmd_storage_hooks.config import ProbeConfig, from_json
-from llmd_storage_hooks.report import to_junit
-from llmd_storage_hooks.verdicts import Finding, Verdict, override
+from llmd_storage_hooks.core import catalogue, output
+from llmd_storage_hooks.core.catalogue import with_links
+from llmd_storage_hooks.core.config import from_json
+from llmd_storage_hooks.core.report import to_junit
+from llmd_storage_hooks.core.verdicts import Finding, Verdict, override
+from llmd_storage_hooks.probe.config import ProbeConfig
 from tests.unit.hooks.support import report
 
 ROOT = Path(__file__).parents[3]
@@ -22,11 +23,11 @@ SOURCES = "\n".join(one.read_text(encoding="utf-8") for one in (ROOT / "hooks" /
 
 def test_the_documentation_has_the_table_of_the_code():
     page = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
-    assert catalogue.markdown() in page, "make it anew: python -m llmd_storage_hooks.catalogue"
+    assert catalogue.markdown() in page, "make it anew: python -m llmd_storage_hooks.core.catalogue"
 
 
 def test_every_id_in_the_code_is_in_the_table():
-    code = SOURCES.replace((ROOT / "hooks/src/llmd_storage_hooks/catalogue.py").read_text(encoding="utf-8"), "")
+    code = SOURCES.replace((ROOT / "hooks/src/llmd_storage_hooks/core/catalogue.py").read_text(encoding="utf-8"), "")
     ids = set(re.findall(r'"((?:preflight|claim|probe|proof)\.[a-z.]+)"', code))
     assert len(ids) > 40
     assert [one for one in ids if catalogue.find(one) is None] == []

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from llmd_storage_hooks import facts as f
-from llmd_storage_hooks import parse
-from llmd_storage_hooks.checks import attachment, probe
-from llmd_storage_hooks.config import ClaimConfig, ProbeConfig
-from llmd_storage_hooks.errors import Forbidden, NotFound, Unreachable
-from llmd_storage_hooks.probing import seen
-from llmd_storage_hooks.run import claim as hook
-from llmd_storage_hooks.run.probe import other_pod
+from llmd_storage_hooks.claim import run as hook
+from llmd_storage_hooks.claim.config import ClaimConfig
+from llmd_storage_hooks.core.errors import Forbidden, NotFound, Unreachable
+from llmd_storage_hooks.core.kube import objects
+from llmd_storage_hooks.core.kube import parse as kube_parse
+from llmd_storage_hooks.core.kube.volume_errors import last_warning
+from llmd_storage_hooks.probe import checks as probe_checks
+from llmd_storage_hooks.probe import facts
+from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.probe.run import observe_rank_1
 from tests.unit.hooks.support import FakeClock, by_id
 
 CONFIG = ClaimConfig(
@@ -159,8 +161,8 @@ def test_first_use_without_a_user_leaves_it_to_the_probe():
 
 
 def test_first_use_that_waits_for_an_accelerator_is_not_the_claims_fault():
-    stuck = pod(node="", mounted=False, unschedulable="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
-    findings, _ = run(FakeKube(claim(), [stuck], [FIRST_USE]))
+    unscheduled = pod(node="", mounted=False, unschedulable="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
+    findings, _ = run(FakeKube(claim(), [unscheduled], [FIRST_USE]))
     assert findings["claim.bound"].verdict.value == "skipped"
     assert "Insufficient nvidia.com/gpu" in findings["claim.bound"].sentence
 
@@ -268,7 +270,7 @@ def test_pods_that_may_not_be_read_are_could_not_check():
     ],
 )
 def test_how_a_pod_shows_that_its_volumes_are_there(status, mounted):
-    assert parse.pod({"status": status}).mounted is mounted
+    assert kube_parse.pod({"status": status}).mounted is mounted
 
 
 @pytest.mark.parametrize(
@@ -282,13 +284,13 @@ def test_how_a_pod_shows_that_its_volumes_are_there(status, mounted):
     ],
 )
 def test_the_hash_seed_of_a_pod(containers, seed):
-    assert parse.pod({"spec": {"containers": containers}}).hash_seed == seed
+    assert kube_parse.pod({"spec": {"containers": containers}}).hash_seed == seed
 
 
 # --- the probe's second pod that does not come ----------------------------------------------------------------
 
 PROBE = ProbeConfig(release="demo", namespace="ns", path="/mnt/kv-cache")
-ALONE = seen.Observations(pod=seen.Pod(0, "n1", 1, 1), steps=(seen.Step("meet", 60.0, "deadline", "waited"),))
+ALONE = facts.Observations(pod=facts.Pod(0, "n1", 1, 1), steps=(facts.StepResult("meet", 60.0, "deadline", "waited"),))
 
 
 @pytest.mark.parametrize(
@@ -301,19 +303,19 @@ ALONE = seen.Observations(pod=seen.Pod(0, "n1", 1, 1), steps=(seen.Step("meet", 
     ],
 )  # fmt: skip
 def test_a_second_pod_that_does_not_come_is_explained_by_the_cluster(raw, events, expected, said):
-    other = other_pod(PROBE, "uid-1", FakeKube(pods=[raw], events=events))
-    finding = by_id(probe.check(PROBE, ALONE, None, other))["probe.partner"]
+    other = observe_rank_1(PROBE, "uid-1", FakeKube(pods=[raw], events=events))
+    finding = by_id(probe_checks.check(PROBE, ALONE, None, other))["probe.partner"]
     assert finding.verdict.value == expected
     assert said in finding.sentence
     assert finding.remedy
 
 
 def test_without_rights_the_second_pod_is_simply_not_explained():
-    assert other_pod(PROBE, "uid-1", FakeKube(pods=Forbidden("no"))) is None
+    assert observe_rank_1(PROBE, "uid-1", FakeKube(pods=Forbidden("no"))) is None
 
 
 def test_the_last_trouble_of_a_mount_wins():
-    one, two = (f.Event("p", "FailedMount", text, True, 1, at) for text, at in (("old", "1"), ("new", "2")))
-    assert attachment.trouble_of("p", (one, two)).message == "new"
-    assert attachment.trouble_of("q", (one, two)) is None
-    assert attachment.trouble_of("p", f.Unknown("no")) is None
+    one, two = (objects.Event("p", "FailedMount", text, True, 1, at) for text, at in (("old", "1"), ("new", "2")))
+    assert last_warning("p", (one, two)).message == "new"
+    assert last_warning("q", (one, two)) is None
+    assert last_warning("p", objects.Unknown("no")) is None

@@ -8,12 +8,14 @@ import json
 
 import pytest
 
-from llmd_storage_hooks import facts as f
-from llmd_storage_hooks import parse
-from llmd_storage_hooks.collect.kube import Kube
-from llmd_storage_hooks.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
-from llmd_storage_hooks.errors import CollectError, Forbidden, NotFound, Unreachable
-from llmd_storage_hooks.run.preflight import collect, run
+from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound, Unreachable
+from llmd_storage_hooks.core.kube import objects, quantities
+from llmd_storage_hooks.core.kube import parse as kube_parse
+from llmd_storage_hooks.core.kube.api import Kube
+from llmd_storage_hooks.preflight import facts as f
+from llmd_storage_hooks.preflight import parse
+from llmd_storage_hooks.preflight.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
+from llmd_storage_hooks.preflight.run import collect, run
 from tests.unit.hooks.support import http_server
 
 CONFIG = PreflightConfig(
@@ -102,19 +104,19 @@ def serve(world, refused=()):
 
 def test_facts_of_a_whole_cluster():
     with serve(WORLD) as url:
-        seen = collect(CONFIG, kube_at(url))
-    assert seen.version == f.ClusterVersion("v1.36.2+lab", 1, 36)
-    assert seen.crds["gateways.gateway.networking.k8s.io/v1"].resources >= {"gateways"}
-    assert seen.crds["podmonitors.monitoring.coreos.com/v1"] == f.Absent()
-    assert seen.gateway_class == f.GatewayClass("istio", "istio.io/gateway-controller", True, "")
-    assert seen.classes[0].is_default
-    assert seen.classes[0].binding_mode == "WaitForFirstConsumer"
-    assert seen.claim.requested_bytes == 10 * 1024**3
-    assert seen.claim.deleting
-    assert seen.secrets["hf"].keys == {"HF_TOKEN", "none"}
-    assert seen.secrets["hf"].empty_keys == {"none"}
-    assert seen.secrets["other"] == f.Absent()
-    assert seen.nodes[0].allocatable["nvidia.com/gpu"] == 8
+        observed = collect(CONFIG, kube_at(url))
+    assert observed.version == f.ClusterVersion("v1.36.2+lab", 1, 36)
+    assert observed.crds["gateways.gateway.networking.k8s.io/v1"].resources >= {"gateways"}
+    assert observed.crds["podmonitors.monitoring.coreos.com/v1"] == objects.Absent()
+    assert observed.gateway_class == f.GatewayClass("istio", "istio.io/gateway-controller", True, "")
+    assert observed.classes[0].is_default
+    assert observed.classes[0].binding_mode == "WaitForFirstConsumer"
+    assert observed.claim.requested_bytes == 10 * 1024**3
+    assert observed.claim.deleting
+    assert observed.secrets["hf"].keys == {"HF_TOKEN", "none"}
+    assert observed.secrets["hf"].empty_keys == {"none"}
+    assert observed.secrets["other"] == objects.Absent()
+    assert observed.nodes[0].allocatable["nvidia.com/gpu"] == 8
 
 
 def test_a_secrets_content_reaches_no_fact_and_no_finding():
@@ -203,28 +205,28 @@ def test_the_claims_namespace_is_the_configs():
     [("10Gi", 10 * 1024**3), ("1T", 10**12), (5, 5), ("500m", 0), ("", None), (None, None), ("many", None)],
 )
 def test_quantity(raw, expected):
-    assert parse.quantity(raw) == expected
+    assert quantities.quantity(raw) == expected
 
 
 @pytest.mark.parametrize("raw", [{}, {"metadata": None, "spec": [], "status": "x"}, {"items": "no"}])
 def test_odd_objects_give_empty_facts(raw):
-    assert parse.items(raw) == []
-    assert parse.claim(raw).access_modes == ()
+    assert kube_parse.items(raw) == []
+    assert kube_parse.claim(raw).access_modes == ()
     assert parse.storage_class(raw).provisioner == ""
     assert parse.secret_keys(raw).keys == frozenset()
     assert parse.node(raw).ready is False
-    assert parse.pod(raw).ready is False
+    assert kube_parse.pod(raw).ready is False
     assert parse.gateway_class(raw).accepted is False
     assert parse.group_versions(raw) == ()
 
 
 def test_patch_goes_out_as_a_merge_patch():
-    seen = {}
+    observed = {}
 
     def answer(method, path, body):
-        seen.update(method=method, path=path, body=json.loads(body))
+        observed.update(method=method, path=path, body=json.loads(body))
         return 200, b"{}"
 
     with http_server(answer) as url:
         kube_at(url).merge_patch("/api/v1/namespaces/ns/configmaps/c", {"data": {"a": "b"}})
-    assert seen == {"method": "PATCH", "path": "/api/v1/namespaces/ns/configmaps/c", "body": {"data": {"a": "b"}}}
+    assert observed == {"method": "PATCH", "path": "/api/v1/namespaces/ns/configmaps/c", "body": {"data": {"a": "b"}}}

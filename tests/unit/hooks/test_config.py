@@ -5,8 +5,11 @@ import json
 
 import pytest
 
-from llmd_storage_hooks.config import PreflightConfig, ProbeConfig, ProofConfig, parse
-from llmd_storage_hooks.errors import ConfigError
+from llmd_storage_hooks.core.config import parse
+from llmd_storage_hooks.core.errors import ConfigError
+from llmd_storage_hooks.preflight.config import PreflightConfig
+from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.proof.config import ProofConfig
 
 BASE = {"release": "demo", "namespace": "ns"}
 PROOF = {**BASE, "podSelector": {"a": "b"}, "model": "m", "blockTokens": 256}

@@ -10,14 +10,14 @@ import sys
 
 import pytest
 
-from llmd_storage_hooks import output, process
-from llmd_storage_hooks.errors import CollectError, NotFound, Unreachable
-from llmd_storage_hooks.report import TERMINATION_CHARS, headline, termination_message, to_json
-from llmd_storage_hooks.verdicts import Finding, Verdict
+from llmd_storage_hooks.core import output, runner
+from llmd_storage_hooks.core.errors import CollectError, NotFound, Unreachable
+from llmd_storage_hooks.core.report import TERMINATION_CHARS, headline, termination_message, to_json
+from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from tests.patience import CEILING_S
 from tests.unit.hooks.support import assert_valid, report
 
-GOOD = Finding("probe.a", Verdict.PASS, "All is well.", link="https://x", seen={"n": 1})
+GOOD = Finding("probe.a", Verdict.PASS, "All is well.", link="https://x", observed={"n": 1})
 BAD = Finding("probe.b", Verdict.FAIL, 'Class "x" cannot.', "Set [bold]y[/bold].", "https://y")
 
 
@@ -80,18 +80,18 @@ def test_the_headline_counts():
 
 class Kube:
     def __init__(self, error=None):
-        self.error, self.seen = error, None
+        self.error, self.observed = error, None
 
     def merge_patch(self, path, body):
         if self.error:
             raise self.error
-        self.seen = path, body
+        self.observed = path, body
 
 
 def test_the_whole_report_goes_into_the_config_map():
     kube = Kube()
     output.write_config_map(report(GOOD), "demo-storage-report", kube)
-    path, body = kube.seen
+    path, body = kube.observed
     assert path == "/api/v1/namespaces/ns/configmaps/demo-storage-report"
     assert_valid(json.loads(body["data"]["probe.json"]))
 
@@ -141,7 +141,7 @@ def test_a_bug_of_ours_is_a_finding_not_a_traceback():
     def broken(config):
         raise KeyError("oops")
 
-    (finding,) = process._guarded("probe", broken, None).findings
+    (finding,) = runner._run_guarded("probe", broken, None).findings
     assert finding.verdict is Verdict.INCONCLUSIVE
     assert "KeyError" in finding.sentence
     assert "test_output.py" in finding.sentence

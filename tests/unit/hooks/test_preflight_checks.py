@@ -3,17 +3,18 @@
 
 import pytest
 
-from llmd_storage_hooks import facts as f
-from llmd_storage_hooks.checks import claims, cluster, nodes, secrets, storage
-from llmd_storage_hooks.collect.cluster import without_cluster
-from llmd_storage_hooks.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
-from llmd_storage_hooks.run.preflight import check, rwx_table
-from llmd_storage_hooks.rwx import answer, find
+from llmd_storage_hooks.core.kube import objects
+from llmd_storage_hooks.preflight import facts as f
+from llmd_storage_hooks.preflight.checks import claims, cluster, nodes, secrets, storage
+from llmd_storage_hooks.preflight.checks.rwx import find, rwx_support
+from llmd_storage_hooks.preflight.collect import without_cluster
+from llmd_storage_hooks.preflight.config import Accelerator, Crd, PreflightConfig, SecretRef, Storage
+from llmd_storage_hooks.preflight.run import check, rwx_table
 from tests.unit.hooks.support import by_id
 
 GI = 1024**3
 TABLE = rwx_table()
-UNKNOWN = f.Unknown("not allowed (forbidden)")
+UNKNOWN = objects.Unknown("not allowed (forbidden)")
 
 
 def verdict(finding):
@@ -22,7 +23,7 @@ def verdict(finding):
 
 
 @pytest.mark.parametrize(
-    ("seen", "expected"),
+    ("observed", "expected"),
     [
         (f.ClusterVersion("v1.36.0", 1, 36), "pass"),
         (f.ClusterVersion("v1.29.9", 1, 29), "pass"),
@@ -30,25 +31,25 @@ def verdict(finding):
         (UNKNOWN, "inconclusive"),
     ],
 )
-def test_version(seen, expected):
-    assert verdict(cluster.version(seen)) == expected
+def test_version(observed, expected):
+    assert verdict(cluster.version(observed)) == expected
 
 
 CRD = Crd(name="inferencepools.inference.networking.k8s.io", version="v1", needed_for="router.mode=gateway")
 
 
 @pytest.mark.parametrize(
-    ("seen", "expected", "said"),
+    ("observed", "expected", "said"),
     [
         (f.ServedGroup(("v1",), frozenset({"inferencepools"})), "pass", "served in v1"),
         (f.ServedGroup(("v1alpha2",), frozenset()), "fail", "only in v1alpha2"),
         (f.ServedGroup(("v1",), frozenset({"other"})), "fail", "without inferencepools"),
-        (f.Absent(), "fail", "router.mode=gateway"),
+        (objects.Absent(), "fail", "router.mode=gateway"),
         (UNKNOWN, "warn", "Could not check"),
     ],
 )
-def test_crd(seen, expected, said):
-    finding = cluster.crd(CRD, seen)
+def test_crd(observed, expected, said):
+    finding = cluster.crd(CRD, observed)
     assert verdict(finding) == expected
     assert finding.id == "preflight.crd.inferencepools"
     assert said in finding.sentence
@@ -56,16 +57,16 @@ def test_crd(seen, expected, said):
 
 
 @pytest.mark.parametrize(
-    ("seen", "expected"),
+    ("observed", "expected"),
     [
         (f.GatewayClass("istio", "istio.io/x", True, ""), "pass"),
         (f.GatewayClass("istio", "istio.io/x", False, "waiting"), "warn"),
-        (f.Absent(), "fail"),
+        (objects.Absent(), "fail"),
         (UNKNOWN, "warn"),
     ],
 )
-def test_gateway_class(seen, expected):
-    finding = cluster.gateway_class("istio", seen)
+def test_gateway_class(observed, expected):
+    finding = cluster.gateway_class("istio", observed)
     assert verdict(finding) == expected
     assert '"istio"' in finding.sentence
 
@@ -132,7 +133,7 @@ def test_a_missing_class_names_those_there_are():
 
 
 def test_an_rwo_class_is_refused_with_name_and_remedy():
-    finding = storage.rwx(LOCAL, answer(TABLE, LOCAL.provisioner, {}, {}))
+    finding = storage.rwx(LOCAL, rwx_support(TABLE, LOCAL.provisioner, {}, {}))
     assert verdict(finding) == "fail"
     assert finding.id == "preflight.storageclass.rwx"
     assert 'StorageClass "local-path" (provisioner rancher.io/local-path) cannot give' in finding.sentence
@@ -153,7 +154,7 @@ def test_an_rwo_class_is_refused_with_name_and_remedy():
 )
 def test_rwx(provisioner, parameters, overrides, expected, hint):
     chosen = f.StorageClass("c", provisioner, parameters)
-    finding = storage.rwx(chosen, answer(TABLE, provisioner, parameters, overrides))
+    finding = storage.rwx(chosen, rwx_support(TABLE, provisioner, parameters, overrides))
     assert verdict(finding) == expected
     assert hint in finding.remedy
 
@@ -197,11 +198,11 @@ def claim(**changes):
         "requested_bytes": 10 * GI,
         "capacity_bytes": 10 * GI,
     }
-    return f.Claim(**{**base, **changes})
+    return objects.Claim(**{**base, **changes})
 
 
 @pytest.mark.parametrize(
-    ("seen", "size", "expected", "said"),
+    ("observed", "size", "expected", "said"),
     [
         (claim(), 10 * GI, "pass", "is bound"),
         (claim(), None, "pass", "is bound"),
@@ -211,20 +212,20 @@ def claim(**changes):
         (claim(deleting=True), None, "fail", "being deleted"),
         (claim(access_modes=("ReadWriteOnce",)), None, "fail", "ReadWriteOnce, not ReadWriteMany"),
         (claim(access_modes=()), None, "fail", "none, not ReadWriteMany"),
-        (f.Absent(), None, "fail", "no such claim"),
+        (objects.Absent(), None, "fail", "no such claim"),
         (UNKNOWN, None, "warn", "Could not check"),
         (None, None, "warn", "not looked at"),
     ],
 )
-def test_existing_claim(seen, size, expected, said):
-    finding = claims.existing_claim(Storage(existing_claim="kv", size="20Gi"), seen, size)
+def test_existing_claim(observed, size, expected, said):
+    finding = claims.existing_claim(Storage(existing_claim="kv", size="20Gi"), observed, size)
     assert verdict(finding) == expected
     assert said in finding.sentence
     assert '"kv"' in finding.sentence
 
 
 @pytest.mark.parametrize(
-    ("seen", "wanted", "chosen", "size", "expected", "said"),
+    ("observed", "wanted", "chosen", "size", "expected", "said"),
     [
         (claim(), "cephfs", CEPH, 10 * GI, "pass", "is kept"),
         (claim(), "", CEPH, 10 * GI, "pass", "is kept"),
@@ -236,8 +237,8 @@ def test_existing_claim(seen, size, expected, said):
         (claim(access_modes=("ReadWriteOnce",)), "cephfs", CEPH, 10 * GI, "fail", "not ReadWriteMany"),
     ],
 )
-def test_kept_claim(seen, wanted, chosen, size, expected, said):
-    finding = claims.kept_claim(seen, chosen, Storage(storage_class_name=wanted, size="?"), size)
+def test_kept_claim(observed, wanted, chosen, size, expected, said):
+    finding = claims.kept_claim(observed, chosen, Storage(storage_class_name=wanted, size="?"), size)
     assert verdict(finding) == expected
     assert said in finding.sentence
 
@@ -246,18 +247,18 @@ TOKEN = SecretRef(name="hf", key="HF_TOKEN", needed_for="downloading the model")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "seen", "expected", "said"),
+    ("wanted", "observed", "expected", "said"),
     [
         (TOKEN, f.SecretKeys("hf", frozenset({"HF_TOKEN"}), frozenset()), "pass", "has key"),
         (TOKEN, f.SecretKeys("hf", frozenset({"token"}), frozenset()), "fail", "it has: token"),
         (TOKEN, f.SecretKeys("hf", frozenset({"HF_TOKEN"}), frozenset({"HF_TOKEN"})), "fail", "is empty"),
-        (TOKEN, f.Absent(), "fail", "does not exist in namespace ns (downloading the model needs it)"),
-        (SecretRef(name="hf", key="HF_TOKEN", required=False), f.Absent(), "warn", "does not exist"),
+        (TOKEN, objects.Absent(), "fail", "does not exist in namespace ns (downloading the model needs it)"),
+        (SecretRef(name="hf", key="HF_TOKEN", required=False), objects.Absent(), "warn", "does not exist"),
         (TOKEN, UNKNOWN, "warn", "Could not check"),
     ],
 )
-def test_secret(wanted, seen, expected, said):
-    finding = secrets.secret(wanted, seen, "ns")
+def test_secret(wanted, observed, expected, said):
+    finding = secrets.secret(wanted, observed, "ns")
     assert verdict(finding) == expected
     assert said in finding.sentence
     assert expected == "pass" or "kubectl create secret generic hf --namespace ns" in finding.remedy
@@ -275,22 +276,22 @@ FULL = PreflightConfig(
 
 
 def test_without_an_api_server_every_check_says_so():
-    findings = by_id(check(FULL, without_cluster(FULL, f.Unknown("connection refused"))))
+    findings = by_id(check(FULL, without_cluster(FULL, objects.Unknown("connection refused"))))
     assert findings["preflight.kubernetes.version"].verdict.value == "inconclusive"
     assert all("connection refused" in one.sentence for one in findings.values())
 
 
 def test_all_checks_together():
-    seen = f.PreflightFacts(
+    observed = f.PreflightFacts(
         version=f.ClusterVersion("v1.36.0", 1, 36),
         crds={cluster.crd_key(CRD): f.ServedGroup(("v1",), frozenset({"inferencepools"}))},
         gateway_class=f.GatewayClass("istio", "c", True, ""),
         classes=(f.StorageClass("lustre", "lustre.csi.storage.gke.io"),),
-        claim=f.Absent(),
-        secrets={"hf": f.Absent()},
+        claim=objects.Absent(),
+        secrets={"hf": objects.Absent()},
         nodes=(node("a", 8),),
     )
-    got = {name: one.verdict.value for name, one in by_id(check(FULL, seen)).items()}
+    got = {name: one.verdict.value for name, one in by_id(check(FULL, observed)).items()}
     assert got == {
         "preflight.kubernetes.version": "pass",
         "preflight.crd.inferencepools": "pass",
@@ -307,8 +308,8 @@ def test_all_checks_together():
 
 def test_with_a_claim_of_the_users_own_the_class_plays_no_part():
     config = PreflightConfig(release="demo", namespace="ns", storage=Storage(existing_claim="kv"))
-    seen = f.PreflightFacts(f.ClusterVersion("v1.36.0", 1, 36), {}, None, (), claim(), {}, ())
-    findings = by_id(check(config, seen))
+    observed = f.PreflightFacts(f.ClusterVersion("v1.36.0", 1, 36), {}, None, (), claim(), {}, ())
+    findings = by_id(check(config, observed))
     assert findings["preflight.claim.usable"].verdict.value == "pass"
     assert not any("storageclass" in name for name in findings)
 
@@ -317,8 +318,8 @@ def test_a_claim_kept_from_an_earlier_release_is_checked_too():
     config = PreflightConfig(
         release="demo", namespace="ns", storage=Storage(storage_class_name="cephfs", claim_name="kv", size="10Gi")
     )
-    seen = f.PreflightFacts(f.ClusterVersion("v1.36.0", 1, 36), {}, None, (CEPH,), claim(), {}, ())
-    assert by_id(check(config, seen))["preflight.claim.kept"].verdict.value == "pass"
+    observed = f.PreflightFacts(f.ClusterVersion("v1.36.0", 1, 36), {}, None, (CEPH,), claim(), {}, ())
+    assert by_id(check(config, observed))["preflight.claim.kept"].verdict.value == "pass"
 
 
 def test_a_volume_that_is_there_already_is_called_one_and_has_no_size_to_obey():

@@ -8,17 +8,18 @@ from dataclasses import replace
 
 import pytest
 
-from llmd_storage_hooks import facts as f
-from llmd_storage_hooks import parse
-from llmd_storage_hooks.checks import claims, namespaces, nodes, secrets
-from llmd_storage_hooks.config import Accelerator, PreflightConfig, SecretRef, Storage, Toleration, Workload
-from llmd_storage_hooks.run.preflight import collect, run
+from llmd_storage_hooks.core.kube import objects, quantities
+from llmd_storage_hooks.preflight import facts as f
+from llmd_storage_hooks.preflight import parse
+from llmd_storage_hooks.preflight.checks import claims, namespaces, nodes, secrets
+from llmd_storage_hooks.preflight.config import Accelerator, PreflightConfig, SecretRef, Storage, Toleration, Workload
+from llmd_storage_hooks.preflight.run import collect, run
 from tests.unit.hooks.support import by_id
 from tests.unit.hooks.test_collect_kube import WORLD, kube_at, serve
 from tests.unit.hooks.test_preflight_checks import claim, verdict
 
 GI = 1024**3
-UNKNOWN = f.Unknown("not allowed (nodes)")
+UNKNOWN = objects.Unknown("not allowed (nodes)")
 GPU_TAINT = f.Taint("nvidia.com/gpu", "present", "NoSchedule")
 WORK = Workload(replicas=2, requests={"memory": "200Gi", "cpu": "8"}, shm_size="104Gi", cpu_tier_size="100Gi")
 
@@ -81,7 +82,7 @@ def test_accelerators_behind_a_taint_do_not_count():
     ],
 )
 def test_room(work, there, expected, said):
-    finding = nodes.room(work, parse.demand(work), there)
+    finding = nodes.room(work, parse.resource_requests(work), there)
     assert verdict(finding) == expected
     assert said in finding.sentence
 
@@ -98,13 +99,13 @@ def test_room(work, there, expected, said):
     ],
 )
 def test_shared_memory(changes, expected, said):
-    finding = nodes.shared_memory(parse.demand(replace(WORK, **changes)))
+    finding = nodes.shared_memory(parse.resource_requests(replace(WORK, **changes)))
     assert verdict(finding) == expected
     assert said in finding.sentence
 
 
 def quota(hard, used=None):
-    return f.Quota("team", parse.amounts(hard), parse.amounts(used or {}))
+    return f.Quota("team", quantities.amounts(hard), quantities.amounts(used or {}))
 
 
 @pytest.mark.parametrize(
@@ -120,26 +121,28 @@ def quota(hard, used=None):
         ((quota({"persistentvolumeclaims": "0"}),), "fail", "persistentvolumeclaims 0"),
         ((quota({"limits.memory": "1Ti"}),), "fail", "set no such limit"),
         ((quota({"pods": "3"}, {"pods": "2"}),), "warn", "2 are used"),
-        (f.Unknown("not allowed (quota)"), "warn", "Could not check"),
+        (objects.Unknown("not allowed (quota)"), "warn", "Could not check"),
     ],
 )
 def test_quota(quotas, expected, said):
-    work = parse.demand(replace(WORK, requests={**WORK.requests, "nvidia.com/gpu": "2"}))
+    work = parse.resource_requests(replace(WORK, requests={**WORK.requests, "nvidia.com/gpu": "2"}))
     finding = namespaces.quota(namespaces.needs(work, 2 * 1024**4), work, quotas)
     assert verdict(finding) == expected
     assert said in finding.sentence
 
 
 def test_a_default_limit_satisfies_a_quota_on_limits():
-    demand, one = parse.demand(WORK), quota({"limits.memory": "1Ti"})
+    resources, one = parse.resource_requests(WORK), quota({"limits.memory": "1Ti"})
     assert (
-        verdict(namespaces.quota(namespaces.needs(demand, None), demand, (one,), frozenset({"limits.memory"})))
+        verdict(namespaces.quota(namespaces.needs(resources, None), resources, (one,), frozenset({"limits.memory"})))
         == "pass"
     )
 
 
 def limit(kind="Container", **amounts):
-    return f.Limit("bounds", kind, **{key: parse.amounts(amounts.get(key, {})) for key in ("min", "max", "default")})
+    return f.Limit(
+        "bounds", kind, **{key: quantities.amounts(amounts.get(key, {})) for key in ("min", "max", "default")}
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,11 +156,11 @@ def limit(kind="Container", **amounts):
         ((limit("Pod", max={"cpu": "2"}),), "fail", "cpu 2 at most"),
         ((limit("PersistentVolumeClaim", max={"storage": "1Ti"}),), "fail", "the claim has storage 2048Gi"),
         ((limit("PersistentVolumeClaim", min={"storage": "1Ti"}),), "pass", "keeps to"),
-        (f.Unknown("not allowed (limits)"), "warn", "Could not check"),
+        (objects.Unknown("not allowed (limits)"), "warn", "Could not check"),
     ],
 )
 def test_limit_ranges(limits, expected, said):
-    finding = namespaces.limit_range(parse.demand(WORK), 2 * 1024**4, limits)
+    finding = namespaces.limit_range(parse.resource_requests(WORK), 2 * 1024**4, limits)
     assert verdict(finding) == expected
     assert said in finding.sentence
 
@@ -166,32 +169,32 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 @pytest.mark.parametrize(
-    ("fits", "seen", "expected"),
+    ("fits", "observed", "expected"),
     [
         ("restricted", f.Namespace("ns", {ENFORCE: "restricted"}), "pass"),
         ("baseline", f.Namespace("ns", {ENFORCE: "restricted"}), "fail"),
         ("privileged", f.Namespace("ns", {ENFORCE: "baseline"}), "fail"),
         ("baseline", f.Namespace("ns", {}), "pass"),
         ("baseline", f.Namespace("ns", {ENFORCE: "odd"}), "pass"),
-        ("baseline", f.Absent(), "skipped"),
-        ("baseline", f.Unknown("no"), "warn"),
+        ("baseline", objects.Absent(), "skipped"),
+        ("baseline", objects.Unknown("no"), "warn"),
     ],
 )
-def test_pod_security(fits, seen, expected):
-    assert verdict(namespaces.pod_security(fits, seen)) == expected
+def test_pod_security(fits, observed, expected):
+    assert verdict(namespaces.pod_security(fits, observed)) == expected
 
 
 def test_a_pull_secret_gets_the_command_for_one():
     wanted = SecretRef(name="pull", key=".dockerconfigjson", required=False, needed_for="global.imagePullSecrets")
-    finding = secrets.secret(wanted, f.Absent(), "ns")
+    finding = secrets.secret(wanted, objects.Absent(), "ns")
     assert verdict(finding) == "warn"
     assert "kubectl create secret docker-registry pull --namespace ns" in finding.remedy
 
 
 def test_a_claim_of_another_release_is_never_taken_over():
-    assert claims.foreign_claim(claim(release="demo"), "demo") is None
-    assert claims.foreign_claim(claim(), "demo") is None
-    finding = claims.foreign_claim(claim(release="other"), "demo")
+    assert claims.other_releases_claim(claim(release="demo"), "demo") is None
+    assert claims.other_releases_claim(claim(), "demo") is None
+    finding = claims.other_releases_claim(claim(release="other"), "demo")
     assert verdict(finding) == "fail"
     assert 'belongs to the release "other"' in finding.sentence
     assert "global.existingClaim" in finding.remedy
@@ -200,10 +203,10 @@ def test_a_claim_of_another_release_is_never_taken_over():
 def test_who_uses_a_claim_now_is_said():
     finding = claims.existing_claim(Storage(existing_claim="kv"), claim(), None, ("a", "b"))
     assert "2 pod(s) use it now" in finding.sentence
-    assert finding.seen["users"] == ["a", "b"]
-    unread = claims.existing_claim(Storage(existing_claim="kv"), claim(), None, f.Unknown("not allowed"))
+    assert finding.observed["users"] == ["a", "b"]
+    unread = claims.existing_claim(Storage(existing_claim="kv"), claim(), None, objects.Unknown("not allowed"))
     assert verdict(unread) == "pass"
-    assert unread.seen["users"] == "not allowed"
+    assert unread.observed["users"] == "not allowed"
 
 
 CONFIG = PreflightConfig(
@@ -258,13 +261,13 @@ MORE = {
 
 def test_facts_of_namespace_and_nodes():
     with serve(MORE) as url:
-        seen = collect(CONFIG, kube_at(url))
-    assert seen.quotas == (f.Quota("q", {"pods": 1}, {"pods": 1}),)  # one that counts some pods only is left alone
-    assert seen.limits == (f.Limit("l", "Container", {}, {"cpu": 500}, {}),)
-    assert seen.namespace.labels == {ENFORCE: "restricted"}
-    assert seen.claim_users == ("a",)
-    assert seen.nodes[0].allocatable["cpu"] == 31800
-    assert [str(one) for one in seen.nodes[0].taints] == ["k:NoSchedule"]
+        observed = collect(CONFIG, kube_at(url))
+    assert observed.quotas == (f.Quota("q", {"pods": 1}, {"pods": 1}),)  # one that counts some pods only is left alone
+    assert observed.limits == (f.Limit("l", "Container", {}, {"cpu": 500}, {}),)
+    assert observed.namespace.labels == {ENFORCE: "restricted"}
+    assert observed.claim_users == ("a",)
+    assert observed.nodes[0].allocatable["cpu"] == 31800
+    assert [str(one) for one in observed.nodes[0].taints] == ["k:NoSchedule"]
 
 
 def test_each_of_them_fails_with_its_own_sentence():
@@ -292,7 +295,7 @@ def test_without_rights_each_says_could_not_check():
 
 
 def test_the_charts_tolerations_are_taken_as_kubernetes_has_them():
-    from llmd_storage_hooks.config import parse as parse_config
+    from llmd_storage_hooks.core.config import parse as parse_config
 
     raw = {
         "release": "r",

@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from llmd_storage_hooks import closed
-from llmd_storage_hooks.checks import moving, posix, sharing, upkeep
-from llmd_storage_hooks.checks import probe as checks
-from llmd_storage_hooks.config import ProbeConfig
-from llmd_storage_hooks.probing import seen
-from llmd_storage_hooks.probing.steps import STEPS
+from llmd_storage_hooks.core import decoding
+from llmd_storage_hooks.probe import checks, facts
+from llmd_storage_hooks.probe.checks import completion, eviction, performance, posix, visibility
+from llmd_storage_hooks.probe.collect.steps.sequence import STEPS
+from llmd_storage_hooks.probe.config import ProbeConfig
 from tests.unit.hooks.support import by_id
 
 CONFIG = ProbeConfig(release="demo", namespace="ns", path="/mnt/kv-cache")
@@ -21,47 +20,47 @@ CONFIG = ProbeConfig(release="demo", namespace="ns", path="/mnt/kv-cache")
 
 def lookups(writer, slow=None, strategy="link"):
     times = {"link": 0.002, "rename_fsync": 0.002, "exclusive": 0.003, "rename": 4.9, **(slow or {})}
-    return tuple(seen.Lookup(name, writer, "ok", seconds) for name, seconds in times.items())
+    return tuple(facts.Lookup(name, writer, "ok", seconds) for name, seconds in times.items())
 
 
 def pod(index, node):
-    return seen.Pod(index, node, 1000, 1000)
+    return facts.Pod(index, node, 1000, 1000)
 
 
 def steps(*last):
-    return (seen.Step("meet", 0.1, "done"), *last)
+    return (facts.StepResult("meet", 0.1, "done"), *last)
 
 
-MINE = seen.Observations(
+MINE = facts.Observations(
     pod=pod(0, "n1"),
     steps=steps(),
     partner=pod(1, "n2"),
     strategy="link",
     lookups=lookups(1),
-    publishes=(seen.Publish("link", 0.03),),
-    access=seen.Access(1, 1000, 1000, 1000, 1000, "", ""),
-    exclusive=seen.Exclusive(4, (0, 2)),
-    throughput=(seen.Throughput("write", 2**25, 0.5),),
+    publishes=(facts.Publish("link", 0.03),),
+    access=facts.Access(1, 1000, 1000, 1000, 1000, "", ""),
+    exclusive=facts.Exclusive(4, (0, 2)),
+    throughput=(facts.Throughput("write", 2**25, 0.5),),
     free_bytes=10**9,
     total_bytes=10**10,
     clock_offset_seconds=0.25,
-    small=seen.Small(0.001, 0.004),
+    small_files=facts.SmallFiles(0.001, 0.004),
 )
-THEIRS = seen.Observations(
+THEIRS = facts.Observations(
     pod=pod(1, "n2"),
     steps=steps(),
     partner=pod(0, "n1"),
     strategy="link",
     lookups=lookups(0),
-    replace=seen.Replace(100, 20, 0, 0),
-    access=seen.Access(0, 1000, 1000, 1000, 1000, "", ""),
-    exclusive=seen.Exclusive(4, (1, 3)),
-    recreate=seen.Recreate(0.01, "ok", 0.02),
-    negative=seen.Negative("missing", 0.02),
-    overwrite=seen.Overwrite(4, 0, 0.001),
-    upkeep=seen.Upkeep(0.01, 0.02, "ok"),
-    throughput=(seen.Throughput("read", 2**25, 0.25), seen.Throughput("read", 2**25, 0.125, 8)),
-    direct=seen.Direct("ok"),
+    replace=facts.Replace(100, 20, 0, 0),
+    access=facts.Access(0, 1000, 1000, 1000, 1000, "", ""),
+    exclusive=facts.Exclusive(4, (1, 3)),
+    recreate=facts.Recreate(0.01, "ok", 0.02),
+    negative=facts.Negative("missing", 0.02),
+    overwrite=facts.Overwrite(4, 0, 0.001),
+    housekeeping=facts.Housekeeping(0.01, 0.02, "ok"),
+    throughput=(facts.Throughput("read", 2**25, 0.25), facts.Throughput("read", 2**25, 0.125, 8)),
+    direct_read=facts.DirectRead("ok"),
 )
 
 
@@ -101,11 +100,11 @@ def test_numbers_are_reported():
 @pytest.mark.parametrize(("a", "b"), [("n1", "n1"), ("", "n2"), ("n1", ""), ("", "")])
 def test_one_node_is_never_a_pass(a, b):
     mine = replace(MINE, pod=pod(0, a), partner=pod(1, b))
-    assert checks.nodes(mine).verdict.value == "inconclusive"
+    assert completion.nodes(mine).verdict.value == "inconclusive"
 
 
 def test_a_partner_that_never_came_is_inconclusive_and_names_both_causes():
-    mine = seen.Observations(pod=pod(0, "n1"), steps=(seen.Step("meet", 60.0, "deadline", "waited"),))
+    mine = facts.Observations(pod=pod(0, "n1"), steps=(facts.StepResult("meet", 60.0, "deadline", "waited"),))
     findings = by_id(checks.check(CONFIG, mine, None))
     finding = findings["probe.partner"]
     assert finding.verdict.value == "inconclusive"
@@ -118,18 +117,18 @@ def test_a_partner_that_never_came_is_inconclusive_and_names_both_causes():
 @pytest.mark.parametrize(
     ("step", "expected", "said", "remedy"),
     [
-        (seen.Step("replace", 60.0, "hung", "no answer within 60 s", "open and read x"), "fail",
+        (facts.StepResult("replace", 60.0, "timeout", "no answer within 60 s", "open and read x"), "fail",
          'did not answer in step "replace"', "storage's servers"),
-        (seen.Step("replace", 1.0, "error", "No space left on device", "write x", errno.ENOSPC), "fail",
+        (facts.StepResult("replace", 1.0, "error", "No space left on device", "write x", errno.ENOSPC), "fail",
          "No space left", "storage.size"),
-        (seen.Step("meet", 1.0, "error", "Permission denied", "mkdir x", errno.EACCES), "fail",
+        (facts.StepResult("meet", 1.0, "error", "Permission denied", "mkdir x", errno.EACCES), "fail",
          "Permission denied", "fsGroup"),
-        (seen.Step("meet", 1.0, "error", "Read-only file system", "mkdir x", errno.EROFS), "fail",
+        (facts.StepResult("meet", 1.0, "error", "Read-only file system", "mkdir x", errno.EROFS), "fail",
          "Read-only", "mounted read-only"),
-        (seen.Step("meet", 1.0, "error", "odd", "mkdir x", errno.EBADF), "fail", "odd", "health"),
-        (seen.Step("replace", 60.0, "deadline", "waited 60 s"), "fail", "did not end in time", "other pod"),
-        (seen.Step("replace", 60.0, "aborted", "step x: y"), "fail", "did not end in time", "other pod"),
-        (seen.Step("replace", 5.0, "stopped", "told to end"), "inconclusive", "told to end", "helm test"),
+        (facts.StepResult("meet", 1.0, "error", "odd", "mkdir x", errno.EBADF), "fail", "odd", "health"),
+        (facts.StepResult("replace", 60.0, "deadline", "waited 60 s"), "fail", "did not end in time", "other pod"),
+        (facts.StepResult("replace", 60.0, "aborted", "step x: y"), "fail", "did not end in time", "other pod"),
+        (facts.StepResult("replace", 5.0, "stopped", "told to end"), "inconclusive", "told to end", "helm test"),
     ],
 )  # fmt: skip
 def test_a_step_that_did_not_end_well(step, expected, said, remedy):
@@ -141,9 +140,9 @@ def test_a_step_that_did_not_end_well(step, expected, said, remedy):
 
 
 def test_the_pod_that_met_the_trouble_is_named_not_the_one_that_waited():
-    mine = replace(MINE, steps=steps(seen.Step("replace", 60.0, "aborted", "told")))
-    theirs = replace(THEIRS, steps=steps(seen.Step("replace", 1.0, "error", "No space", "write", errno.ENOSPC)))
-    finding = checks.finished(CONFIG, mine, theirs)
+    mine = replace(MINE, steps=steps(facts.StepResult("replace", 60.0, "aborted", "told")))
+    theirs = replace(THEIRS, steps=steps(facts.StepResult("replace", 1.0, "error", "No space", "write", errno.ENOSPC)))
+    finding = completion.finished(CONFIG, mine, theirs)
     assert "pod 1" in finding.sentence
     assert "full" in finding.remedy
 
@@ -165,49 +164,49 @@ def test_nothing_observed_is_skipped():
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
-        (seen.Lookup("link", 0, "missing", 0.5), "pass"),
-        (seen.Lookup("link", 0, "missing", None), "fail"),
-        (seen.Lookup("link", 0, "wrong", 0.5), "fail"),
-        (seen.Lookup("link", 0, "wrong", None), "fail"),
-        (seen.Lookup("exclusive", 0, "wrong", 0.1), "pass"),  # seen while it was written
+        (facts.Lookup("link", 0, "missing", 0.5), "pass"),
+        (facts.Lookup("link", 0, "missing", None), "fail"),
+        (facts.Lookup("link", 0, "wrong", 0.5), "fail"),
+        (facts.Lookup("link", 0, "wrong", None), "fail"),
+        (facts.Lookup("exclusive", 0, "wrong", 0.1), "pass"),  # seen while it was written
     ],
 )
 def test_visibility(one, expected):
-    assert sharing.visibility((*lookups(0), one)).verdict.value == expected
+    assert visibility.visibility((*lookups(0), one)).verdict.value == expected
 
 
 def test_a_slow_first_lookup_warns_with_the_quicker_way():
-    finding = sharing.first_lookup(lookups(0, {"link": 4.8}), "link")
+    finding = visibility.first_lookup(lookups(0, {"link": 4.8}), "link")
     assert finding.verdict.value == "warn"
     assert "4.8 s" in finding.sentence
     assert "modelserver.storageTier.publish=rename_fsync" in finding.remedy
 
 
 def test_one_slow_look_among_many_is_an_outlier_two_are_not():
-    quick = tuple(seen.Lookup("link", 0, "ok", 0.01) for _ in range(6))
-    slow = seen.Lookup("link", 0, "ok", 3.0)
-    assert sharing.first_lookup((*quick, slow), "link").verdict.value == "pass"
-    assert sharing.first_lookup((*quick, slow, slow), "link").verdict.value == "warn"
+    quick = tuple(facts.Lookup("link", 0, "ok", 0.01) for _ in range(6))
+    slow = facts.Lookup("link", 0, "ok", 3.0)
+    assert visibility.first_lookup((*quick, slow), "link").verdict.value == "pass"
+    assert visibility.first_lookup((*quick, slow, slow), "link").verdict.value == "warn"
 
 
 def test_where_every_way_is_slow_the_mount_is_to_blame():
     slow = dict.fromkeys(("link", "rename_fsync", "exclusive", "rename"), 3.0)
-    finding = sharing.first_lookup(lookups(0, slow), "link")
+    finding = visibility.first_lookup(lookups(0, slow), "link")
     assert finding.verdict.value == "warn"
     assert "lookupcache" in finding.remedy
 
 
 def test_a_strategy_without_numbers_is_skipped():
-    assert sharing.first_lookup(lookups(0), "other").verdict.value == "skipped"
+    assert visibility.first_lookup(lookups(0), "other").verdict.value == "skipped"
 
 
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
-        (seen.Replace(100, 20, 0, 0), "pass"),
-        (seen.Replace(100, 20, 1, 0), "fail"),
-        (seen.Replace(100, 20, 0, 3), "warn"),
-        (seen.Replace(100, 1, 0, 0), "warn"),
+        (facts.Replace(100, 20, 0, 0), "pass"),
+        (facts.Replace(100, 20, 1, 0), "fail"),
+        (facts.Replace(100, 20, 0, 3), "warn"),
+        (facts.Replace(100, 1, 0, 0), "warn"),
     ],
 )
 def test_rename(one, expected):
@@ -217,9 +216,9 @@ def test_rename(one, expected):
 @pytest.mark.parametrize(
     ("one", "expected", "said"),
     [
-        (seen.Access(0, 1000, 1000, 1000, 1000, "Permission denied", ""), "fail", "cannot read"),
-        (seen.Access(0, 1000, 1000, 1000, 1000, "", "Permission denied"), "fail", "cannot delete"),
-        (seen.Access(0, 1000, 1000, 65534, 65534, "", ""), "warn", "maps users"),
+        (facts.Access(0, 1000, 1000, 1000, 1000, "Permission denied", ""), "fail", "cannot read"),
+        (facts.Access(0, 1000, 1000, 1000, 1000, "", "Permission denied"), "fail", "cannot delete"),
+        (facts.Access(0, 1000, 1000, 65534, 65534, "", ""), "warn", "maps users"),
     ],
 )
 def test_permissions(one, expected, said):
@@ -230,38 +229,38 @@ def test_permissions(one, expected, said):
 
 @pytest.mark.parametrize(("first", "second"), [((0, 1, 2), (2, 3)), ((0,), (2, 3))])
 def test_exclusive_create_with_two_winners_or_none(first, second):
-    mine = replace(MINE, exclusive=seen.Exclusive(4, first))
-    theirs = replace(THEIRS, exclusive=seen.Exclusive(4, second))
+    mine = replace(MINE, exclusive=facts.Exclusive(4, first))
+    theirs = replace(THEIRS, exclusive=facts.Exclusive(4, second))
     assert posix.exclusive(mine, theirs).verdict.value == "fail"
 
 
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
-        (seen.Recreate(0.1, "missing", 0.5), "pass"),
-        (seen.Recreate(3.0, "ok", 0.1), "warn"),
-        (seen.Recreate(None, "ok", 0.1), "warn"),
-        (seen.Recreate(0.1, "missing", 2.0), "warn"),
-        (seen.Recreate(0.1, "old", 0.5), "fail"),
-        (seen.Recreate(0.1, "wrong", 0.5), "fail"),
-        (seen.Recreate(0.1, "missing", None), "fail"),
+        (facts.Recreate(0.1, "missing", 0.5), "pass"),
+        (facts.Recreate(3.0, "ok", 0.1), "warn"),
+        (facts.Recreate(None, "ok", 0.1), "warn"),
+        (facts.Recreate(0.1, "missing", 2.0), "warn"),
+        (facts.Recreate(0.1, "old", 0.5), "fail"),
+        (facts.Recreate(0.1, "wrong", 0.5), "fail"),
+        (facts.Recreate(0.1, "missing", None), "fail"),
     ],
 )
 def test_recreate(one, expected):
-    finding = sharing.recreate(replace(THEIRS, recreate=one))
+    finding = visibility.recreate(replace(THEIRS, recreate=one))
     assert finding.verdict.value == expected
 
 
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
-        (seen.Negative("ok", 0.01), "pass"),
-        (seen.Negative("missing", 3.0), "warn"),
-        (seen.Negative("missing", None), "fail"),
+        (facts.Negative("ok", 0.01), "pass"),
+        (facts.Negative("missing", 3.0), "warn"),
+        (facts.Negative("missing", None), "fail"),
     ],
 )
 def test_negative(one, expected):
-    assert sharing.negative(replace(THEIRS, negative=one)).verdict.value == expected
+    assert visibility.negative(replace(THEIRS, negative=one)).verdict.value == expected
 
 
 @pytest.mark.parametrize(
@@ -269,12 +268,12 @@ def test_negative(one, expected):
 )
 def test_throughput_floors(floors, expected):
     config = replace(CONFIG, floors=floors)
-    assert moving.throughput(config, MINE, THEIRS).verdict.value == expected
+    assert performance.throughput(config, MINE, THEIRS).verdict.value == expected
 
 
 def test_observations_survive_the_hand_over():
-    assert closed.load(seen.Observations, closed.dump(THEIRS)) == THEIRS
-    assert closed.load(seen.Observations, closed.dump(MINE)) == MINE
+    assert decoding.decode(facts.Observations, decoding.encode(THEIRS)) == THEIRS
+    assert decoding.decode(facts.Observations, decoding.encode(MINE)) == MINE
 
 
 def test_step_names_are_unique():
@@ -284,15 +283,15 @@ def test_step_names_are_unique():
 @pytest.mark.parametrize(
     ("one", "setting", "expected", "said"),
     [
-        (seen.Direct("ok"), "on", "pass", "what was written"),
-        (seen.Direct("refused", "Invalid argument"), "auto", "pass", "page cache"),
-        (seen.Direct("refused", "Invalid argument"), "on", "fail", "Invalid argument"),
-        (seen.Direct("wrong"), "auto", "fail", "other bytes"),
-        (seen.Direct("wrong"), "off", "warn", "other bytes"),
+        (facts.DirectRead("ok"), "on", "pass", "what was written"),
+        (facts.DirectRead("refused", "Invalid argument"), "auto", "pass", "page cache"),
+        (facts.DirectRead("refused", "Invalid argument"), "on", "fail", "Invalid argument"),
+        (facts.DirectRead("wrong"), "auto", "fail", "other bytes"),
+        (facts.DirectRead("wrong"), "off", "warn", "other bytes"),
     ],
 )
 def test_reading_past_the_page_cache(one, setting, expected, said):
-    finding = moving.direct(replace(CONFIG, direct_io=setting), replace(THEIRS, direct=one))
+    finding = performance.direct_read(replace(CONFIG, direct_io=setting), replace(THEIRS, direct_read=one))
     by_id([finding])
     assert finding.verdict.value == expected
     assert said in finding.sentence
@@ -303,20 +302,20 @@ def test_reading_past_the_page_cache(one, setting, expected, said):
     [(10**9, 10**10, "pass"), (10**8, 10**9, "warn"), (10**9, 10**12, "warn"), (0, 10**9, "warn")],
 )
 def test_a_volume_that_is_nearly_full_warns(free, total, expected):
-    assert moving.space(replace(MINE, free_bytes=free, total_bytes=total)).verdict.value == expected
+    assert performance.space(replace(MINE, free_bytes=free, total_bytes=total)).verdict.value == expected
 
 
 @pytest.mark.parametrize(
     ("overwrite", "verdict", "words"),
     [
-        (seen.Overwrite(4, 0, 0.002), "pass", "4 of 4 rewritten files"),
-        (seen.Overwrite(4, 3, 1.02), "fail", "with its old content, 3 of 4 times, for up to 1.0 s"),
-        (seen.Overwrite(4, 4, None), "fail", "and never saw the new content"),
+        (facts.Overwrite(4, 0, 0.002), "pass", "4 of 4 rewritten files"),
+        (facts.Overwrite(4, 3, 1.02), "fail", "with its old content, 3 of 4 times, for up to 1.0 s"),
+        (facts.Overwrite(4, 4, None), "fail", "and never saw the new content"),
         (None, "skipped", "Not reached"),
     ],
 )
 def test_stale_content_on_open_is_refused_by_the_propertys_name(overwrite, verdict, words):
-    found = by_id([sharing.close_to_open(replace(THEIRS, overwrite=overwrite))])["probe.closetoopen"]
+    found = by_id([visibility.close_to_open(replace(THEIRS, overwrite=overwrite))])["probe.closetoopen"]
     assert (found.verdict, words in found.sentence) == (verdict, True), found
     if verdict == "fail":
         assert found.sentence.startswith("No close-to-open consistency")
@@ -335,16 +334,16 @@ def test_stale_content_on_open_is_refused_by_the_propertys_name(overwrite, verdi
     ],
 )
 def test_what_the_evictor_relies_on(changes, check_id, verdict, words):
-    theirs = replace(THEIRS, upkeep=replace(THEIRS.upkeep, **changes))
-    found = by_id([upkeep.mtime(theirs), upkeep.listing(theirs), upkeep.unlinked(theirs)])
+    theirs = replace(THEIRS, housekeeping=replace(THEIRS.housekeeping, **changes))
+    found = by_id([eviction.mtime(theirs), eviction.listing(theirs), eviction.unlinked(theirs)])
     assert (found[check_id].verdict, words in found[check_id].sentence) == (verdict, True), found[check_id]
     assert sum(one.verdict != "pass" for one in found.values()) == (verdict != "pass")
 
 
-@pytest.mark.parametrize("check", [upkeep.mtime, upkeep.listing, upkeep.unlinked, sharing.close_to_open])
+@pytest.mark.parametrize("check", [eviction.mtime, eviction.listing, eviction.unlinked, visibility.close_to_open])
 def test_what_pod_1_did_not_come_to_is_not_reached(check):
     assert check(None).verdict == "skipped"
-    assert check(replace(THEIRS, upkeep=None, overwrite=None)).verdict == "skipped"
+    assert check(replace(THEIRS, housekeeping=None, overwrite=None)).verdict == "skipped"
 
 
 def test_small_files_and_staleness_are_in_the_numbers():

@@ -15,18 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_hooks import strategies
-from llmd_storage_hooks.clock import Deadline, SystemClock
-from llmd_storage_hooks.collect import mounts
-from llmd_storage_hooks.collect.files import Files
-from llmd_storage_hooks.config import ProbeConfig
-from llmd_storage_hooks.errors import DeadlinePassed, Stopped
-from llmd_storage_hooks.probing import moving, semantics
-from llmd_storage_hooks.probing import pair as pairing
-from llmd_storage_hooks.probing.mail import ABORT, Mail, PartnerAborted
-from llmd_storage_hooks.probing.pair import Pair, Seat
-from llmd_storage_hooks.probing.supervise import Hung, bounded
-from llmd_storage_hooks.run import probe
+from llmd_storage_hooks.core.clock import Deadline, SystemClock
+from llmd_storage_hooks.core.errors import DeadlinePassed, Stopped
+from llmd_storage_hooks.core.timeout import CallTimeout, bounded
+from llmd_storage_hooks.probe import run as hook
+from llmd_storage_hooks.probe import strategies
+from llmd_storage_hooks.probe.collect import mounts
+from llmd_storage_hooks.probe.collect import peer as peering
+from llmd_storage_hooks.probe.collect.channel import ABORT, FileChannel, PartnerAborted
+from llmd_storage_hooks.probe.collect.files import Files
+from llmd_storage_hooks.probe.collect.peer import Peer
+from llmd_storage_hooks.probe.collect.steps import consistency, meet, transfer
+from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.probe.facts import Rank
 from tests.patience import CEILING_S
 
 
@@ -45,9 +46,9 @@ def test_a_directory_of_another_user_gets_the_remedy(tmp_path):
     if child == 0:
         os.close(read_end)
         os.setuid(65534)
-        seat = Seat(0, "r1", "n1")
+        rank = Rank(0, "r1", "n1")
         config = ProbeConfig(release="d", namespace="n", path=str(tmp_path), timeout_seconds=3, deadline_seconds=1)
-        observed = Pair(config, seat, Files(tmp_path), SystemClock(), lambda _: None).take_all()
+        observed = Peer(config, rank, Files(tmp_path), SystemClock(), lambda _: None).run_steps()
         step = observed.steps[0]
         os.write(write_end, json.dumps([step.outcome, step.errno, step.detail]).encode())
         os._exit(0)
@@ -85,25 +86,25 @@ class Broken(Files):
 def both(tmp_path, files_1, monkeypatch, deadline_s=60.0):
     """Runs pod 0 with sound files and pod 1 with the given ones. Returns the observations, and whether handed over."""
     # What is moved and how long it is looked at makes no difference to what these tests are about.
-    monkeypatch.setattr(moving, "FILE_BYTES", 64 * 1024)
-    monkeypatch.setattr(pairing, "TRIAL_BYTES", 64 * 1024)
-    monkeypatch.setattr(semantics, "REPLACE_MIN_S", 0.1)
-    monkeypatch.setattr(pairing, "HAND_OVER_S", 30.0 if deadline_s > 1 else 3.0)
+    monkeypatch.setattr(transfer, "FILE_BYTES", 64 * 1024)
+    monkeypatch.setattr(meet, "SAMPLE_BYTES", 64 * 1024)
+    monkeypatch.setattr(consistency, "REPLACE_MIN_S", 0.1)
+    monkeypatch.setattr(peering, "EXCHANGE_S", 30.0 if deadline_s > 1 else 3.0)
     config = ProbeConfig(
         release="d", namespace="n", path=str(tmp_path), deadline_seconds=deadline_s, timeout_seconds=240
     )
     found = {}
 
     def zero():
-        pod = Pair(config, Seat(0, "r", "n0"), Files(tmp_path), SystemClock(), lambda _: None)
-        found["mine"] = pod.take_all()
-        found["theirs"] = pod.take_over()
+        pod = Peer(config, Rank(0, "r", "n0"), Files(tmp_path), SystemClock(), lambda _: None)
+        found["mine"] = pod.run_steps()
+        found["theirs"] = pod.receive_observations()
         pod.clean_up()
 
     def one():
-        pod = Pair(config, Seat(1, "r", "n1"), files_1, SystemClock(), lambda _: None)
-        found["own"] = pod.take_all()
-        found["handed"] = not pod.hung() and pod.hand_over()
+        pod = Peer(config, Rank(1, "r", "n1"), files_1, SystemClock(), lambda _: None)
+        found["own"] = pod.run_steps()
+        found["handed"] = not pod.timed_out() and pod.send_observations()
 
     threads = [threading.Thread(target=zero), threading.Thread(target=one)]
     for thread in threads:
@@ -127,23 +128,23 @@ def test_an_error_on_one_pod_is_handed_over_at_once(tmp_path, monkeypatch):
 def test_a_hang_on_the_other_pod_ends_this_one_by_its_deadline(tmp_path, monkeypatch):
     broken = Broken(tmp_path, "open and read .probe/r/replace", hang_s=8.0)
     found = both(tmp_path, broken, monkeypatch, deadline_s=1.0)
-    assert found["own"].steps[-1].outcome == "hung"
+    assert found["own"].steps[-1].outcome == "timeout"
     assert "replace/target" in found["own"].steps[-1].operation
-    assert found["mine"].steps[-1].outcome in ("deadline", "hung")
+    assert found["mine"].steps[-1].outcome in ("deadline", "timeout")
     assert found["theirs"] is None
 
 
 def test_a_pod_that_finds_nobody_to_hand_over_to_says_so(tmp_path, monkeypatch):
     # What is moved and how long it is looked at makes no difference to what these tests are about.
-    monkeypatch.setattr(moving, "FILE_BYTES", 64 * 1024)
-    monkeypatch.setattr(pairing, "TRIAL_BYTES", 64 * 1024)
-    monkeypatch.setattr(semantics, "REPLACE_MIN_S", 0.1)
-    monkeypatch.setattr(pairing, "HAND_OVER_S", 0.5)
+    monkeypatch.setattr(transfer, "FILE_BYTES", 64 * 1024)
+    monkeypatch.setattr(meet, "SAMPLE_BYTES", 64 * 1024)
+    monkeypatch.setattr(consistency, "REPLACE_MIN_S", 0.1)
+    monkeypatch.setattr(peering, "EXCHANGE_S", 0.5)
     config = ProbeConfig(release="d", namespace="n", path=str(tmp_path), deadline_seconds=1, timeout_seconds=2)
     said = []
-    pod = Pair(config, Seat(1, "r", "n1"), Files(tmp_path), SystemClock(), said.append)
-    pod.take_all()
-    assert not pod.hand_over()
+    pod = Peer(config, Rank(1, "r", "n1"), Files(tmp_path), SystemClock(), said.append)
+    pod.run_steps()
+    assert not pod.send_observations()
     assert any("could not hand" in line for line in said)
     pod.clean_up()
     assert left(tmp_path) == []
@@ -165,11 +166,11 @@ def test_a_way_that_is_set_but_refused_is_an_error_of_the_step(tmp_path, monkeyp
 
     monkeypatch.setattr(os, "link", refuse)
     config = ProbeConfig(release="d", namespace="n", path=str(tmp_path), deadline_seconds=2, timeout_seconds=20)
-    pod = Pair(replace(config, publish="link"), Seat(0, "r", "n"), Files(tmp_path), SystemClock(), lambda _: None)
-    other = Pair(replace(config, publish="link"), Seat(1, "r", "m"), Files(tmp_path), SystemClock(), lambda _: None)
-    thread = threading.Thread(target=other.take_all)
+    pod = Peer(replace(config, publish="link"), Rank(0, "r", "n"), Files(tmp_path), SystemClock(), lambda _: None)
+    other = Peer(replace(config, publish="link"), Rank(1, "r", "m"), Files(tmp_path), SystemClock(), lambda _: None)
+    thread = threading.Thread(target=other.run_steps)
     thread.start()
-    observed = pod.take_all()
+    observed = pod.run_steps()
     thread.join(CEILING_S)
     assert observed.steps[-1].outcome == "error"
     assert observed.steps[-1].errno == 1
@@ -186,9 +187,9 @@ def test_a_pod_that_is_told_to_end_while_it_cleans_up_goes_on(tmp_path, monkeypa
 
     config = ProbeConfig(release="d", namespace="n", path=str(tmp_path))
     said = []
-    pod = Pair(config, Seat(0, "r", "n0"), Files(tmp_path), SystemClock(), said.append)
-    (tmp_path / ".probe" / "r" / "mail").mkdir(parents=True)
-    monkeypatch.setattr(pairing, "bounded", interrupted)
+    pod = Peer(config, Rank(0, "r", "n0"), Files(tmp_path), SystemClock(), said.append)
+    (tmp_path / ".probe" / "r" / "channel").mkdir(parents=True)
+    monkeypatch.setattr(peering, "bounded", interrupted)
     pod.clean_up()
     assert told and left(tmp_path) == []
     assert said == ["probe[0] scratch directory removed"]
@@ -197,10 +198,10 @@ def test_a_pod_that_is_told_to_end_while_it_cleans_up_goes_on(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("side", "moment"),
     [
-        (probe.report_side, "take_all"),
-        (probe.report_side, "take_over"),
-        (probe.hand_over_side, "take_all"),
-        (probe.hand_over_side, "hand_over"),
+        (hook.run_rank_0, "run_steps"),
+        (hook.run_rank_0, "receive_observations"),
+        (hook.run_rank_1, "run_steps"),
+        (hook.run_rank_1, "send_observations"),
     ],
 )
 def test_a_pod_that_is_told_to_end_between_two_steps_cleans_up(tmp_path, monkeypatch, side, moment):
@@ -208,11 +209,11 @@ def test_a_pod_that_is_told_to_end_between_two_steps_cleans_up(tmp_path, monkeyp
         raise Stopped
 
     config = ProbeConfig(release="d", namespace="n", path=str(tmp_path))
-    pod = Pair(config, Seat(0, "r", "n0"), Files(tmp_path), SystemClock(), lambda _: None)
-    (tmp_path / ".probe" / "r" / "mail").mkdir(parents=True)
-    monkeypatch.setattr(Pair, "take_all", lambda self: self.observations())
-    monkeypatch.setattr(Pair, "met", lambda _: True)
-    monkeypatch.setattr(Pair, moment, stop)
+    pod = Peer(config, Rank(0, "r", "n0"), Files(tmp_path), SystemClock(), lambda _: None)
+    (tmp_path / ".probe" / "r" / "channel").mkdir(parents=True)
+    monkeypatch.setattr(Peer, "run_steps", lambda self: self.observations())
+    monkeypatch.setattr(Peer, "met", lambda _: True)
+    monkeypatch.setattr(Peer, moment, stop)
     with pytest.raises(Stopped):
         side(config, pod)
     assert left(tmp_path) == []
@@ -254,7 +255,7 @@ def test_a_neighbour_that_is_quicker_or_not_done_is_no_reason_to_leave_the_rest(
         remove(path)
 
     monkeypatch.setattr(shutil, "rmtree", once)
-    (tmp_path / "run" / "mail").mkdir(parents=True)
+    (tmp_path / "run" / "channel").mkdir(parents=True)
     Files(tmp_path).remove_tree("run")
     assert failed and left(tmp_path) == []
 
@@ -265,7 +266,7 @@ def test_what_cannot_be_looked_at_is_not_called_removed(tmp_path, monkeypatch):
 
     said = []
     config = ProbeConfig(release="d", namespace="n", path=str(tmp_path))
-    pod = Pair(config, Seat(0, "r", "n0"), Files(tmp_path), SystemClock(), said.append)
+    pod = Peer(config, Rank(0, "r", "n0"), Files(tmp_path), SystemClock(), said.append)
     (tmp_path / ".probe" / "r").mkdir(parents=True)
     with monkeypatch.context() as patch:
         patch.setattr(os, "lstat", fail)
@@ -302,7 +303,7 @@ def test_the_ways_and_their_choice_are_the_connectors():
     """The probe would else warn of, or pass, a way that no block is published in."""
     publish = pytest.importorskip("llmd_storage_connector.blocks.publish")
     assert set(strategies.STRATEGIES) == set(publish.STRATEGIES)
-    assert (strategies.AUTO, strategies.TRIALS) == (publish.AUTO, publish._TRIALS)
+    assert (strategies.AUTO, strategies.SAMPLES) == (publish.AUTO, publish._TRIALS)
     assert strategies.ATOMIC_IS_WORTH == publish._ATOMIC_IS_WORTH
     assert strategies.LOCAL == publish._LOCAL
     assert strategies.CEPH == publish._CEPH
@@ -360,9 +361,9 @@ def test_reading_past_the_page_cache_gives_all_of_a_file_of_any_length(tmp_path)
         assert error.errno == errno.EINVAL
 
 
-def test_mail(tmp_path):
+def test_the_file_channel(tmp_path):
     clock = SystemClock()
-    first, second = (Mail(Files(tmp_path), "mail", index, clock) for index in (0, 1))
+    first, second = (FileChannel(Files(tmp_path), "channel", index, clock) for index in (0, 1))
     first.open()
     first.send("a", {"x": 1})
     assert second.has("a")
@@ -376,24 +377,24 @@ def test_mail(tmp_path):
 
 def test_a_half_written_message_is_read_again(tmp_path):
     clock = SystemClock()
-    mail = Mail(Files(tmp_path), "mail", 0, clock)
-    mail.open()
-    target = tmp_path / "mail" / "1.a"
+    channel = FileChannel(Files(tmp_path), "channel", 0, clock)
+    channel.open()
+    target = tmp_path / "channel" / "1.a"
     target.write_text("{")
     threading.Timer(0.2, lambda: target.write_text('{"body": 5}')).start()
-    assert mail.receive("a", Deadline.after(clock, 3)) == 5
+    assert channel.receive("a", Deadline.after(clock, 3)) == 5
 
 
 def test_waiting_for_mail_makes_the_listing_fresh(tmp_path):
     """A waiter touches the directory now and then, and leaves nothing in it."""
     clock = SystemClock()
-    mail = Mail(Files(tmp_path), "mail", 0, clock)
-    mail.open()
-    before = (tmp_path / "mail").stat().st_mtime_ns
+    channel = FileChannel(Files(tmp_path), "channel", 0, clock)
+    channel.open()
+    before = (tmp_path / "channel").stat().st_mtime_ns
     with pytest.raises(DeadlinePassed):
-        mail.receive("a", Deadline.after(clock, 1.3))
-    assert (tmp_path / "mail").stat().st_mtime_ns > before
-    assert list((tmp_path / "mail").iterdir()) == []
+        channel.receive("a", Deadline.after(clock, 1.3))
+    assert (tmp_path / "channel").stat().st_mtime_ns > before
+    assert list((tmp_path / "channel").iterdir()) == []
 
 
 def test_bounded_gives_back_values_and_errors_and_gives_up():
@@ -401,5 +402,5 @@ def test_bounded_gives_back_values_and_errors_and_gives_up():
     assert bounded(lambda: 5, Deadline.after(clock, 1)) == 5
     with pytest.raises(ZeroDivisionError):
         bounded(lambda: 1 // 0, Deadline.after(clock, 1))
-    with pytest.raises(Hung):
+    with pytest.raises(CallTimeout):
         bounded(lambda: time.sleep(1), Deadline.after(clock, 0.05), grace_s=0.05)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_hooks import facts, parse
-from llmd_storage_hooks.collect.server import Credentials, Server
-from llmd_storage_hooks.config import ProofGateway
-from llmd_storage_hooks.errors import Forbidden, NotFound
-from llmd_storage_hooks.proving import gateway
+from llmd_storage_hooks.core.errors import Forbidden, NotFound
+from llmd_storage_hooks.proof.collect import gateway
+from llmd_storage_hooks.proof.collect.server import Credentials, Server
+from llmd_storage_hooks.proof.config import ProofGateway
+from llmd_storage_hooks.proof.facts import Gateway
 from tests.unit.hooks import test_proof_run as stand_ins
 from tests.unit.hooks.fake_vllm import FakeVllm
 from tests.unit.hooks.support import FakeClock, http_server
@@ -38,7 +38,7 @@ def raw(*listeners: dict[str, Any], addresses: tuple[str, ...] = ("10.0.0.9",), 
 
 
 @pytest.mark.parametrize(
-    ("seen", "section", "url"),
+    ("observed", "section", "url"),
     [
         (raw(HTTPS, HTTP), "", "http://10.0.0.9:80"),
         (raw(HTTPS, HTTP), "https", "https://10.0.0.9:443"),
@@ -51,8 +51,8 @@ def raw(*listeners: dict[str, Any], addresses: tuple[str, ...] = ("10.0.0.9",), 
         ({}, "", ""),
     ],
 )  # fmt: skip
-def test_a_gateway_is_asked_where_its_status_and_its_listeners_say(seen: Any, section: str, url: str) -> None:
-    assert parse.gateway(seen, section).url == url
+def test_a_gateway_is_asked_where_its_status_and_its_listeners_say(observed: Any, section: str, url: str) -> None:
+    assert gateway.parse_gateway(observed, section).url == url
 
 
 class Answers:
@@ -71,7 +71,7 @@ class Answers:
 
 def test_it_is_waited_for() -> None:
     kube, said, clock = Answers(NotFound("none"), raw(HTTP, programmed="False"), raw(HTTP)), [], FakeClock()
-    assert gateway.find(CONFIG, kube, clock, said.append) == facts.Gateway(True, "no proxy.", "http://10.0.0.9:80")
+    assert gateway.find(CONFIG, kube, clock, said.append) == Gateway(True, "no proxy.", "http://10.0.0.9:80")
     assert kube.paths[0] == "/apis/gateway.networking.k8s.io/v1/namespaces/ns/gateways/gw"
     assert [line for line in said if "none" in line] and [line for line in said if "no proxy" in line]
     assert clock.now() == 2 * gateway.POLL_S

@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_hooks import metrics, prompts
-from llmd_storage_hooks.checks import answers
-from llmd_storage_hooks.checks import pods as pod_checks
-from llmd_storage_hooks.checks import proof as checks
-from llmd_storage_hooks.collect.server import Credentials, Server, events
-from llmd_storage_hooks.config import ProofConfig
-from llmd_storage_hooks.errors import CollectError, NotFound, Unreachable
-from llmd_storage_hooks.facts import PodState
-from llmd_storage_hooks.proving import waiting
-from llmd_storage_hooks.proving.seen import Answer
+from llmd_storage_hooks.core.errors import CollectError, NotFound, Unreachable
+from llmd_storage_hooks.core.kube.objects import PodState
+from llmd_storage_hooks.proof import readiness
+from llmd_storage_hooks.proof.checks import answers, reuse
+from llmd_storage_hooks.proof.checks import pods as pod_checks
+from llmd_storage_hooks.proof.checks.stored import full_block_tokens, length
+from llmd_storage_hooks.proof.collect import prometheus, prompts
+from llmd_storage_hooks.proof.collect.counters import delta, read_counters
+from llmd_storage_hooks.proof.collect.server import Credentials, Server, events
+from llmd_storage_hooks.proof.config import ProofConfig
+from llmd_storage_hooks.proof.facts import Answer, Counters
 from tests.unit.hooks.support import http_server
 
 TEXT = """
@@ -34,28 +35,28 @@ odd{a="b"} x
 
 
 def test_counters_are_summed_over_engines_and_told_apart_by_tier():
-    seen = metrics.parse(TEXT)
-    assert seen.total("vllm:kv_offload_tiering_chunk_hits_total", tier="llmd_storage") == 7
-    assert seen.total("vllm:prompt_tokens_total") == 1000
-    assert seen.total("nothing") == 0
-    read = metrics.reading(seen)
+    observed = prometheus.parse(TEXT)
+    assert observed.total("vllm:kv_offload_tiering_chunk_hits_total", tier="llmd_storage") == 7
+    assert observed.total("vllm:prompt_tokens_total") == 1000
+    assert observed.total("nothing") == 0
+    read = read_counters(observed)
     assert (read.storage_hits, read.disk_tokens, read.connector_loaded, read.attributes_sources) == (7, 64, True, True)
 
 
 def test_a_declared_but_never_counted_family_still_shows_the_connector():
-    seen = metrics.parse("# TYPE vllm:kv_offload_tiering_chunk_queries_total counter\n")
-    assert metrics.reading(seen).connector_loaded
-    assert not metrics.reading(metrics.parse("")).connector_loaded
+    observed = prometheus.parse("# TYPE vllm:kv_offload_tiering_chunk_queries_total counter\n")
+    assert read_counters(observed).connector_loaded
+    assert not read_counters(prometheus.parse("")).connector_loaded
 
 
 def test_delta_never_goes_below_zero_after_a_restart():
-    before, after = metrics.parse("vllm:prompt_tokens_total 5"), metrics.parse("vllm:prompt_tokens_total 2")
-    assert metrics.delta(metrics.reading(before), metrics.reading(after)).prompt_tokens == 0
+    before, after = prometheus.parse("vllm:prompt_tokens_total 5"), prometheus.parse("vllm:prompt_tokens_total 2")
+    assert delta(read_counters(before), read_counters(after)).prompt_tokens == 0
 
 
 @given(st.integers(0, 5000), st.integers(1, 512))
 def test_full_blocks_never_hold_the_last_token(tokens, block):
-    full = prompts.full_block_tokens(tokens, block)
+    full = full_block_tokens(tokens, block)
     assert full % block == 0
     assert full < max(tokens, 1)
     assert full + block >= tokens
@@ -66,7 +67,7 @@ def test_a_wanted_prompt_fits_the_context_and_has_full_blocks(blocks, block, con
     wanted = prompts.target_tokens(blocks, block, context, answer)
     if wanted:
         assert wanted + answer <= context
-        assert prompts.full_block_tokens(wanted, block) > 0
+        assert full_block_tokens(wanted, block) > 0
 
 
 @given(st.integers(1, 200), st.integers(1, 300))
@@ -121,17 +122,17 @@ def test_a_stream_without_a_token_is_not_an_answer():
 
 
 def test_the_api_key_is_sent():
-    seen = []
+    observed = []
 
     def answer(method, path, body):
-        seen.append(path)
+        observed.append(path)
         return 200, b""
 
     with http_server(answer) as url:
         server = Server(url, "m", 5, credentials=Credentials("secret"))
         assert server._http.headers["authorization"] == "Bearer secret"
         server.metrics()
-    assert seen == ["/metrics"]
+    assert observed == ["/metrics"]
 
 
 def state(name, node="n1", ready=True, generation="g", **more):
@@ -141,37 +142,37 @@ def state(name, node="n1", ready=True, generation="g", **more):
 
 
 def test_two_nodes_are_preferred():
-    pair = waiting.pick([state("c", "n2"), state("b", "n1"), state("a", "n1")])
+    pair = readiness.pick([state("c", "n2"), state("b", "n1"), state("a", "n1")])
     assert (pair.first.name, pair.second.name) == ("a", "c")
 
 
 @pytest.mark.parametrize(
     ("pods", "alone", "expected"),
     [
-        ([], 0, waiting.Wait),
-        ([state("a"), state("b")], 0, waiting.Pair),
-        ([state("a"), state("b"), state("c", ready=False)], 0, waiting.Pair),
-        ([state("a"), state("b", deleting=True)], 0, waiting.Wait),
-        ([state("a")], 5, waiting.Wait),
-        ([state("a")], 15, waiting.Alone),
-        ([state("a", generation="1"), state("b", generation="2")], 0, waiting.Wait),
-        ([state("a", ready=False, reason="CrashLoopBackOff", restarts=2), state("b")], 0, waiting.Wait),
-        ([state("a", ready=False, reason="CrashLoopBackOff", restarts=3), state("b")], 0, waiting.Hopeless),
-        ([state("a", ready=False, reason="ErrImageNeverPull")], 0, waiting.Hopeless),
-        ([state("a", ready=False, reason="ImagePullBackOff")], 0, waiting.Wait),
+        ([], 0, readiness.NotYet),
+        ([state("a"), state("b")], 0, readiness.PodPair),
+        ([state("a"), state("b"), state("c", ready=False)], 0, readiness.PodPair),
+        ([state("a"), state("b", deleting=True)], 0, readiness.NotYet),
+        ([state("a")], 5, readiness.NotYet),
+        ([state("a")], 15, readiness.SinglePod),
+        ([state("a", generation="1"), state("b", generation="2")], 0, readiness.NotYet),
+        ([state("a", ready=False, reason="CrashLoopBackOff", restarts=2), state("b")], 0, readiness.NotYet),
+        ([state("a", ready=False, reason="CrashLoopBackOff", restarts=3), state("b")], 0, readiness.Unrecoverable),
+        ([state("a", ready=False, reason="ErrImageNeverPull")], 0, readiness.Unrecoverable),
+        ([state("a", ready=False, reason="ImagePullBackOff")], 0, readiness.NotYet),
     ],
 )
 def test_when_to_stop_waiting(pods, alone, expected):
-    assert isinstance(waiting.judge(pods, alone), expected)
+    assert isinstance(readiness.assess(pods, alone), expected)
 
 
 CONFIG = ProofConfig(release="d", namespace="n", pod_selector={"a": "b"}, model="m", block_tokens=32)
 
 
 def counters(**values):
-    zero = metrics.reading(metrics.parse("# TYPE vllm:kv_offload_tiering_x counter\n"))
-    fields = {name: values.get(name, getattr(zero, name)) for name in metrics.Reading.__slots__}
-    return metrics.Reading(**fields)
+    zero = read_counters(prometheus.parse("# TYPE vllm:kv_offload_tiering_x counter\n"))
+    fields = {name: values.get(name, getattr(zero, name)) for name in Counters.__slots__}
+    return Counters(**fields)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def counters(**values):
     ],
 )
 def test_where_reused_tokens_came_from(values, expected):
-    assert checks.source(CONFIG, counters(**values)) == expected
+    assert reuse.source(CONFIG, counters(**values)) == expected
 
 
 def test_tokens_are_compared_by_text_where_ids_are_missing():
@@ -201,7 +202,7 @@ def test_tokens_are_compared_by_text_where_ids_are_missing():
 
 
 def test_a_prompt_shorter_than_a_block_is_named():
-    finding = checks.length(CONFIG, Answer(200, prompt_tokens=32))
+    finding = length(CONFIG, Answer(200, prompt_tokens=32))
     assert finding.verdict.value == "fail"
     assert "shorter than a block" in finding.sentence
 

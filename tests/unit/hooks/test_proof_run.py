@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_hooks.collect.server import Server
-from llmd_storage_hooks.config import ProofConfig
-from llmd_storage_hooks.errors import CollectError, Forbidden, NotFound, Unreachable
-from llmd_storage_hooks.report import to_json
-from llmd_storage_hooks.run import proof
+from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound, Unreachable
+from llmd_storage_hooks.core.report import to_json
+from llmd_storage_hooks.proof import run as hook
+from llmd_storage_hooks.proof.collect.server import Server
+from llmd_storage_hooks.proof.config import ProofConfig
 from tests.unit.hooks.fake_vllm import BLOCK, FakeVllm
 from tests.unit.hooks.support import FakeClock, assert_valid, http_server, report
 
@@ -77,11 +77,11 @@ def run(monkeypatch, a=None, b=None, router=None, kube=None, **changes):
             router.storage = storage
             changes["router_url"] = stack.enter_context(http_server(router.answer))
         monkeypatch.setattr(
-            proof,
+            hook,
             "_server",
-            lambda config, seen: Server(urls[seen.ip], config.model, config.request_timeout_seconds),
+            lambda config, observed: Server(urls[observed.ip], config.model, config.request_timeout_seconds),
         )
-        outcome = proof.run(replace(CONFIG, **changes), kube or FakeKube(TWO), FakeClock())
+        outcome = hook.run(replace(CONFIG, **changes), kube or FakeKube(TWO), FakeClock())
     assert_valid(to_json(report(*outcome.findings, hook="proof", numbers=outcome.numbers, proof=outcome.proof)))
     return {one.id: one for one in outcome.findings}, outcome.proof, outcome
 
@@ -176,7 +176,7 @@ def test_a_server_that_dies_when_asked_is_named_with_its_log(monkeypatch, capsys
     kube = FakeKube(TWO, now, log="RuntimeError: no compiler")
     findings, _, _ = run(monkeypatch, a=FakeVllm({}, "http 500"), kube=kube)
     assert findings["proof.stable"].verdict.value == "fail"
-    assert findings["proof.stable"].seen["pod"] == "a"
+    assert findings["proof.stable"].observed["pod"] == "a"
     assert "no compiler" in capsys.readouterr().out
 
 
@@ -321,7 +321,7 @@ def test_crash_loops_are_given_up_with_the_log(monkeypatch, capsys):
     assert "CrashLoopBackOff" in finding.sentence
     assert "OOMKilled" in finding.sentence
     assert "memory limit" in finding.remedy
-    assert "ValueError: no room" in finding.seen["log"]
+    assert "ValueError: no room" in finding.observed["log"]
     assert "ValueError: no room" in capsys.readouterr().out
 
 
@@ -330,7 +330,7 @@ def test_logs_that_may_not_be_read_are_left_out(monkeypatch, error):
     kube = FakeKube([waiting("a", "InvalidImageName", "bad"), pod("b")], log_error=error)
     findings, _, _ = run(monkeypatch, kube=kube)
     assert findings["proof.pods"].verdict.value == "fail"
-    assert findings["proof.pods"].seen["log"] == ""
+    assert findings["proof.pods"].observed["log"] == ""
 
 
 def test_nothing_ready_in_time_gives_the_pods_reason(monkeypatch):

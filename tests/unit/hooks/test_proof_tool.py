@@ -12,12 +12,13 @@ from http.server import ThreadingHTTPServer
 
 import pytest
 
-from llmd_storage_hooks.collect import manifests as on_disk
-from llmd_storage_hooks.collect.server import Credentials, Server
-from llmd_storage_hooks.config import ProofConfig, from_json
-from llmd_storage_hooks.errors import CollectError, ConfigError
-from llmd_storage_hooks.manifests import MOST, differences
-from llmd_storage_hooks.run import proof
+from llmd_storage_hooks.core.config import from_json
+from llmd_storage_hooks.core.errors import CollectError, ConfigError
+from llmd_storage_hooks.proof import run as hook
+from llmd_storage_hooks.proof.checks.identity import MOST, differences
+from llmd_storage_hooks.proof.collect import manifests as on_disk
+from llmd_storage_hooks.proof.collect.server import Credentials, Server
+from llmd_storage_hooks.proof.config import ProofConfig
 from tests.unit.hooks.fake_vllm import BLOCK, FakeVllm
 from tests.unit.hooks.support import FakeClock, by_id, http_server
 from tests.unit.hooks.test_output import llmd
@@ -76,7 +77,7 @@ def test_the_key_is_sent_and_never_shown(monkeypatch, capsys):
     monkeypatch.setenv("MY_KEY", "top-secret")
     with http_server(FakeVllm(storage).answer) as url_a, http_server(FakeVllm(storage).answer) as url_b:
         config = from_json(ProofConfig, {**BASE, "urlA": url_a, "urlB": url_b, "apiKeyEnv": "MY_KEY"})
-        outcome = proof.run(config, None, FakeClock())
+        outcome = hook.run(config, None, FakeClock())
     assert {one.headers["Authorization"] for one in sent} == {"Bearer top-secret"}
     assert "top-secret" not in capsys.readouterr().out + str(outcome)
 
@@ -118,7 +119,7 @@ def test_a_ca_file_that_is_none_is_said(tmp_path):
     with pytest.raises(CollectError, match="holds no certificates"):
         Credentials(ca_file=str(tmp_path / "none")).client(1)
     config = from_json(ProofConfig, {**BASE, "urlA": "https://a", "urlB": "https://b", "caFile": "/nowhere"})
-    (found,) = by_id(proof.run(config, None, FakeClock()).findings).values()
+    (found,) = by_id(hook.run(config, None, FakeClock()).findings).values()
     assert (found.id, found.verdict) == ("proof.servers", "inconclusive")
 
 
@@ -128,10 +129,10 @@ def four(monkeypatch, **faults):
     servers = {name: FakeVllm(storage, faults.get(name, "")) for name in names}
     with contextlib.ExitStack() as stack:
         urls = {f"10.0.0.{name}": stack.enter_context(http_server(one.answer)) for name, one in servers.items()}
-        monkeypatch.setattr(proof, "_server", lambda config, seen: Server(urls[seen.ip], "m", 10))
+        monkeypatch.setattr(hook, "_server", lambda config, observed: Server(urls[observed.ip], "m", 10))
         config = from_json(ProofConfig, {**BASE, "podSelector": {"x": "y"}, "maxReaders": 2 if faults else 1})
         pods = [pod(name, f"n{place % 2}") for place, name in enumerate(names)]
-        outcome = proof.run(config, FakeKube(pods), FakeClock())
+        outcome = hook.run(config, FakeKube(pods), FakeClock())
     return by_id(outcome.findings), servers
 
 
@@ -177,7 +178,7 @@ def test_the_identity_field_that_keeps_two_pods_apart_is_named(monkeypatch, tmp_
     storage = {}
     with http_server(FakeVllm(storage).answer) as a, http_server(FakeVllm(storage, "other namespace").answer) as b:
         config = from_json(ProofConfig, {**BASE, "urlA": a, "urlB": b, "claimPath": str(tmp_path)})
-        found = by_id(proof.run(config, None, FakeClock()).findings)["proof.reuse"]
+        found = by_id(hook.run(config, None, FakeClock()).findings)["proof.reuse"]
     assert "the two used last differ in attention.backend (FLASH / FLEX)." in found.sentence
     assert "Make these equal" in found.remedy
 

@@ -3,8 +3,8 @@
 
 import pytest
 
-from llmd_storage_hooks.run.preflight import rwx_table
-from llmd_storage_hooks.rwx import Rwx, answer, find
+from llmd_storage_hooks.preflight.checks.rwx import Rwx, find, rwx_support
+from llmd_storage_hooks.preflight.run import rwx_table
 
 TABLE = rwx_table()
 
@@ -48,17 +48,17 @@ TABLE = rwx_table()
     ],
 )
 def test_verdict(provisioner, parameters, expected):
-    assert answer(TABLE, provisioner, parameters, {}).rwx.value == expected
+    assert rwx_support(TABLE, provisioner, parameters, {}).rwx.value == expected
 
 
 def test_an_override_wins_and_is_named():
-    got = answer(TABLE, "rancher.io/local-path", {}, {"rancher.io/local-path": "yes"})
+    got = rwx_support(TABLE, "rancher.io/local-path", {}, {"rancher.io/local-path": "yes"})
     assert got.rwx is Rwx.YES
     assert "rwxOverrides" in got.because
 
 
 def test_the_parameter_that_decided_is_named():
-    assert "nfsOptions" in answer(TABLE, "driver.longhorn.io", {"nfsoptions": "x"}, {}).because
+    assert "nfsOptions" in rwx_support(TABLE, "driver.longhorn.io", {"nfsoptions": "x"}, {}).because
 
 
 def test_every_entry_has_a_source_and_its_own_name():

@@ -3,7 +3,7 @@
 
 import pytest
 
-from llmd_storage_hooks.verdicts import Finding, Verdict, exit_code, overall, override
+from llmd_storage_hooks.core.verdicts import Finding, Verdict, exit_code, overall, override
 
 P, W, F, I, S = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.SKIPPED  # noqa: E741
 

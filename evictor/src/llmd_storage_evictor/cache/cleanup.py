@@ -19,7 +19,7 @@ from llmd_storage_evictor.cache.remover import remove_scratch
 
 MayRemove = Callable[[], bool]
 _PROBE_RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-_PROBE_MARKER = "mail"  # the folder that every probe creates first
+_PROBE_MARKER = "channel"  # the folder that every probe creates first
 _DEPTH = 8
 _STATE_FOLDERS = ((names.STATE_FOLDER,), (names.STATE_FOLDER, "index"))
 

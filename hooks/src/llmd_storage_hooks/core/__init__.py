@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all four hooks share. It knows none of them."""
