@@ -23,7 +23,8 @@ from pathlib import Path
 
 from llmd_storage_connector.blocks.mounts import filesystem_of
 from llmd_storage_connector.blocks.publish import choose
-from llmd_storage_core.publish import AUTO, STRATEGIES, publish, whole
+from llmd_storage_core.publish import publish, whole
+from llmd_storage_core.strategies import AUTO, STRATEGIES
 
 BLOCK = 720 * 1024  # a block of 32 tokens of the lab's model
 ROW_LIMIT_S = 60.0  # a row whose lookups took this long in all has shown enough

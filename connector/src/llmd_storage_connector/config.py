@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from llmd_storage_connector.errors import Misconfigured
-from llmd_storage_core import publish, settings
+from llmd_storage_core import settings, strategies
 from llmd_storage_core.settings import Setting
 
 SCHEMA_ID = "urn:llm-d-storage:schema:connector-config:1"
@@ -94,9 +94,9 @@ class Config:
         str,
         Setting(
             "How a finished block gets its name; auto chooses by the filesystem and by measuring at start.",
-            choices=(publish.AUTO, *publish.STRATEGIES),
+            choices=(strategies.AUTO, *strategies.STRATEGIES),
         ),
-    ] = publish.AUTO
+    ] = strategies.AUTO
     fail_fast: Annotated[
         bool,
         Setting("Whether an unusable root_dir stops the engine instead of letting it serve without storage."),

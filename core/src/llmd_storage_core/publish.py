@@ -14,9 +14,10 @@ import os
 import secrets
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from llmd_storage_core.scratch import scratch_name
+from llmd_storage_core.strategies import EXCLUSIVE, LINK, RENAME, RENAME_FSYNC, SAMPLES
 
 Buffer = bytes | bytearray | memoryview
 # A folder: an open descriptor, or a path.
@@ -36,7 +37,7 @@ def publish(strategy: str, folder: Folder, name: str, write: Write) -> bool:
     Returns: False when the name was there already (its content is left alone, except by the rename strategies, which
     replace it with equal content). Raises: OSError, and what `write` raises. Blocks: as long as storage does.
     """
-    return STRATEGIES[strategy](folder, name, write)
+    return _PUBLISH[strategy](folder, name, write)
 
 
 def whole(buffers: Sequence[Buffer]) -> Write:
@@ -106,46 +107,18 @@ def _rename_after_close(folder: Folder, name: str, write: Write) -> bool:
     return True
 
 
-STRATEGIES: dict[str, Callable[[Folder, str, Write], bool]] = {
-    "rename_fsync": _rename_fsync,
-    "link": _link,
-    "exclusive": _exclusive,
-    "rename": _rename_after_close,
+_PUBLISH: dict[str, Callable[[Folder, str, Write], bool]] = {
+    RENAME_FSYNC: _rename_fsync,
+    LINK: _link,
+    EXCLUSIVE: _exclusive,
+    RENAME: _rename_after_close,
 }
-AUTO = "auto"
-# Atomic on every POSIX filesystem, and the one atomic way that never met CephFS's five-second first lookup in 2000
-# files (a link did, in one of fifty): docs/decisions/0001-publish.md.
-DEFAULT = "rename_fsync"
-
-# What "auto" may choose from, the most wanted first: strategies that are known to be right on the filesystem.
-LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "ramfs", "overlay")
-CEPH = ("ceph", "fuse.ceph", "fuse.ceph-fuse")
-# An atomic strategy is worth this much more time than the quickest one.
-ATOMIC_IS_WORTH = 1.2
-TRIALS = 3
-
-
-def candidates(strategy: str, filesystem: str) -> tuple[str, ...]:
-    """What a configured strategy leaves on this filesystem (its type, as in mountinfo), the most wanted first."""
-    if strategy != AUTO:
-        return (strategy,)
-    if filesystem in LOCAL:
-        return ("rename",)  # one kernel: a renamed file is seen at once, and a cache needs no fsync
-    if filesystem in CEPH:
-        return (DEFAULT,)
-    return (DEFAULT, "exclusive")
-
-
-def best(seconds: Mapping[str, float]) -> str:
-    """Of strategies that were measured, the most wanted first: the one to use."""
-    quickest = min(seconds.values())
-    return next(strategy for strategy, took in seconds.items() if took <= quickest * ATOMIC_IS_WORTH)
 
 
 def measure(strategy: str, folder: str, payload: bytes) -> float:
     """Seconds to publish a file this way: the median of a few. Raises: OSError. Blocks: as long as storage does."""
     took = []
-    for _ in range(TRIALS):
+    for _ in range(SAMPLES):
         name = scratch_name(_WRITER, next(_numbers))
         began = time.perf_counter()
         publish(strategy, folder, name, whole([payload]))

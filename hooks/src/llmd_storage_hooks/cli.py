@@ -15,8 +15,8 @@ from typing import Annotated
 import typer
 
 from llmd_storage_hooks.claim.config import ClaimConfig
-from llmd_storage_hooks.core import decoding
 from llmd_storage_hooks.core.arguments import NAMESPACE, Arguments
+from llmd_storage_hooks.core.decoding import encode
 from llmd_storage_hooks.core.result import HookResult
 from llmd_storage_hooks.core.runner import run_hook, usage_error
 from llmd_storage_hooks.preflight.config import PreflightConfig
@@ -163,7 +163,7 @@ def probe(
                 namespace=config.namespace,
                 claim=name,
                 image=image,
-                config=decoding.encode(config),
+                config=encode(config),
                 user=user,
                 group=group,
                 pull_secret=pull_secret,

@@ -23,7 +23,7 @@ from llmd_storage_connector.blocks.format import (
     encode_header,
 )
 from llmd_storage_connector.errors import Corrupt, Rule
-from llmd_storage_core.publish import STRATEGIES
+from llmd_storage_core.strategies import STRATEGIES
 
 GOLDEN = Path(__file__).parent / "golden" / f"block-v{FORMAT_VERSION}.kvb"
 IDENTITY = hashlib.sha256(b"a model").digest()

@@ -15,7 +15,7 @@ from llmd_storage_connector.blocks import layout, mount_probe
 from llmd_storage_connector.blocks import store as store_module
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.errors import Cancelled, Unusable
-from llmd_storage_core.publish import AUTO, STRATEGIES
+from llmd_storage_core.strategies import AUTO, STRATEGIES
 from tests.unit.connector.conftest import content, get, key, make_facts, make_spec, put
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from llmd_storage_connector.blocks.publish import choose
 from llmd_storage_core import publish as publishing
-from llmd_storage_core.publish import AUTO, STRATEGIES, candidates, publish, whole
+from llmd_storage_core.publish import publish, whole
+from llmd_storage_core.strategies import AUTO, STRATEGIES, candidates
 
 BUFFERS = [b"header", memoryview(b"payload" * 1000)]
 CONTENT = b"".join(bytes(buffer) for buffer in BUFFERS)

@@ -116,9 +116,7 @@ def llmd(*args, **env):
 def test_bad_config_is_exit_2_with_one_line(tmp_path):
     got = llmd("preflight", "--config", '{"release": "x", "namespace": "y", "storge": {}}')
     assert got.returncode == 2
-    assert got.stderr.strip() == (
-        'llmd-storage-hooks preflight: config has an unknown key "storge". Did you mean "storage"?'
-    )
+    assert got.stderr.strip() == ("llmd-storage-hooks preflight: unknown key config.storge (did you mean 'storage'?).")
 
 
 def test_a_config_file_that_is_not_there_is_exit_2():

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from llmd_storage_hooks.core import decoding
+from llmd_storage_hooks.core.decoding import decode, encode
 from llmd_storage_hooks.probe import checks, facts
 from llmd_storage_hooks.probe.checks import completion, eviction, performance, posix, visibility
 from llmd_storage_hooks.probe.collect.steps.sequence import STEPS
@@ -272,8 +272,8 @@ def test_throughput_floors(floors, expected):
 
 
 def test_observations_survive_the_hand_over():
-    assert decoding.decode(facts.Observations, decoding.encode(THEIRS)) == THEIRS
-    assert decoding.decode(facts.Observations, decoding.encode(MINE)) == MINE
+    assert decode(facts.Observations, encode(THEIRS)) == THEIRS
+    assert decode(facts.Observations, encode(MINE)) == MINE
 
 
 def test_step_names_are_unique():

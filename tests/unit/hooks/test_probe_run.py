@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from llmd_storage_core import strategies
 from llmd_storage_hooks.core.clock import Deadline, SystemClock
 from llmd_storage_hooks.core.errors import DeadlinePassed, Stopped
 from llmd_storage_hooks.core.timeout import CallTimeout, bounded
 from llmd_storage_hooks.probe import run as hook
-from llmd_storage_hooks.probe import strategies
 from llmd_storage_hooks.probe.collect import mounts
 from llmd_storage_hooks.probe.collect import peer as peering
 from llmd_storage_hooks.probe.collect.channel import ABORT, FileChannel, PartnerAborted
@@ -297,18 +297,6 @@ def test_every_way_to_publish_leaves_one_whole_file(tmp_path, strategy):
     assert [one.name for one in tmp_path.iterdir()] == ["block"]
     assert files.read("block") == b"x" * 100_000
     assert files.names(".") == ["block"]
-
-
-def test_the_ways_and_their_choice_are_the_connectors():
-    """The probe would else warn of, or pass, a way that no block is published in."""
-    publish = pytest.importorskip("llmd_storage_connector.blocks.publish")
-    assert set(strategies.STRATEGIES) == set(publish.STRATEGIES)
-    assert (strategies.AUTO, strategies.SAMPLES) == (publish.AUTO, publish._TRIALS)
-    assert strategies.ATOMIC_IS_WORTH == publish._ATOMIC_IS_WORTH
-    assert strategies.LOCAL == publish._LOCAL
-    assert strategies.CEPH == publish._CEPH
-    for filesystem in (*publish._LOCAL, *publish._CEPH, "nfs4", "lustre", "fuse.juicefs", ""):
-        assert strategies.candidates("auto", filesystem) == publish.candidates(filesystem), filesystem
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from llmd_storage_connector.blocks.mounts import filesystem_of
 from llmd_storage_connector.blocks.namespace import WRITE_REFUSED
 from llmd_storage_connector.blocks.publish import choose
 from llmd_storage_connector.blocks.result import BlockResult, reason_of
-from llmd_storage_core import publish
+from llmd_storage_core import publish, strategies
 from llmd_storage_core.scratch import scratch_name
 
 # Storage where a small file is made and removed in less than this answers without a way to go.
@@ -32,7 +32,7 @@ _TRIAL_BYTES = 4 << 20
 class Mount:
     """What is known of a namespace's mount. owners, group: whose files are believed to be blocks.
 
-    read_flags: of open(2), for blocks. publish_strategy: a name of publish.STRATEGIES, "" when not known.
+    read_flags: of open(2), for blocks. publish_strategy: a name of strategies.STRATEGIES, "" when not known.
     create_remove_s: seconds in which a small file is made and removed; not known: as on storage far away.
     """
 
@@ -49,7 +49,7 @@ class Mount:
 
 
 def probe_mount(folder: Path, spec: BlockSpec, *, strategy: str, direct_io: str, writable: bool) -> Mount:
-    """strategy: a name of publish.STRATEGIES, or "auto"; direct_io: "auto", "on" or "off". Raises: OSError.
+    """strategy: a name of strategies.STRATEGIES, or "auto"; direct_io: "auto", "on" or "off". Raises: OSError.
 
     writable: whether the namespace takes files. If not nothing can be tried, and what is right everywhere has to do.
     """
@@ -62,7 +62,7 @@ def probe_mount(folder: Path, spec: BlockSpec, *, strategy: str, direct_io: str,
         strategy = choose(strategy, filesystem_of(os.path.realpath(folder)), scratch, spec.file_bytes)
     else:
         create_remove_s = math.inf
-        strategy = publish.DEFAULT if strategy == publish.AUTO else strategy
+        strategy = strategies.DEFAULT if strategy == strategies.AUTO else strategy
     return Mount(
         owners=frozenset({found.st_uid, os.geteuid()}),
         group=found.st_gid,
@@ -88,7 +88,7 @@ def try_writing(folder: str, file_bytes: int) -> BlockResult:
     """Whether a file of a block's size (at most 4 MiB) can be written; it is removed again."""
     name, scratch = scratch_name(secrets.token_hex(6), 0), f"{folder}/{layout.DAMAGED}"
     try:
-        publish.publish(publish.DEFAULT, scratch, name, publish.whole([bytes(min(file_bytes, _TRIAL_BYTES))]))
+        publish.publish(strategies.DEFAULT, scratch, name, publish.whole([bytes(min(file_bytes, _TRIAL_BYTES))]))
         os.unlink(f"{scratch}/{name}")
     except OSError as error:
         return BlockResult(False, reason_of(error))

@@ -60,7 +60,7 @@ class BlockStore:
         direct_io: str = "auto",
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """strategy: a name of publish.STRATEGIES, or "auto". direct_io: whether blocks are read past the page cache:
+        """strategy: a name of strategies.STRATEGIES, or "auto". direct_io: whether blocks are read past the page cache:
         "auto" (wherever that works: as quick, for half the processor time), "on" or "off". Writes never are: the
         filesystem may gather them.
         """

@@ -19,7 +19,7 @@ from typing import Any
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import Buffer
 from llmd_storage_connector.identity.facts import digest_of
-from llmd_storage_core import publish
+from llmd_storage_core import publish, strategies
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.errors import NotFound, Unavailable
 
@@ -134,4 +134,4 @@ def read_file(folder: int, name: str, limit: int) -> bytes:
 
 def replace_file(folder: int, name: str, parts: list[Buffer]) -> None:
     """Write a file atomically. Raises: OSError; then nothing is left behind."""
-    publish.publish(publish.DEFAULT, folder, name, publish.whole(parts))
+    publish.publish(strategies.DEFAULT, folder, name, publish.whole(parts))

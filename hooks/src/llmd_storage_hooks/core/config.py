@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from llmd_storage_hooks.core import catalogue, decoding
+from llmd_storage_hooks.core import catalogue
+from llmd_storage_hooks.core.decoding import decode
 from llmd_storage_hooks.core.errors import ConfigError
 from llmd_storage_hooks.core.verdicts import OVERRIDES
 
@@ -47,7 +48,7 @@ def parse(kind: type[C], text: str) -> C:
 
 def from_json(kind: type[C], raw: Any) -> C:
     """JSON data to a validated configuration. Raises: as `parse`."""
-    config = decoding.decode(kind, raw)
+    config = decode(kind, raw)
     config.validate()
     return config
 

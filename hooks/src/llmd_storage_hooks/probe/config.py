@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from llmd_storage_core.strategies import AUTO, STRATEGIES
 from llmd_storage_hooks.core.config import HookConfig, one_of
 from llmd_storage_hooks.core.errors import ConfigError
-from llmd_storage_hooks.probe.strategies import AUTO, STRATEGIES
 
 FLOORS = ("readMiBps", "writeMiBps")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import statistics
 
+from llmd_storage_core.strategies import EXCLUSIVE
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.probe.checks.wording import duration, not_reached
 from llmd_storage_hooks.probe.facts import Lookup, Observations
-from llmd_storage_hooks.probe.strategies import EXCLUSIVE
 
 # A prompt of many blocks waits that long for each (in parallel at best), so more than a second is too long.
 SLOW_LOOKUP_S = 1.0

@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from llmd_storage_core.strategies import RENAME_FSYNC
 from llmd_storage_hooks.core.clock import Clock, Deadline
 from llmd_storage_hooks.core.errors import DeadlinePassed, HooksError
 from llmd_storage_hooks.probe.collect.files import Files
-from llmd_storage_hooks.probe.strategies import RENAME_FSYNC
 
 ABORT = "abort"
 _POLL_S = 0.02

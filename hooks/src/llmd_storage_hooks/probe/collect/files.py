@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from llmd_storage_hooks.probe.strategies import EXCLUSIVE, LINK, RENAME, RENAME_FSYNC
+from llmd_storage_core.strategies import EXCLUSIVE, LINK, RENAME, RENAME_FSYNC
 
 REFUSED = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 ALIGNMENT = 4096  # of a buffer and of an offset, for reads past the page cache

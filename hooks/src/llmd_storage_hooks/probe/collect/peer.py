@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from llmd_storage_hooks.core import decoding
 from llmd_storage_hooks.core.clock import Clock, Deadline
+from llmd_storage_hooks.core.decoding import decode, encode
 from llmd_storage_hooks.core.errors import ConfigError, DeadlinePassed, HooksError, Stopped
 from llmd_storage_hooks.core.timeout import CallTimeout, bounded
 from llmd_storage_hooks.probe import facts
@@ -75,7 +75,7 @@ class Peer:
 
     def send_observations(self) -> bool:
         """Pod 1: send the observations to pod 0 and wait until it has them. False when that failed. Raises: Stopped."""
-        mine = decoding.encode(self.observations())
+        mine = encode(self.observations())
 
         def work() -> None:
             self._channel.send("observations", mine)
@@ -90,7 +90,7 @@ class Peer:
 
         def work() -> None:
             raw = self._channel.receive("observations", self._short_deadline(), check_abort=False)
-            got.append(decoding.decode(facts.Observations, raw, "the other pod's observations"))
+            got.append(decode(facts.Observations, raw, "the other pod's observations"))
             self._channel.send("observations-read")
             self._channel.receive("bye", self._short_deadline(), check_abort=False)
 

@@ -7,10 +7,10 @@ import errno
 import os
 from collections.abc import Callable
 
+from llmd_storage_core.strategies import RENAME
 from llmd_storage_hooks.core.clock import Deadline
 from llmd_storage_hooks.probe import facts
 from llmd_storage_hooks.probe.collect.context import Context, poll
-from llmd_storage_hooks.probe.strategies import RENAME
 
 REPLACE_WORDS = 8192  # of 8 bytes
 REPLACE_MIN_S = 1.0

@@ -7,10 +7,10 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+from llmd_storage_core.strategies import STRATEGIES
 from llmd_storage_hooks.core.clock import Deadline
 from llmd_storage_hooks.probe import facts
 from llmd_storage_hooks.probe.collect.context import Context, StepFunction, poll
-from llmd_storage_hooks.probe.strategies import STRATEGIES
 
 LOOKUP_FILES = 4  # of each strategy
 PUBLISHED_AFTER_S = 0.5  # time for publishing them; a block is usually looked up later than that

@@ -7,12 +7,12 @@ import os
 import statistics
 import time
 
-from llmd_storage_hooks.core import decoding
+from llmd_storage_core.strategies import SAMPLES, best, candidates
 from llmd_storage_hooks.core.clock import Deadline
+from llmd_storage_hooks.core.decoding import decode, encode
 from llmd_storage_hooks.probe import facts
 from llmd_storage_hooks.probe.collect.context import Context
 from llmd_storage_hooks.probe.collect.mounts import filesystem_of
-from llmd_storage_hooks.probe.strategies import SAMPLES, best, candidates
 
 SAMPLE_BYTES = 4 * 1024 * 1024
 
@@ -20,8 +20,8 @@ SAMPLE_BYTES = 4 * 1024 * 1024
 def meet(ctx: Context, pod: facts.Pod, publish: str, deadline: Deadline) -> None:
     """`publish`: the connector's setting. Ensures: `ctx.strategy` is the same in both pods."""
     ctx.channel.open()
-    other = ctx.channel.meet("hello", deadline, decoding.encode(pod))
-    ctx.observed["partner"] = decoding.decode(facts.Pod, other, "the other pod's hello")
+    other = ctx.channel.meet("hello", deadline, encode(pod))
+    ctx.observed["partner"] = decode(facts.Pod, other, "the other pod's hello")
     _compare_clocks(ctx, deadline)
     _choose_strategy(ctx, publish, deadline)
 
