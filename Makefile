@@ -67,6 +67,7 @@ format: .venv/ready ## formats the code
 
 .PHONY: generate
 generate: .venv/ready ## makes what is made from sources: schemas, dashboards, made pages of docs/, pictures (Graphviz)
+	@$(PY) charts/tools/make_backends.py
 	@$(PY) charts/tools/make_schema.py
 	@$(PY) charts/tools/make_dashboards.py
 	@$(PY) charts/tools/make_metrics.py

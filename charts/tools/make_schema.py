@@ -4,7 +4,7 @@ usage: make_schema.py [--check]
 
 The umbrella's values.schema.yaml names the subcharts' files by a relative $ref; they are put in as definitions, so
 that one JSON file beside values.yaml holds everything and an error shows the whole path of a value. The evictor's own
-settings come from its schema.
+settings come from its schema, the storage backends and their parameters from the storage chart's files/backends.yaml.
 --check writes nothing and exits 1 when a file is not what the sources give.
 """
 
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import backends
 import values_doc
 import yaml
 
@@ -32,6 +33,8 @@ def build() -> dict[str, Any]:
         path = part.get("$ref", "")
         if path.endswith(".yaml"):
             subchart = yaml.safe_load((CHART / path).read_text())
+            if name == "storage":
+                _add_backends(subchart)
             own = subchart.pop("$defs", {})
             if taken := own.keys() & root["$defs"].keys():
                 raise SystemExit(f"{path} defines {', '.join(sorted(taken))}, which another file defines already")
@@ -41,6 +44,13 @@ def build() -> dict[str, Any]:
     free = {name: option for name, option in settings.items() if name not in EVICTOR_OWNED}
     root["$defs"]["evictorConfig"] = {"type": "object", "additionalProperties": False, "properties": free}
     return root
+
+
+def _add_backends(storage: dict[str, Any]) -> None:
+    words, rules, definitions = backends.schema_parts()
+    storage["properties"]["backend"]["enum"] = words
+    storage["allOf"] = rules
+    storage["$defs"] |= definitions
 
 
 def rendered() -> dict[Path, str]:

@@ -26,8 +26,8 @@ The release name (or global.nameOverride) gives names that begin with {{ $base |
 {{- $storage := .Values.storage -}}
 {{- $class := $storage.storageClass -}}
 {{- $volume := $storage.persistentVolume -}}
-{{- $backend := include "llm-d-storage.storage.backend" $storage | fromJson -}}
-{{- $made := include "llm-d-storage.storage.class" $storage | fromJson -}}
+{{- $backend := include "llm-d-storage.storage.backend" .Subcharts.storage | fromJson -}}
+{{- $made := include "llm-d-storage.storage.class" .Subcharts.storage | fromJson -}}
 {{- if and .Values.global.existingClaim $class.create }}
 global.existingClaim is {{ .Values.global.existingClaim | quote }} and storage.storageClass.create is true: a claim that exists already has its class; set only one of them.
 {{- end }}
@@ -65,33 +65,43 @@ storage.storageClass.zones is set but it is not known what {{ $storage.backend }
 {{- end }}
 {{- end }}
 {{- if $volume.create }}
-{{- if and (not $volume.nfs.server) (not (include "llm-d-storage.storage.volumeDriver" $storage)) }}
+{{- if and (not $volume.nfs.server) (not (include "llm-d-storage.storage.volumeDriver" .Subcharts.storage)) }}
 storage.persistentVolume.create is true but neither an NFS server nor a CSI driver is named; set storage.persistentVolume.nfs.server, storage.persistentVolume.csi.driver, or storage.backend.
 {{- else if and (not $volume.nfs.server) (not $volume.csi.volumeHandle) }}
-storage.persistentVolume.csi.volumeHandle is empty, so {{ include "llm-d-storage.storage.volumeDriver" $storage }} would not know what to mount; set it to what the driver calls the volume.
+storage.persistentVolume.csi.volumeHandle is empty, so {{ include "llm-d-storage.storage.volumeDriver" .Subcharts.storage }} would not know what to mount; set it to what the driver calls the volume.
 {{- else if and $volume.nfs.server $volume.csi.volumeHandle }}
 storage.persistentVolume names an NFS server and a CSI volume, and a volume is one of them; leave nfs.server or csi.volumeHandle empty.
 {{- else if and $volume.nfs.server (not $volume.nfs.path) }}
 storage.persistentVolume.nfs.server is {{ $volume.nfs.server | quote }} but nfs.path is empty; set storage.persistentVolume.nfs.path to the exported folder.
 {{- end }}
 {{- end }}
-{{- $sold := $backend.sizes }}
-{{- range include "llm-d-storage.backends" .Values.global | fromYaml }}{{ if and $class.create .sizes (eq .provisioner $made.provisioner) }}{{ $sold = .sizes }}{{ end }}{{ end }}
-{{- if and $sold (not $volume.create) (not .Values.global.existingClaim) }}
-{{- $tier := "any" }}
-{{- if $class.create }}{{ $tier = get $made.parameters $sold.parameter | default "1000" }}{{ end }}
-{{- with get $sold.rules $tier }}
+{{- $sold := include "llm-d-storage.storage.sizes" .Subcharts.storage | fromJson }}
+{{- if and $sold.ranges (not $volume.create) (not .Values.global.existingClaim) }}
 {{- $gib := int64 1073741824 }}
 {{- $size := include "llm-d-storage.bytes" $storage.size | int64 }}
-{{- $min := int64 .min }}
-{{- $step := int64 .step }}
-{{- $max := int64 .max }}
-{{- if or (mod $size (mul $step $gib)) (lt $size (mul $min $gib)) (gt $size (mul $max $gib)) }}
-{{- $below := mul (div $size (mul $step $gib)) $step | min $max | max $min }}
-{{- $choice := printf "%dGi" $below }}
-{{- if and (gt $size (mul $below $gib)) (lt $below $max) }}{{ $choice = printf "%s or %dGi" $choice (add $below $step) }}{{ end }}
-storage.size is {{ $storage.size | quote }} but volumes of {{ $made.provisioner }}{{ if ne $tier "any" }} with {{ $sold.parameter }} {{ $tier }}{{ end }} are sold from {{ $min }}Gi to {{ $max }}Gi in steps of {{ $step }}Gi, and the claim would stay Pending; set storage.size to {{ $choice }}.
+{{- $fits := false }}
+{{- $below := int64 0 }}
+{{- $above := int64 0 }}
+{{- $said := list }}
+{{- range $sold.ranges }}
+{{- $min := int64 .minGi }}
+{{- $max := int64 .maxGi }}
+{{- $step := int64 .stepGi }}
+{{- $said = append $said (printf "%dGi to %dGi in steps of %dGi" $min $max $step) }}
+{{- $over := sub $size (mul $min $gib) }}
+{{- if and (ge $over 0) (le $size (mul $max $gib)) (not (mod $over (mul $step $gib))) }}{{ $fits = true }}{{ end }}
+{{- /* The nearest of this range on both sides; 0 where it has none there. */ -}}
+{{- $low := ge $over 0 | ternary (add $min (mul (div $over (mul $step $gib)) $step) | min $max) (int64 0) }}
+{{- $high := lt $over 0 | ternary $min (add $low $step) }}
+{{- if gt $high $max }}{{ $high = int64 0 }}{{ end }}
+{{- $below = max $below $low }}
+{{- if and $high (or (not $above) (lt $high $above)) }}{{ $above = $high }}{{ end }}
 {{- end }}
+{{- if not $fits }}
+{{- $choice := list }}
+{{- if $below }}{{ $choice = append $choice (printf "%dGi" $below) }}{{ end }}
+{{- if $above }}{{ $choice = append $choice (printf "%dGi" $above) }}{{ end }}
+storage.size is {{ $storage.size | quote }} but {{ $sold.what }} are sold from {{ $said | join ", and from " }}, and the claim would stay Pending; set storage.size to {{ $choice | join " or " }}.
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a provisioner gives ReadWriteMany filesystems: a table as data (data/rwx.yaml) and its lookup."""
+"""Whether a provisioner gives ReadWriteMany filesystems: a table as data (data/rwx.yaml) and its lookup.
+
+The table is made from the chart's facts of storage (charts/llm-d-storage/charts/storage/files/backends.yaml).
+"""
 
 from __future__ import annotations
 

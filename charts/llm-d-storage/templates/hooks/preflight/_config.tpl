@@ -2,11 +2,11 @@
 {{- define "llm-d-storage.preflight.config" -}}
 {{- $storage := .Values.storage -}}
 {{- $server := .Values.modelserver -}}
-{{- $class := include "llm-d-storage.storage.class" $storage | fromJson -}}
+{{- $class := include "llm-d-storage.storage.class" .Subcharts.storage | fromJson -}}
 {{- $creates := $storage.storageClass.create -}}
 {{- $static := $storage.persistentVolume.create -}}
 {{- if $static -}}
-{{- $driver := include "llm-d-storage.storage.volumeDriver" $storage | default "nfs.csi.k8s.io" -}}
+{{- $driver := include "llm-d-storage.storage.volumeDriver" .Subcharts.storage | default "nfs.csi.k8s.io" -}}
 {{- $class = dict "name" "" "provisioner" $driver "parameters" dict -}}
 {{- end -}}
 {{- /* On a first install there is no such object yet, and the hook says so. Not asked here: under Argo CD all is an install. */ -}}
