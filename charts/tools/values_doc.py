@@ -40,9 +40,9 @@ def _resolve(root: Schema, schema: Schema) -> Schema:
 def _leaves(root: Schema, schema: Schema, default: Any, path: str) -> Iterator[tuple[str, Schema, Any]]:
     """(path, schema, default) of everything that a person sets; an object whose keys are fixed is looked into."""
     for key, part in schema["properties"].items():
-        if key == "global":
-            continue
         one = _resolve(root, part)
+        if key == "global" or one.get("deprecated"):
+            continue
         here = f"{path}.{key}"
         value = default.get(key) if isinstance(default, dict) else None
         if one.get("type") == "object" and "properties" in one and "$ref" not in part:

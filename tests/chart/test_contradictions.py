@@ -21,9 +21,14 @@ ENV = "modelserver.extraEnv[0].name"
 # (values, what the sentence must name, what it must tell to set)
 TABLE: dict[str, tuple[str, str, str]] = {
     "existing claim and a class": (
-        f"global.existingClaim=mine,evictor.enabled=false,{LUSTRE}",
-        "global.existingClaim is",
+        f"storage.existingClaim=mine,evictor.enabled=false,{LUSTRE}",
+        "storage.existingClaim is",
         "set only one of them",
+    ),
+    "existing claim where it was once": (
+        "global.existingClaim=mine,storage.existingClaim=mine,evictor.enabled=false",
+        "global.existingClaim is",
+        "set storage.existingClaim to",
     ),
     "class without a name": (
         "storage.storageClass.create=true",
@@ -31,8 +36,8 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "set storage.storageClass.name",
     ),
     "existing claim and a static volume": (
-        f"global.existingClaim=mine,evictor.enabled=false,{STATIC}",
-        "global.existingClaim is",
+        f"storage.existingClaim=mine,evictor.enabled=false,{STATIC}",
+        "storage.existingClaim is",
         "set only one of them",
     ),
     "static volume and a class": (
@@ -294,7 +299,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "set at least one weight",
     ),
     "evictor without a budget": (
-        "global.existingClaim=mine",
+        "storage.existingClaim=mine",
         "the size of mine is not known",
         "set evictor.config.budget_bytes",
     ),

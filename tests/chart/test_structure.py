@@ -221,7 +221,7 @@ def test_rights_are_on_the_list(scenario: str) -> None:
 
 
 def test_cluster_wide_rights_are_to_look_at_what_has_no_namespace() -> None:
-    objs = helm.objects("service", "--set", "global.existingClaim=mine,evictor.enabled=false")
+    objs = helm.objects("service", "--set", "storage.existingClaim=mine,evictor.enabled=false")
     (role,) = (o for o in objs if o["kind"] == "ClusterRole")
     assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
 

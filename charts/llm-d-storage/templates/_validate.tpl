@@ -23,16 +23,19 @@ The release name (or global.nameOverride) gives names that begin with {{ $base |
 {{- end -}}
 
 {{- define "llm-d-storage.validate.storage" -}}
+{{- with .Values.global.existingClaim }}
+global.existingClaim is {{ . | quote }} but a claim of yours is a value of the storage now; set storage.existingClaim to {{ . | quote }} and remove global.existingClaim.
+{{- end }}
 {{- $storage := .Values.storage -}}
 {{- $class := $storage.storageClass -}}
 {{- $volume := $storage.persistentVolume -}}
 {{- $backend := include "llm-d-storage.storage.backend" .Subcharts.storage | fromJson -}}
 {{- $made := include "llm-d-storage.storage.class" .Subcharts.storage | fromJson -}}
-{{- if and .Values.global.existingClaim $class.create }}
-global.existingClaim is {{ .Values.global.existingClaim | quote }} and storage.storageClass.create is true: a claim that exists already has its class; set only one of them.
+{{- if and .Values.storage.existingClaim $class.create }}
+storage.existingClaim is {{ .Values.storage.existingClaim | quote }} and storage.storageClass.create is true: a claim that exists already has its class; set only one of them.
 {{- end }}
-{{- if and .Values.global.existingClaim $volume.create }}
-global.existingClaim is {{ .Values.global.existingClaim | quote }} and storage.persistentVolume.create is true: a claim that exists already has its volume; set only one of them.
+{{- if and .Values.storage.existingClaim $volume.create }}
+storage.existingClaim is {{ .Values.storage.existingClaim | quote }} and storage.persistentVolume.create is true: a claim that exists already has its volume; set only one of them.
 {{- end }}
 {{- if and $volume.create (or $class.create $storage.storageClassName) }}
 storage.persistentVolume.create is true and a StorageClass is set too: a static volume has none; set storage.storageClass.create to false and leave storage.storageClassName empty.
@@ -43,8 +46,8 @@ storage.storageClass.create is true but its name is {{ $class.name | quote }} an
 {{- if and $class.create $storage.storageClassName (ne $storage.storageClassName $class.name) }}
 storage.storageClassName is {{ $storage.storageClassName | quote }} but storage.storageClass.create makes {{ $class.name | quote }}: the claim can use only one; leave storage.storageClassName empty, or set create to false.
 {{- end }}
-{{- if and (ne $storage.backend "default") (not (or $class.create $volume.create $storage.storageClassName .Values.global.existingClaim)) }}
-storage.backend is {{ $storage.backend }} but no class and no volume is named, so the claim would get the cluster's default class, whatever that is; set storage.storageClassName to a class of that backend, storage.storageClass.create or storage.persistentVolume.create to true, or global.existingClaim.
+{{- if and (ne $storage.backend "default") (not (or $class.create $volume.create $storage.storageClassName .Values.storage.existingClaim)) }}
+storage.backend is {{ $storage.backend }} but no class and no volume is named, so the claim would get the cluster's default class, whatever that is; set storage.storageClassName to a class of that backend, storage.storageClass.create or storage.persistentVolume.create to true, or storage.existingClaim.
 {{- end }}
 {{- if $class.create }}
 {{- range $backend.requires }}
@@ -76,7 +79,7 @@ storage.persistentVolume.nfs.server is {{ $volume.nfs.server | quote }} but nfs.
 {{- end }}
 {{- end }}
 {{- $sold := include "llm-d-storage.storage.sizes" .Subcharts.storage | fromJson }}
-{{- if and $sold.ranges (not $volume.create) (not .Values.global.existingClaim) }}
+{{- if and $sold.ranges (not $volume.create) (not .Values.storage.existingClaim) }}
 {{- $gib := int64 1073741824 }}
 {{- $size := include "llm-d-storage.bytes" $storage.size | int64 }}
 {{- $fits := false }}
@@ -277,8 +280,8 @@ inferencepool.picker is llm-d-router but inferencepool.epp.image is {{ $pool.epp
 
 {{- define "llm-d-storage.validate.evictor" -}}
 {{- if include "llm-d-storage.evictor.isOn" . }}
-{{- if and .Values.global.existingClaim (not .Values.evictor.config.budget_bytes) }}
-evictor.enabled is true but the size of {{ .Values.global.existingClaim }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false.
+{{- if and .Values.storage.existingClaim (not .Values.evictor.config.budget_bytes) }}
+evictor.enabled is true but the size of {{ .Values.storage.existingClaim }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false.
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -70,7 +70,7 @@ def one(namespaces: Cluster) -> Release:
 def two(one: Release) -> Release:
     """Another release in the same namespace, on the claim of the first."""
     release = Release(one.cluster, "two", HERE)
-    release.upgrade(*BARE, "global.existingClaim=one-kv-cache").ok()
+    release.upgrade(*BARE, "storage.existingClaim=one-kv-cache").ok()
     return release
 
 
@@ -262,7 +262,7 @@ def test_fsgroup_opens_a_volume_that_belongs_to_root(namespaces: Cluster) -> Non
     assert look(cluster, OPEN, name, closed, user=0) == "0:755"
 
     four = Release(cluster, "four", OPEN)
-    values = (*BARE, f"global.existingClaim={name}", "storage.size=1Gi")
+    values = (*BARE, f"storage.existingClaim={name}", "storage.size=1Gi")
     refused = four.upgrade(*values, "global.podSecurity.fsGroup=0")
     assert refused.code != 0 and "fsGroup" in refused.text, refused.text[-3000:]
     assert look(cluster, OPEN, name, "stat -c %g:%a /mnt/kv-cache", user=0) == "0:755"
