@@ -1,4 +1,4 @@
-"""Makes values.schema.json, which Helm reads, and docs/values.md from the commented YAML that people write.
+"""Makes values.schema.json, which Helm reads, files/optional.yaml and docs/values.md from the YAML that people write.
 
 usage: make_schema.py [--check]
 
@@ -20,9 +20,13 @@ import yaml
 CHART = Path(__file__).resolve().parents[1] / "llm-d-storage"
 SOURCE = CHART / "values.schema.yaml"
 TARGET = CHART / "values.schema.json"
+OPTIONAL = CHART / "files" / "optional.yaml"
 EVICTOR = CHART.parents[1] / "schemas" / "evictor-config.schema.json"
 # What of the evictor's settings the chart sets itself.
 EVICTOR_OWNED = ("root_dir", "claim_bytes", "lease_name", "lease_namespace", "lease_owner", "http_port")
+_OPTIONAL_HEAD = """# Values of which null means "not set", made from the schema by charts/tools/make_schema.py.
+# templates/_validate.tpl refuses "" and 0 in them.
+"""
 PAGE = CHART.parents[1] / "docs" / "values.md"
 
 
@@ -59,6 +63,7 @@ def rendered() -> dict[Path, str]:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     return {
         TARGET: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+        OPTIONAL: _OPTIONAL_HEAD + "".join(f"- {path}\n" for path in values_doc.optional(schema)),
         PAGE: values_doc.rendered(schema, values),
     }
 

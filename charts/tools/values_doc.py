@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 Schema = dict[str, Any]
+# Stands for the default of an object whose parts have rows of their own.
+_WHOLE = object()
 
 HEAD = """# Values
-Made from values.schema.yaml and values.yaml by `charts/tools/make_schema.py`; do not edit. `""` and 0 mean "not set"
-throughout. What is not here is refused, with its path.
+Made from values.schema.yaml and values.yaml by `charts/tools/make_schema.py`; do not edit. `null` means "not
+set" throughout. What is not here is refused, with its path.
 """
 
 
@@ -26,6 +28,21 @@ def rendered(root: Schema, values: dict[str, Any]) -> str:
         for path, leaf, default in _leaves(root, schema, values[name], name):
             parts.append(f"| `{path}` | {_code(default)} | {_meaning(leaf)} |\n")
     return "".join(parts)
+
+
+def optional(root: Schema) -> Iterator[str]:
+    """The paths of all values that may be null, but for those of shapes that Kubernetes owns."""
+    for name, section in root["properties"].items():
+        yield from _optional(root, _resolve(root, section), name)
+
+
+def _optional(root: Schema, schema: Schema, path: str) -> Iterator[str]:
+    for key, part in schema.get("properties", {}).items():
+        one = _resolve(root, part)
+        here = f"{path}.{key}"
+        if "null" in one.get("type", ()) and "object" not in one["type"]:
+            yield here
+        yield from _optional(root, one, here)
 
 
 def _resolve(root: Schema, schema: Schema) -> Schema:
@@ -47,7 +64,7 @@ def _leaves(root: Schema, schema: Schema, default: Any, path: str) -> Iterator[t
         value = default.get(key) if isinstance(default, dict) else None
         if one.get("type") == "object" and "properties" in one and "$ref" not in part:
             if one.get("description"):
-                yield here, one, None
+                yield here, one, _WHOLE
             yield from _leaves(root, one, value, here)
         else:
             yield here, _with_parts(root, one), value
@@ -62,7 +79,7 @@ def _with_parts(root: Schema, schema: Schema) -> Schema:
 
 
 def _code(value: Any) -> str:
-    if value is None:
+    if value is _WHOLE:
         return ""
     text = json.dumps(value, ensure_ascii=False).replace("|", "\\|")
     return f"`{text}`"
@@ -73,7 +90,9 @@ def _meaning(schema: Schema) -> str:
     if "enum" in schema:
         said.append("One of: " + ", ".join(f"`{one}`" for one in schema["enum"]) + ".")
     bounds = [
-        f"{word} {schema[key]}" for key, word in (("minimum", "at least"), ("maximum", "at most")) if key in schema
+        f"{word} {schema[key]}"
+        for key, word in (("minimum", "at least"), ("maximum", "at most"))
+        if key in schema and not (schema[key] == 0 and "null" in schema.get("type", ()))
     ]
     if bounds:
         said.append(" and ".join(bounds).capitalize() + ".")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chart import helm
 
-CPU = "modelserver.accelerator.resource=,modelserver.tensorParallelSize=1"
+CPU = "modelserver.accelerator.resource=none,modelserver.tensorParallelSize=1"
 LUSTRE = (
     "storage.storageClass.create=true,storage.storageClass.name=l,"
     "storage.storageClass.provisioner=lustre.csi.storage.gke.io"
@@ -30,6 +30,14 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "global.existingClaim is",
         "set storage.existingClaim to",
     ),
+    "empty text for not set": ("storage.storageClassName=", 'storage.storageClassName is ""', "set it to null"),
+    "zero for not set": ("modelserver.blockSize=0", "modelserver.blockSize is 0", "set it to null"),
+    "id of root": ("global.podSecurity.fsGroup=0", "global.podSecurity.fsGroup is 0", "set it to none"),
+    "accelerator of no name": (
+        "modelserver.accelerator.resource=,modelserver.tensorParallelSize=1",
+        "modelserver.accelerator.resource is",
+        "set it to none",
+    ),
     "class without a name": (
         "storage.storageClass.create=true",
         "storage.storageClass.create is true but its name",
@@ -43,7 +51,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "static volume and a class": (
         f"storage.storageClassName=x,{STATIC}",
         "storage.persistentVolume.create is true and a StorageClass is set too",
-        "leave storage.storageClassName empty",
+        "storage.storageClassName to null",
     ),
     "backend that nothing uses": (
         "storage.backend=cephfs",
@@ -63,7 +71,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "class without credentials": (
         "storage.backend=juicefs,storage.storageClass.create=true,storage.storageClass.name=n",
-        "storage.storageClass.secretName is empty",
+        "storage.storageClass.secretName is not set",
         "set storage.storageClass.secretName and secretNamespace",
     ),
     "credentials without a namespace": (
@@ -86,17 +94,17 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "static volume without a handle": (
         "storage.backend=weka,storage.persistentVolume.create=true",
-        "storage.persistentVolume.csi.volumeHandle is empty",
+        "storage.persistentVolume.csi.volumeHandle is not set",
         "set it to what the driver calls the volume",
     ),
     "static volume of two": (
         f"{STATIC},storage.persistentVolume.csi.volumeHandle=v",
         "names an NFS server and a CSI volume",
-        "leave nfs.server or csi.volumeHandle empty",
+        "set nfs.server or csi.volumeHandle to null",
     ),
     "static volume without a path": (
         "storage.persistentVolume.create=true,storage.persistentVolume.nfs.server=s",
-        "nfs.path is empty",
+        "nfs.path is not set",
         "set storage.persistentVolume.nfs.path",
     ),
     "lustre step by its backend": (
@@ -107,7 +115,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "two classes": (
         f"{LUSTRE},storage.storageClassName=other",
         "storage.storageClassName is",
-        "leave storage.storageClassName empty",
+        "storage.storageClassName to null",
     ),
     "lustre step": (
         f"{LUSTRE},storage.size=20000Gi",
@@ -128,12 +136,12 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "lustre too large": (f"{LUSTRE},storage.size=10017000Gi", "storage.size is", "set storage.size to 10008000Gi."),
     "model claim without a name": (
         "modelserver.modelSource.type=claim,modelserver.model=/models/m",
-        "claimName is empty",
+        "claimName is not set",
         "set modelserver.modelSource.claimName",
     ),
     "model image without a name": (
         "modelserver.modelSource.type=image,modelserver.model=/models/m",
-        "imageReference is empty",
+        "imageReference is not set",
         "set modelserver.modelSource.imageReference",
     ),
     "mounted model that is not used": (
@@ -187,7 +195,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "set hooks.proof.enabled to false",
     ),
     "TP on CPU": (
-        "modelserver.accelerator.resource=",
+        "modelserver.accelerator.resource=none",
         "modelserver.tensorParallelSize is 2",
         "set tensorParallelSize to 1",
     ),
@@ -260,7 +268,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "gateway of no class": (
         "gateway.provider=custom",
-        "gateway.className is empty",
+        "gateway.className is not set",
         "set gateway.className",
     ),
     "listener of another's gateway": (
@@ -270,7 +278,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "half of another's gateway": (
         "gateway.existing.namespace=g",
-        "gateway.existing.name is empty",
+        "gateway.existing.name is not set",
         "set the name too",
     ),
     "scorer that the picker lacks": (

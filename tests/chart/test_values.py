@@ -11,6 +11,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+import jsonschema
 import pytest
 
 from tests.chart import helm
@@ -109,7 +110,33 @@ def test_every_key_is_in_values_and_in_the_schema() -> None:
             assert set(value_at(path)) <= expected
             continue
         assert set(value_at(path)) == expected, path
-        assert set(schema["required"]) == expected, path
+        optional = {k for k in expected if "null" in resolve(schema["properties"][k]).get("type", ())}
+        assert set(schema.get("required", ())) == expected - optional, path
+        assert all(value_at(path)[key] != "" for key in optional), f"{path}: null means not set"
+
+
+def test_the_examples_are_what_the_schema_takes() -> None:
+    """One in each block; who uncomments it must not be refused."""
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    text = (helm.CHART / "values.yaml").read_text()
+    found = re.findall(r"^( *)# Example: (.+)\n((?: *#.*\n)*) *(\w+):|^(\w+):", text, re.MULTILINE)
+    section, seen = "", 0
+    for indent, example, _, key, top in found:
+        section = top or (section if indent else key)
+        if example:
+            block = {section: {key: helm.load_yaml(example)[0]}} if indent else {key: helm.load_yaml(example)[0]}
+            wrong = [e for e in validator.iter_errors(merged(VALUES, block)) if e.validator != "required"]
+            assert not wrong, (section, key, wrong)
+            seen += 1
+    blocks = [path for path in OURS if path.count(".") == 1 and "." in path]
+    assert seen >= len(set(blocks)), "a block without an example"
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        k: merged(base[k], v) if isinstance(v, dict) and isinstance(base.get(k), dict) else v for k, v in over.items()
+    }
+    return base | both
 
 
 @cache

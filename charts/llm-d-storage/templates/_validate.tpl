@@ -5,7 +5,7 @@ why it matters, what to set. All of them are shown at once.
 */}}
 {{- define "llm-d-storage.validate" -}}
 {{- $problems := list -}}
-{{- range $part := list "names" "storage" "modelserver" "vllmFlags" "podExtras" "router" "evictor" "alerts" "hooks" "cluster" -}}
+{{- range $part := list "unset" "names" "storage" "modelserver" "vllmFlags" "podExtras" "router" "evictor" "alerts" "hooks" "cluster" -}}
 {{- range include (printf "llm-d-storage.validate.%s" $part) $ | splitList "\n" -}}
 {{- with trim . }}{{ $problems = append $problems . }}{{ end -}}
 {{- end -}}
@@ -13,6 +13,27 @@ why it matters, what to set. All of them are shown at once.
 {{- if $problems -}}
 {{- fail (printf "the values contradict each other or the cluster:\n  - %s\n" (join "\n  - " $problems)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Of an optional value, "" and 0 were "not set" once; null says it. files/optional.yaml has the paths. */}}
+{{- define "llm-d-storage.validate.unset" -}}
+{{- range $path := .Files.Get "files/optional.yaml" | fromYamlArray -}}
+{{- $value := $.Values -}}
+{{- range splitList "." $path -}}
+{{- if hasKey ($value | default dict) . }}{{ $value = get $value . }}{{ else }}{{ $value = dict }}{{ end -}}
+{{- end -}}
+{{- if or (kindIs "string" $value | and (eq (toString $value) "")) (eq (toString $value) "0") }}
+{{ $path }} is {{ toJson $value }}, which is no value for it; set it to null, or leave it out, if it is not to be set.
+{{- end }}
+{{- end -}}
+{{- range $key := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- if eq (get $.Values.global.podSecurity $key | toString) "0" }}
+global.podSecurity.{{ $key }} is 0, which would be root's; set it to none to leave it out, as OpenShift wants it.
+{{- end }}
+{{- end -}}
+{{- if not .Values.modelserver.accelerator.resource }}
+modelserver.accelerator.resource is "", which names nothing; set it to none for CPU.
+{{- end }}
 {{- end -}}
 
 {{- define "llm-d-storage.validate.names" -}}
@@ -38,13 +59,13 @@ storage.existingClaim is {{ .Values.storage.existingClaim | quote }} and storage
 storage.existingClaim is {{ .Values.storage.existingClaim | quote }} and storage.persistentVolume.create is true: a claim that exists already has its volume; set only one of them.
 {{- end }}
 {{- if and $volume.create (or $class.create $storage.storageClassName) }}
-storage.persistentVolume.create is true and a StorageClass is set too: a static volume has none; set storage.storageClass.create to false and leave storage.storageClassName empty.
+storage.persistentVolume.create is true and a StorageClass is set too: a static volume has none; set storage.storageClass.create to false and storage.storageClassName to null.
 {{- end }}
 {{- if and $class.create (or (not $class.name) (not $made.provisioner)) }}
-storage.storageClass.create is true but its name is {{ $class.name | quote }} and its provisioner {{ $made.provisioner | quote }}: a StorageClass needs both; set storage.storageClass.name, and storage.backend or storage.storageClass.provisioner.
+storage.storageClass.create is true but its name is {{ $class.name | default "not set" }} and its provisioner {{ $made.provisioner | default "not set" }}: a StorageClass needs both; set storage.storageClass.name, and storage.backend or storage.storageClass.provisioner.
 {{- end }}
 {{- if and $class.create $storage.storageClassName (ne $storage.storageClassName $class.name) }}
-storage.storageClassName is {{ $storage.storageClassName | quote }} but storage.storageClass.create makes {{ $class.name | quote }}: the claim can use only one; leave storage.storageClassName empty, or set create to false.
+storage.storageClassName is {{ $storage.storageClassName | quote }} but storage.storageClass.create makes {{ $class.name | quote }}: the claim can use only one; set storage.storageClassName to null, or create to false.
 {{- end }}
 {{- if and (ne $storage.backend "default") (not (or $class.create $volume.create $storage.storageClassName .Values.storage.existingClaim)) }}
 storage.backend is {{ $storage.backend }} but no class and no volume is named, so the claim would get the cluster's default class, whatever that is; set storage.storageClassName to a class of that backend, storage.storageClass.create or storage.persistentVolume.create to true, or storage.existingClaim.
@@ -58,7 +79,7 @@ storage.storageClass.create is true but its parameters lack {{ splitList "|" . |
 {{- end }}
 {{- end }}
 {{- if and $backend.secretRoles (not $backend.secret) (not $class.secretName) }}
-storage.storageClass.secretName is empty but {{ $made.provisioner }} needs credentials; set storage.storageClass.secretName and secretNamespace to the Secret that holds them.
+storage.storageClass.secretName is not set but {{ $made.provisioner }} needs credentials; set storage.storageClass.secretName and secretNamespace to the Secret that holds them.
 {{- end }}
 {{- if and $class.secretName (not $class.secretNamespace) (not $backend.secret) }}
 storage.storageClass.secretName is {{ $class.secretName | quote }} but its namespace is not set, and a StorageClass has none of its own; set storage.storageClass.secretNamespace.
@@ -71,11 +92,11 @@ storage.storageClass.zones is set but it is not known what {{ $storage.backend }
 {{- if and (not $volume.nfs.server) (not (include "llm-d-storage.storage.volumeDriver" .Subcharts.storage)) }}
 storage.persistentVolume.create is true but neither an NFS server nor a CSI driver is named; set storage.persistentVolume.nfs.server, storage.persistentVolume.csi.driver, or storage.backend.
 {{- else if and (not $volume.nfs.server) (not $volume.csi.volumeHandle) }}
-storage.persistentVolume.csi.volumeHandle is empty, so {{ include "llm-d-storage.storage.volumeDriver" .Subcharts.storage }} would not know what to mount; set it to what the driver calls the volume.
+storage.persistentVolume.csi.volumeHandle is not set, so {{ include "llm-d-storage.storage.volumeDriver" .Subcharts.storage }} would not know what to mount; set it to what the driver calls the volume.
 {{- else if and $volume.nfs.server $volume.csi.volumeHandle }}
-storage.persistentVolume names an NFS server and a CSI volume, and a volume is one of them; leave nfs.server or csi.volumeHandle empty.
+storage.persistentVolume names an NFS server and a CSI volume, and a volume is one of them; set nfs.server or csi.volumeHandle to null.
 {{- else if and $volume.nfs.server (not $volume.nfs.path) }}
-storage.persistentVolume.nfs.server is {{ $volume.nfs.server | quote }} but nfs.path is empty; set storage.persistentVolume.nfs.path to the exported folder.
+storage.persistentVolume.nfs.server is {{ $volume.nfs.server | quote }} but nfs.path is not set; set storage.persistentVolume.nfs.path to the exported folder.
 {{- end }}
 {{- end }}
 {{- $sold := include "llm-d-storage.storage.sizes" .Subcharts.storage | fromJson }}
@@ -114,7 +135,7 @@ storage.size is {{ $storage.size | quote }} but {{ $sold.what }} are sold from {
 {{- $tp := int64 $server.tensorParallelSize -}}
 {{- $accelerator := include "llm-d-storage.accelerator" $server -}}
 {{- if and (gt $tp 1) (not $accelerator) }}
-modelserver.tensorParallelSize is {{ $tp }} but modelserver.accelerator.resource is empty (CPU): the model would be split over accelerators that are not asked for; set tensorParallelSize to 1, or accelerator.resource to what your nodes offer, such as nvidia.com/gpu.
+modelserver.tensorParallelSize is {{ $tp }} but modelserver.accelerator.resource is none (CPU): the model would be split over accelerators that are not asked for; set tensorParallelSize to 1, or accelerator.resource to what your nodes offer, such as nvidia.com/gpu.
 {{- end }}
 {{- range $kind := list "requests" "limits" }}
 {{- if and $accelerator (hasKey (get $server.resources $kind | default dict) $accelerator) }}
@@ -131,24 +152,24 @@ modelserver.resources.{{ $kind }}.memory is {{ . }} but modelserver.cpuTier take
 {{- end }}
 {{- end }}
 {{- if ne $server.connector "llmd-storage" }}
-{{- $own := dict "publish" "auto" "failFast" false "ioThreads" 0 "lookupThreads" 0 "lookupDeadlineSeconds" 0 "loadDeadlineSeconds" 0 "storeDeadlineSeconds" 0 "storeQueueSize" "" "directIo" "auto" "skipSlowLoads" true }}
+{{- $own := dict "publish" "auto" "failFast" false "ioThreads" nil "lookupThreads" nil "lookupDeadlineSeconds" nil "loadDeadlineSeconds" nil "storeDeadlineSeconds" nil "storeQueueSize" nil "directIo" "auto" "skipSlowLoads" true }}
 {{- if has $server.connector (list "vllm-fs" "llmd-fs-backend") }}{{ $_ := unset $own "ioThreads" }}{{ end }}
 {{- range $key, $default := $own }}
 {{- $value := get $server.storageTier $key }}
-{{- if ne (toString $value) (toString $default) }}
+{{- if ne (toString ($value | default "")) (toString ($default | default "")) }}
 modelserver.storageTier.{{ $key }} is {{ $value }} but modelserver.connector is {{ $server.connector }}, which has no such setting; remove it, or set connector to llmd-storage.
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if and (has $server.connector (list "vllm-fs" "llmd-fs-backend" "lmcache")) (not $accelerator) }}
-modelserver.connector is {{ $server.connector }}, which needs an accelerator, and modelserver.accelerator.resource is empty (CPU); set connector to llmd-storage.
+modelserver.connector is {{ $server.connector }}, which needs an accelerator, and modelserver.accelerator.resource is none (CPU); set connector to llmd-storage.
 {{- end }}
 {{- with $server.modelSource }}
 {{- if and (eq .type "claim") (not .claimName) }}
-modelserver.modelSource.type is claim but claimName is empty; set modelserver.modelSource.claimName to the claim that holds the model.
+modelserver.modelSource.type is claim but claimName is not set; set modelserver.modelSource.claimName to the claim that holds the model.
 {{- end }}
 {{- if and (eq .type "image") (not .imageReference) }}
-modelserver.modelSource.type is image but imageReference is empty; set modelserver.modelSource.imageReference to the image that holds the model.
+modelserver.modelSource.type is image but imageReference is not set; set modelserver.modelSource.imageReference to the image that holds the model.
 {{- end }}
 {{- if and (ne .type "hub") (not (hasPrefix "/models" $server.model)) }}
 modelserver.model is {{ $server.model | quote }} but modelserver.modelSource.type is {{ .type }}, whose files are under /models: vLLM would download another copy; set modelserver.model to a path that begins with /models.
@@ -246,13 +267,13 @@ modelserver.extraVolumeMounts uses the volume {{ .name | quote }}, which is not 
 {{- $mode := .Values.global.router.mode -}}
 {{- $gateway := .Values.gateway -}}
 {{- if and (eq $mode "gateway") (not $gateway.existing.name) (not (include "llm-d-storage.gateway.className" $gateway)) }}
-gateway.provider is custom but gateway.className is empty: nobody would serve the Gateway; set gateway.className to one that `kubectl get gatewayclass` shows, gateway.existing.name, or global.router.mode to standalone.
+gateway.provider is custom but gateway.className is not set: nobody would serve the Gateway; set gateway.className to one that `kubectl get gatewayclass` shows, gateway.existing.name, or global.router.mode to standalone.
 {{- end }}
 {{- if and $gateway.existing.name (or $gateway.tls.secretName $gateway.annotations $gateway.className) }}
 gateway.existing.name is {{ $gateway.existing.name | quote }} but gateway.tls, annotations or className is set too, which only a Gateway of this release could have; set those where that Gateway is made.
 {{- end }}
 {{- if and (not $gateway.existing.name) (or $gateway.existing.namespace $gateway.existing.sectionName) }}
-gateway.existing.namespace or sectionName is set but gateway.existing.name is empty; set the name too, or neither.
+gateway.existing.namespace or sectionName is set but gateway.existing.name is not set; set the name too, or neither.
 {{- end }}
 {{- $pool := .Values.inferencepool -}}
 {{- with $pool.scorers }}

@@ -263,7 +263,7 @@ def test_fsgroup_opens_a_volume_that_belongs_to_root(namespaces: Cluster) -> Non
 
     four = Release(cluster, "four", OPEN)
     values = (*BARE, f"storage.existingClaim={name}", "storage.size=1Gi")
-    refused = four.upgrade(*values, "global.podSecurity.fsGroup=0")
+    refused = four.upgrade(*values, "global.podSecurity.fsGroup=none")
     assert refused.code != 0 and "fsGroup" in refused.text, refused.text[-3000:]
     assert look(cluster, OPEN, name, "stat -c %g:%a /mnt/kv-cache", user=0) == "0:755"
 

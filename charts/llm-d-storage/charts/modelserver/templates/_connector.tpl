@@ -1,6 +1,6 @@
 {{/*
---kv-transfer-config of the chosen connector, from typed values; empty for none. Zero and "" leave a key out: the default
-is then the connector's own. docs/connectors.md says what each connector is and how far it has been run.
+--kv-transfer-config of the chosen connector, from typed values; empty for none. null leaves a key out: the default is
+then the connector's own. docs/connectors.md says what each connector is and how far it has been run.
 */}}
 {{- define "llm-d-storage.modelserver.kvTransferConfig" -}}
 {{- $extra := "" -}}

@@ -18,13 +18,18 @@
       "existingClaim" ($storage.existingClaim | default "")
       "claimName" (include "llm-d-storage.names.claim" .)
       "static" $static
-      "storageClassName" (ternary $class.name $storage.storageClassName $creates)
+      "storageClassName" (ternary $class.name $storage.storageClassName $creates | default "")
       "createsStorageClass" $creates
       "provisioner" (ternary $class.provisioner "" (or $creates $static))
       "parameters" (ternary $class.parameters dict $creates)
       "size" $storage.size
       "accessMode" $storage.accessMode) -}}
-{{- $_ := set $config "rwxOverrides" .Values.hooks.rwxOverrides -}}
+{{- /* Without quotes YAML reads yes and no as true and false. */ -}}
+{{- $overrides := dict -}}
+{{- range $provisioner, $can := .Values.hooks.rwxOverrides -}}
+{{- $_ := set $overrides $provisioner (get (dict "true" "yes" "false" "no") (toString $can) | default $can) -}}
+{{- end -}}
+{{- $_ := set $config "rwxOverrides" $overrides -}}
 {{- $secrets := list -}}
 {{- if $server.hfToken.enabled -}}
 {{- $secrets = append $secrets (dict
@@ -37,7 +42,7 @@
       "name" .secretName "key" .secretKey "required" true "neededFor" "hooks.proof.apiKey") -}}
 {{- end -}}
 {{- end -}}
-{{- range .Values.global.imagePullSecrets -}}
+{{- range include "llm-d-storage.pullSecretNames" . | fromJsonArray -}}
 {{- $secrets = append $secrets (dict
       "name" . "key" ".dockerconfigjson" "required" false "neededFor" "global.imagePullSecrets") -}}
 {{- end -}}

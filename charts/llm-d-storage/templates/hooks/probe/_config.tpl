@@ -7,7 +7,7 @@
 {{- /* Tried exactly as the connector is going to do it. */ -}}
 {{- $_ := set $config "publish" $.Values.modelserver.storageTier.publish -}}
 {{- $_ := set $config "directIo" $.Values.modelserver.storageTier.directIo -}}
-{{- $_ := set $config "floors" .floors -}}
+{{- $_ := set $config "floors" (dict "readMiBps" (.floors.readMiBps | default 0) "writeMiBps" (.floors.writeMiBps | default 0)) -}}
 {{- toJson $config -}}
 {{- end -}}
 {{- end -}}
