@@ -4,7 +4,8 @@ usage: make_schema.py [--check]
 
 The umbrella's values.schema.yaml names the subcharts' files by a relative $ref; they are put in as definitions, so
 that one JSON file beside values.yaml holds everything and an error shows the whole path of a value. The evictor's own
-settings come from its schema, the storage backends and their parameters from the storage chart's files/backends.yaml.
+settings and the connector's come from their schemas, the storage backends and their parameters from the storage chart's
+files/backends.yaml.
 --check writes nothing and exits 1 when a file is not what the sources give.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import backends
+import connector_options
 import values_doc
 import yaml
 
@@ -39,6 +41,9 @@ def build() -> dict[str, Any]:
             subchart = yaml.safe_load((CHART / path).read_text())
             if name == "storage":
                 _add_backends(subchart)
+            if name == "modelserver":
+                tier = subchart["properties"]["storageTier"]["properties"]
+                tier |= {one.name: one.schema() for one in connector_options.values()}
             own = subchart.pop("$defs", {})
             if taken := own.keys() & root["$defs"].keys():
                 raise SystemExit(f"{path} defines {', '.join(sorted(taken))}, which another file defines already")

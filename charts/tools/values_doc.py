@@ -88,7 +88,9 @@ def _code(value: Any) -> str:
 def _meaning(schema: Schema) -> str:
     said = [" ".join(schema.get("description", "").split())]
     if "enum" in schema:
-        said.append("One of: " + ", ".join(f"`{one}`" for one in schema["enum"]) + ".")
+        # Of on and off, true and false are other spellings, and null is said of all values.
+        words = [one for one in schema["enum"] if isinstance(one, str) or "null" not in schema.get("type", ())]
+        said.append("One of: " + ", ".join(f"`{one}`" for one in words) + ".")
     bounds = [
         f"{word} {schema[key]}"
         for key, word in (("minimum", "at least"), ("maximum", "at most"))

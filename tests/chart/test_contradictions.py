@@ -184,6 +184,21 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "modelserver.storageTier.failFast is true but modelserver.connector is lmcache",
         "set connector to llmd-storage",
     ),
+    "option beside its value": (
+        "modelserver.storageTier.extraConfig.io_threads=4",
+        "modelserver.storageTier.extraConfig names io_threads",
+        "set modelserver.storageTier.ioThreads",
+    ),
+    "option of the chart": (
+        "modelserver.storageTier.extraConfig.block_size=4",
+        "modelserver.storageTier.extraConfig names block_size",
+        "set modelserver.storageTier.blockTokens",
+    ),
+    "option for nobody": (
+        "modelserver.connector=none,hooks.proof.enabled=false,modelserver.storageTier.extraConfig.a=1",
+        "modelserver.storageTier.extraConfig is set but modelserver.connector is none",
+        "set connector",
+    ),
     "connector that needs a GPU": (
         f"modelserver.connector=vllm-fs,modelserver.storageTier.blockTokens=128,{CPU}",
         "modelserver.connector is vllm-fs, which needs an accelerator",

@@ -151,15 +151,25 @@ modelserver.resources.{{ $kind }}.memory is {{ . }} but modelserver.cpuTier take
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if ne $server.connector "llmd-storage" }}
-{{- $own := dict "publish" "auto" "failFast" false "ioThreads" nil "lookupThreads" nil "lookupDeadlineSeconds" nil "loadDeadlineSeconds" nil "storeDeadlineSeconds" nil "storeQueueSize" nil "directIo" "auto" "skipSlowLoads" true }}
-{{- if has $server.connector (list "vllm-fs" "llmd-fs-backend") }}{{ $_ := unset $own "ioThreads" }}{{ end }}
-{{- range $key, $default := $own }}
-{{- $value := get $server.storageTier $key }}
-{{- if ne (toString ($value | default "")) (toString ($default | default "")) }}
-modelserver.storageTier.{{ $key }} is {{ $value }} but modelserver.connector is {{ $server.connector }}, which has no such setting; remove it, or set connector to llmd-storage.
+{{- $known := include "llm-d-storage.modelserver.connectorOptions" .Subcharts.modelserver | fromYaml }}
+{{- $tier := $server.storageTier }}
+{{- range $known.options }}
+{{- $value := get $tier .value }}
+{{- $shared := and (eq .value "ioThreads") (has $server.connector (list "vllm-fs" "llmd-fs-backend")) }}
+{{- if and (ne $server.connector "llmd-storage") (not $shared) (ne (toString (kindIs "invalid" $value | ternary "" $value)) (toString (kindIs "invalid" .default | ternary "" .default))) }}
+modelserver.storageTier.{{ .value }} is {{ $value }} but modelserver.connector is {{ $server.connector }}, which has no such setting; remove it, or set connector to llmd-storage.
+{{- end }}
+{{- if and (eq $server.connector "llmd-storage") (hasKey $tier.extraConfig .option) }}
+modelserver.storageTier.extraConfig names {{ .option }}, which has a value of its own; remove it there and set modelserver.storageTier.{{ .value }}.
 {{- end }}
 {{- end }}
+{{- range $option, $value := $known.owned }}
+{{- if and (eq $server.connector "llmd-storage") (hasKey $tier.extraConfig $option) }}
+modelserver.storageTier.extraConfig names {{ $option }}, which the chart sets itself; remove it there{{ with $value }} and set {{ . }}{{ end }}.
+{{- end }}
+{{- end }}
+{{- if and (eq $server.connector "none") $tier.extraConfig }}
+modelserver.storageTier.extraConfig is set but modelserver.connector is none, and nobody would read it; remove it, or set connector.
 {{- end }}
 {{- if and (has $server.connector (list "vllm-fs" "llmd-fs-backend" "lmcache")) (not $accelerator) }}
 modelserver.connector is {{ $server.connector }}, which needs an accelerator, and modelserver.accelerator.resource is none (CPU); set connector to llmd-storage.
