@@ -90,7 +90,7 @@ def static(release: Release) -> tuple[str, ...]:
     """Settings for a static volume on the filesystem behind that release's claim."""
     volume = release.cluster.get("pv", claim(release)["spec"]["volumeName"])["spec"]["csi"]
     return (
-        "storage.storageClassName=",
+        "storage.storageClassName=null",
         "storage.persistentVolume.create=true",
         f"storage.persistentVolume.csi.driver={DRIVER}",
         f"storage.persistentVolume.csi.volumeHandle={volume['volumeHandle']}",
