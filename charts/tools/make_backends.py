@@ -76,11 +76,12 @@ def _must_set(backend: backends.Facts) -> str:
     said = []
     for others, firsts in groups.items():
         words = [f"`{one}`" for one in others]
-        if words and len(firsts) > 1:  # all of these, or that one instead
+        if not words:
+            said.append(", ".join(firsts))
+        elif len(firsts) == 1:
+            said.append(_listed([*firsts, *words]))
+        else:  # all of these, or that one instead
             said.append(", ".join(firsts) + ", or " + " or ".join(words))
-        else:
-            alternatives = [*firsts, *words] if words else []
-            said.append(_listed(alternatives) if words else ", ".join(firsts))
     if backend.get("secretRoles") and "secret" not in backend:
         said.append("`secretName`, `secretNamespace`")
     return ", ".join(said)
