@@ -67,11 +67,13 @@ format: .venv/ready ## formats the code
 
 .PHONY: generate
 generate: .venv/ready ## makes what is made from sources: schemas, dashboards, made pages of docs/, pictures (Graphviz)
+	@$(PY) -m llmd_storage_connector.config > schemas/connector-config.schema.json
+	@$(PY) -m llmd_storage_evictor.config > schemas/evictor-config.schema.json
+	@$(PY) charts/tools/make_backends.py
+	@$(PY) charts/tools/make_connector.py
 	@$(PY) charts/tools/make_schema.py
 	@$(PY) charts/tools/make_dashboards.py
 	@$(PY) charts/tools/make_metrics.py
-	@$(PY) -m llmd_storage_connector.config > schemas/connector-config.schema.json
-	@$(PY) -m llmd_storage_evictor.config > schemas/evictor-config.schema.json
 	@$(PY) docs/site/sentences.py > docs/sentences.md
 	@$(PY) -m tests.acceptance --page
 	@if command -v dot > /dev/null; then $(PY) docs/site/draw.py; else echo "no Graphviz: docs/pictures are left as they are"; fi

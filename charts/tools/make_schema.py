@@ -1,27 +1,36 @@
-"""Makes values.schema.json, which Helm reads, and docs/values.md from the commented YAML that people write.
+"""Makes values.schema.json, which Helm reads, files/optional.yaml and docs/values.md from the YAML that people write.
 
 usage: make_schema.py [--check]
 
 The umbrella's values.schema.yaml names the subcharts' files by a relative $ref; they are put in as definitions, so
 that one JSON file beside values.yaml holds everything and an error shows the whole path of a value. The evictor's own
-settings come from its schema.
+settings and the connector's come from their schemas, the storage backends and their parameters from the storage chart's
+files/backends.yaml. Each subchart gets the same for itself (subcharts.py).
 --check writes nothing and exits 1 when a file is not what the sources give.
 """
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import backends
+import connector_options
+import subcharts
 import values_doc
 import yaml
 
 CHART = Path(__file__).resolve().parents[1] / "llm-d-storage"
 SOURCE = CHART / "values.schema.yaml"
 TARGET = CHART / "values.schema.json"
+OPTIONAL = CHART / "files" / "optional.yaml"
 EVICTOR = CHART.parents[1] / "schemas" / "evictor-config.schema.json"
 # What of the evictor's settings the chart sets itself.
 EVICTOR_OWNED = ("root_dir", "claim_bytes", "lease_name", "lease_namespace", "lease_owner", "http_port")
+_OPTIONAL_HEAD = """# Values of which null means "not set", made from the schema by charts/tools/make_schema.py.
+# common/templates/_validate.tpl refuses "" and 0 in them.
+"""
 PAGE = CHART.parents[1] / "docs" / "values.md"
 
 
@@ -32,6 +41,11 @@ def build() -> dict[str, Any]:
         path = part.get("$ref", "")
         if path.endswith(".yaml"):
             subchart = yaml.safe_load((CHART / path).read_text())
+            if name == "storage":
+                _add_backends(subchart)
+            if name == "modelserver":
+                tier = subchart["properties"]["storageTier"]["properties"]
+                tier |= {one.name: one.schema() for one in connector_options.values()}
             own = subchart.pop("$defs", {})
             if taken := own.keys() & root["$defs"].keys():
                 raise SystemExit(f"{path} defines {', '.join(sorted(taken))}, which another file defines already")
@@ -43,14 +57,35 @@ def build() -> dict[str, Any]:
     return root
 
 
+def _add_backends(storage: dict[str, Any]) -> None:
+    words, rules, definitions = backends.schema_parts()
+    storage["properties"]["backend"]["enum"] = words
+    storage["allOf"] = rules
+    storage["$defs"] |= definitions
+
+
 def rendered() -> dict[Path, str]:
     """What each file must hold."""
-    schema = build()
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    return {
-        TARGET: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
-        PAGE: values_doc.rendered(schema, values),
+    schema, text = build(), (CHART / "values.yaml").read_text()
+    files = {
+        TARGET: _json(schema),
+        OPTIONAL: _listed(values_doc.optional(schema)),
+        PAGE: values_doc.rendered(schema, yaml.safe_load(text)),
     }
+    for name in subcharts.NAMES:
+        folder = CHART / "charts" / name
+        files[folder / "values.yaml"] = subcharts.values(text, name)
+        files[folder / "values.schema.json"] = _json(subcharts.schema(schema, name))
+        files[folder / "files" / "optional.yaml"] = _listed(subcharts.optional(schema, name))
+    return files
+
+
+def _json(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _listed(paths: Iterable[str]) -> str:
+    return _OPTIONAL_HEAD + "".join(f"- {path}\n" for path in paths)
 
 
 def main(args: list[str]) -> int:
@@ -63,6 +98,7 @@ def main(args: list[str]) -> int:
             print(f"{path.name} is not what the values and their schemas give; run {Path(__file__).name}")
         return 1 if stale else 0
     for path in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(rendered()[path])
     return 0
 

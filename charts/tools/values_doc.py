@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 Schema = dict[str, Any]
+# Stands for the default of an object whose parts have rows of their own.
+_WHOLE = object()
 
 HEAD = """# Values
-Made from values.schema.yaml and values.yaml by `charts/tools/make_schema.py`; do not edit. `""` and 0 mean "not set"
-throughout. What is not here is refused, with its path.
+Made from values.schema.yaml and values.yaml by `charts/tools/make_schema.py`; do not edit. `null` means "not
+set" throughout. What is not here is refused, with its path.
 """
 
 
@@ -28,6 +30,21 @@ def rendered(root: Schema, values: dict[str, Any]) -> str:
     return "".join(parts)
 
 
+def optional(root: Schema) -> Iterator[str]:
+    """The paths of all values that may be null, but for those of shapes that Kubernetes owns."""
+    for name, section in root["properties"].items():
+        yield from _optional(root, _resolve(root, section), name)
+
+
+def _optional(root: Schema, schema: Schema, path: str) -> Iterator[str]:
+    for key, part in schema.get("properties", {}).items():
+        one = _resolve(root, part)
+        here = f"{path}.{key}"
+        if "null" in one.get("type", ()) and "object" not in one["type"]:
+            yield here
+        yield from _optional(root, one, here)
+
+
 def _resolve(root: Schema, schema: Schema) -> Schema:
     """The schema behind $ref; what stands beside the $ref wins."""
     merged = dict(schema)
@@ -40,14 +57,14 @@ def _resolve(root: Schema, schema: Schema) -> Schema:
 def _leaves(root: Schema, schema: Schema, default: Any, path: str) -> Iterator[tuple[str, Schema, Any]]:
     """(path, schema, default) of everything that a person sets; an object whose keys are fixed is looked into."""
     for key, part in schema["properties"].items():
-        if key == "global":
-            continue
         one = _resolve(root, part)
+        if key == "global" or one.get("deprecated"):
+            continue
         here = f"{path}.{key}"
         value = default.get(key) if isinstance(default, dict) else None
         if one.get("type") == "object" and "properties" in one and "$ref" not in part:
             if one.get("description"):
-                yield here, one, None
+                yield here, one, _WHOLE
             yield from _leaves(root, one, value, here)
         else:
             yield here, _with_parts(root, one), value
@@ -62,7 +79,7 @@ def _with_parts(root: Schema, schema: Schema) -> Schema:
 
 
 def _code(value: Any) -> str:
-    if value is None:
+    if value is _WHOLE:
         return ""
     text = json.dumps(value, ensure_ascii=False).replace("|", "\\|")
     return f"`{text}`"
@@ -71,9 +88,13 @@ def _code(value: Any) -> str:
 def _meaning(schema: Schema) -> str:
     said = [" ".join(schema.get("description", "").split())]
     if "enum" in schema:
-        said.append("One of: " + ", ".join(f"`{one}`" for one in schema["enum"]) + ".")
+        # Of on and off, true and false are other spellings, and null is said of all values.
+        words = [one for one in schema["enum"] if isinstance(one, str) or "null" not in schema.get("type", ())]
+        said.append("One of: " + ", ".join(f"`{one}`" for one in words) + ".")
     bounds = [
-        f"{word} {schema[key]}" for key, word in (("minimum", "at least"), ("maximum", "at most")) if key in schema
+        f"{word} {schema[key]}"
+        for key, word in (("minimum", "at least"), ("maximum", "at most"))
+        if key in schema and not (schema[key] == 0 and "null" in schema.get("type", ()))
     ]
     if bounds:
         said.append(" and ".join(bounds).capitalize() + ".")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chart import helm
 
-CPU = "modelserver.accelerator.resource=,modelserver.tensorParallelSize=1"
+CPU = "modelserver.accelerator.resource=none,modelserver.tensorParallelSize=1"
 LUSTRE = (
     "storage.storageClass.create=true,storage.storageClass.name=l,"
     "storage.storageClass.provisioner=lustre.csi.storage.gke.io"
@@ -21,9 +21,22 @@ ENV = "modelserver.extraEnv[0].name"
 # (values, what the sentence must name, what it must tell to set)
 TABLE: dict[str, tuple[str, str, str]] = {
     "existing claim and a class": (
-        f"global.existingClaim=mine,evictor.enabled=false,{LUSTRE}",
-        "global.existingClaim is",
+        f"storage.existingClaim=mine,evictor.enabled=false,{LUSTRE}",
+        "storage.existingClaim is",
         "set only one of them",
+    ),
+    "existing claim where it was once": (
+        "global.existingClaim=mine,storage.existingClaim=mine,evictor.enabled=false",
+        "global.existingClaim is",
+        "set storage.existingClaim to",
+    ),
+    "empty text for not set": ("storage.storageClassName=", 'storage.storageClassName is ""', "set it to null"),
+    "zero for not set": ("modelserver.blockSize=0", "modelserver.blockSize is 0", "set it to null"),
+    "id of root": ("global.podSecurity.fsGroup=0", "global.podSecurity.fsGroup is 0", "set it to none"),
+    "accelerator of no name": (
+        "modelserver.accelerator.resource=,modelserver.tensorParallelSize=1",
+        "modelserver.accelerator.resource is",
+        "set it to none",
     ),
     "class without a name": (
         "storage.storageClass.create=true",
@@ -31,14 +44,14 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "set storage.storageClass.name",
     ),
     "existing claim and a static volume": (
-        f"global.existingClaim=mine,evictor.enabled=false,{STATIC}",
-        "global.existingClaim is",
+        f"storage.existingClaim=mine,evictor.enabled=false,{STATIC}",
+        "storage.existingClaim is",
         "set only one of them",
     ),
     "static volume and a class": (
         f"storage.storageClassName=x,{STATIC}",
         "storage.persistentVolume.create is true and a StorageClass is set too",
-        "leave storage.storageClassName empty",
+        "storage.storageClassName to null",
     ),
     "backend that nothing uses": (
         "storage.backend=cephfs",
@@ -58,7 +71,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "class without credentials": (
         "storage.backend=juicefs,storage.storageClass.create=true,storage.storageClass.name=n",
-        "storage.storageClass.secretName is empty",
+        "storage.storageClass.secretName is not set",
         "set storage.storageClass.secretName and secretNamespace",
     ),
     "credentials without a namespace": (
@@ -81,17 +94,17 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "static volume without a handle": (
         "storage.backend=weka,storage.persistentVolume.create=true",
-        "storage.persistentVolume.csi.volumeHandle is empty",
+        "storage.persistentVolume.csi.volumeHandle is not set",
         "set it to what the driver calls the volume",
     ),
     "static volume of two": (
         f"{STATIC},storage.persistentVolume.csi.volumeHandle=v",
         "names an NFS server and a CSI volume",
-        "leave nfs.server or csi.volumeHandle empty",
+        "set nfs.server or csi.volumeHandle to null",
     ),
     "static volume without a path": (
         "storage.persistentVolume.create=true,storage.persistentVolume.nfs.server=s",
-        "nfs.path is empty",
+        "nfs.path is not set",
         "set storage.persistentVolume.nfs.path",
     ),
     "lustre step by its backend": (
@@ -102,7 +115,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "two classes": (
         f"{LUSTRE},storage.storageClassName=other",
         "storage.storageClassName is",
-        "leave storage.storageClassName empty",
+        "storage.storageClassName to null",
     ),
     "lustre step": (
         f"{LUSTRE},storage.size=20000Gi",
@@ -123,12 +136,12 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "lustre too large": (f"{LUSTRE},storage.size=10017000Gi", "storage.size is", "set storage.size to 10008000Gi."),
     "model claim without a name": (
         "modelserver.modelSource.type=claim,modelserver.model=/models/m",
-        "claimName is empty",
+        "claimName is not set",
         "set modelserver.modelSource.claimName",
     ),
     "model image without a name": (
         "modelserver.modelSource.type=image,modelserver.model=/models/m",
-        "imageReference is empty",
+        "imageReference is not set",
         "set modelserver.modelSource.imageReference",
     ),
     "mounted model that is not used": (
@@ -171,6 +184,21 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "modelserver.storageTier.failFast is true but modelserver.connector is lmcache",
         "set connector to llmd-storage",
     ),
+    "option beside its value": (
+        "modelserver.storageTier.extraConfig.io_threads=4",
+        "modelserver.storageTier.extraConfig names io_threads",
+        "set modelserver.storageTier.ioThreads",
+    ),
+    "option of the chart": (
+        "modelserver.storageTier.extraConfig.block_size=4",
+        "modelserver.storageTier.extraConfig names block_size",
+        "set modelserver.storageTier.blockTokens",
+    ),
+    "option for nobody": (
+        "modelserver.connector=none,hooks.proof.enabled=false,modelserver.storageTier.extraConfig.a=1",
+        "modelserver.storageTier.extraConfig is set but modelserver.connector is none",
+        "set connector",
+    ),
     "connector that needs a GPU": (
         f"modelserver.connector=vllm-fs,modelserver.storageTier.blockTokens=128,{CPU}",
         "modelserver.connector is vllm-fs, which needs an accelerator",
@@ -182,7 +210,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "set hooks.proof.enabled to false",
     ),
     "TP on CPU": (
-        "modelserver.accelerator.resource=",
+        "modelserver.accelerator.resource=none",
         "modelserver.tensorParallelSize is 2",
         "set tensorParallelSize to 1",
     ),
@@ -255,7 +283,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "gateway of no class": (
         "gateway.provider=custom",
-        "gateway.className is empty",
+        "gateway.className is not set",
         "set gateway.className",
     ),
     "listener of another's gateway": (
@@ -265,7 +293,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "half of another's gateway": (
         "gateway.existing.namespace=g",
-        "gateway.existing.name is empty",
+        "gateway.existing.name is not set",
         "set the name too",
     ),
     "scorer that the picker lacks": (
@@ -294,7 +322,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "set at least one weight",
     ),
     "evictor without a budget": (
-        "global.existingClaim=mine",
+        "storage.existingClaim=mine",
         "the size of mine is not known",
         "set evictor.config.budget_bytes",
     ),

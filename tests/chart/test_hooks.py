@@ -210,3 +210,10 @@ def test_the_proof_sees_the_manifests_and_cannot_write_beside_them() -> None:
     assert mount["readOnly"] is True
     assert json.loads(text("lab", "proof"))["claimPath"].startswith(mount["mountPath"])
     assert "volumes" not in helm.one(helm.objects("vllm-fs"), "Job", "-proof")["spec"]["template"]["spec"]
+
+
+def test_yes_and_no_need_no_quotes() -> None:
+    """YAML reads them as true and false."""
+    given = "hooks.rwxOverrides.a=true,hooks.rwxOverrides.b=false,hooks.rwxOverrides.c=yes"
+    seen = json.loads(text("default", "preflight", "--set", given))
+    assert seen["rwxOverrides"] == {"a": "yes", "b": "no", "c": "yes"}

@@ -133,18 +133,28 @@ def test_connector_takes_its_configuration() -> None:
 def test_every_key_of_the_connector_has_a_value_or_a_reason() -> None:
     """A key that the connector learns and the chart does not cannot be set from a values file."""
     schema = json.loads(CONNECTOR_SCHEMA.read_text())
-    tuned = (
-        "--set-string",
-        "modelserver.storageTier.directIo=off",
-        "--set",
-        "modelserver.storageTier.skipSlowLoads=false",
-    )
-    given = kv_config(vllm("everything", *tuned)["args"])
-    # vLLM's own default policy for its CPU tier, and a layout that lets different TP sizes share: not tried here.
-    assert set(schema["properties"]) - set(given["kv_connector_extra_config"]) == {
-        "eviction_policy",
-        "canonical_layout",
-    }
+    tier = "modelserver.storageTier"
+    tuned = f"{tier}.skipSlowLoads=false,{tier}.evictionPolicy=arc,{tier}.canonicalLayout=true"
+    given = kv_config(vllm("everything", "--set", tuned)["args"])["kv_connector_extra_config"]
+    assert set(schema["properties"]) == set(given)
+    assert (given["skip_slow_loads"], given["eviction_policy"], given["canonical_layout"]) == (False, "arc", True)
+
+
+def test_on_and_off_need_no_quotes() -> None:
+    """YAML reads them as true and false."""
+    for given, word in (("true", "on"), ("false", "off"), ("auto", "auto")):
+        args = ("--set", f"modelserver.storageTier.directIo={given}")
+        extra = kv_config(vllm("default", *args)["args"])["kv_connector_extra_config"]
+        assert extra["direct_io"] == word
+        probe = helm.one(helm.objects("default", *args), "Job", "-probe")["spec"]["template"]["spec"]
+        assert json.loads(probe["containers"][0]["args"][2])["directIo"] == word
+
+
+def test_further_keys_are_handed_on_as_they_are() -> None:
+    """Of a connector that is newer than the chart, or of another one."""
+    args = ("--set", "modelserver.storageTier.extraConfig.new_option=12345678901")
+    for scenario in ("default", "vllm-fs", "llmd-fs-backend", "lmcache"):
+        assert kv_config(vllm(scenario, *args)["args"])["kv_connector_extra_config"]["new_option"] == 12345678901
 
 
 @pytest.mark.parametrize(

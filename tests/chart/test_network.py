@@ -117,7 +117,7 @@ def test_the_proof_reaches_a_router_elsewhere() -> None:
 
 
 def test_the_proof_reaches_the_gateway() -> None:
-    rules = policies("--set", "hooks.proof.routerUrl=", "--set", "global.router.mode=gateway")["proof"]["egress"]
+    rules = policies("--set", "hooks.proof.routerUrl=null", "--set", "global.router.mode=gateway")["proof"]["egress"]
     label = {"gateway.networking.k8s.io/gateway-name": "kv-gateway"}
     assert {"to": [{"podSelector": {"matchLabels": label}}]} in rules
     assert [80, 443] in [[p["port"] for p in r["ports"]] for r in rules if "to" not in r]

@@ -66,3 +66,10 @@ def test_what_a_catalogue_shows_is_true() -> None:
     used |= {c["image"] for _, pod in helm.pod_specs(helm.objects("tiered-router")) for c in pod["containers"]}
     foreign = {image for image in used if not image.startswith("llm-d-storage:")}
     assert {one["image"].removeprefix("docker.io/") for one in shown} == foreign
+
+
+def test_a_catalogue_can_say_whose_chart_it_is() -> None:
+    chart = helm.load_yaml((helm.CHART / "Chart.yaml").read_text())[0]
+    assert chart["home"] and chart["sources"] and chart["icon"].startswith("data:image/svg+xml")
+    assert all(one.keys() == {"name"} for one in chart["maintainers"]), "an organisation, no person's address"
+    assert chart["kubeVersion"] == ">=1.31.0-0"

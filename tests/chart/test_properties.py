@@ -41,7 +41,7 @@ VALUES = maybe(
                 interval=st.sampled_from(["15s", "1m"]),
                 labels=st.dictionaries(names, names, max_size=2),
             ),
-            podSecurity=maybe(runAsUser=st.integers(0, 65535), fsGroup=st.integers(0, 65535)),
+            podSecurity=maybe(runAsUser=st.just("none") | st.integers(1, 65535), fsGroup=st.integers(0, 65535)),
         ),
         "storage": maybe(
             backend=st.sampled_from(BACKENDS),

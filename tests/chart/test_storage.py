@@ -252,25 +252,42 @@ def test_a_parameter_that_the_driver_does_not_know_is_refused(backend: str, sett
     assert "at '/storage/storageClass/parameters" in said
 
 
+def facts() -> dict[str, Any]:
+    """The one file that chart, preflight, schema and page are made from."""
+    return helm.load_yaml((helm.CHART / "charts/storage/files/backends.yaml").read_text())[0]
+
+
 def test_hooks_know_every_driver_and_its_sizes() -> None:
     """Two tables of one fact: the preflight would refuse what the chart lets pass."""
     table = rwx.table(yaml.safe_load(files("llmd_storage_hooks").joinpath("data/rwx.yaml").read_text()))
-    text = (helm.CHART / "charts/common/templates/_backends.tpl").read_text()
-    body = text.partition('"llm-d-storage.backends" -}}')[2].partition("{{- end -}}")[0]
-    facts = yaml.safe_load("\n".join(line for line in body.splitlines() if not line.startswith("{{-")))
-    assert facts.keys() == set(BACKENDS)
-    for backend in (b for b in facts.values() if b):
+    known = {one["name"]: one for one in facts()["provisioners"]}
+    assert facts()["backends"].keys() == set(BACKENDS)
+    for backend in (b for b in facts()["backends"].values() if "provisioner" in b):
         answer = rwx.rwx_support(table, backend["provisioner"], backend.get("parameters", {}), {})
         assert answer.rwx is rwx.Rwx.YES, backend["provisioner"]
         assert answer.provisioner
-        sold = backend.get("sizes")
-        assert (answer.provisioner.sizes is None) == (sold is None), backend["provisioner"]
-        if sold:
-            assert answer.provisioner.sizes
-            known = {tier: (r.min_gi, r.max_gi, r.step_gi) for tier, r in answer.provisioner.sizes.rules.items()}
-            rules = {tier: (r["min"], r["max"], r["step"]) for tier, r in sold["rules"].items()}
+        sold = known.get(backend["provisioner"], {}).get("sizes", {"enforced": False})
+        assert (answer.provisioner.sizes is None) == (not sold.get("enforced", True)), backend["provisioner"]
+        if answer.provisioner.sizes:
+            rules = {tier: tuple(one.values()) for tier, (one,) in sold["rules"].items()}
+            assert rules == {t: (r.min_gi, r.max_gi, r.step_gi) for t, r in answer.provisioner.sizes.rules.items()}
             # Of a class that is not the release's, the chart refuses only what no tier has.
-            any_tier = rules.pop("any")
-            assert rules == known
+            any_tier = tuple(sold["any"].values())
             assert all(any_tier[0] <= low and high <= any_tier[1] for low, high, _ in rules.values())
             assert all(step % any_tier[2] == 0 for _, _, step in rules.values())
+
+
+def test_lustre_begins_where_google_sells_it() -> None:
+    """By MB/s for each TiB: GiB of the smallest, and the step."""
+    (lustre,) = (one for one in facts()["provisioners"] if one["name"] == "lustre.csi.storage.gke.io")
+    sold = {tier: (one["minGi"], one["stepGi"]) for tier, (one,) in lustre["sizes"]["rules"].items()}
+    assert sold == {"1000": (9000, 9000), "500": (18000, 18000), "250": (36000, 36000), "125": (72000, 72000)}
+    assert lustre["sizes"]["otherwise"] == "1000"
+
+
+def test_filestore_sizes_are_not_refused() -> None:
+    """Its driver rounds up, and claims that share an enterprise instance are smaller than any tier."""
+    done = helm.helm(
+        "template", "kv", helm.CHART, "-f", helm.scenario_file("gcp-filestore"), "--set", "storage.size=50Gi"
+    )
+    assert done.returncode == 0, done.stderr

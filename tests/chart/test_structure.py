@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,7 @@ def test_rights_are_on_the_list(scenario: str) -> None:
 
 
 def test_cluster_wide_rights_are_to_look_at_what_has_no_namespace() -> None:
-    objs = helm.objects("service", "--set", "global.existingClaim=mine,evictor.enabled=false")
+    objs = helm.objects("service", "--set", "storage.existingClaim=mine,evictor.enabled=false")
     (role,) = (o for o in objs if o["kind"] == "ClusterRole")
     assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
 
@@ -293,6 +294,16 @@ def test_probe_is_two_pods_apart_on_the_claim() -> None:
 def test_report_is_an_ordinary_object_without_data() -> None:
     report = helm.one(helm.objects("lab"), "ConfigMap", "-storage-report")
     assert "data" not in report and HOOK not in annotations(report)
+
+
+def test_pull_secrets_are_objects_or_names() -> None:
+    """As Kubernetes writes them, or as people do."""
+    values = ("--set", "global.imagePullSecrets[0].name=one,global.imagePullSecrets[1]=two")
+    objs = helm.objects("lab", *values)
+    for where, pod in helm.pod_specs(objs):
+        assert pod["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}], where
+    preflight = helm.one(objs, "Job", "-preflight")["spec"]["template"]["spec"]["containers"][0]["args"][2]
+    assert [s["name"] for s in json.loads(preflight)["secrets"]] == ["one", "two"]
 
 
 def test_images_come_from_the_mirror_and_by_digest() -> None:

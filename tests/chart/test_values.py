@@ -11,6 +11,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+import jsonschema
 import pytest
 
 from tests.chart import helm
@@ -18,10 +19,10 @@ from tests.chart import helm
 TOOLS = helm.CHART.parent / "tools"
 
 
-def _tool() -> ModuleType:
+def _tool(name: str) -> ModuleType:
     sys.path.insert(0, str(TOOLS))
     try:
-        return importlib.import_module("make_schema")
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(TOOLS))
 
@@ -30,9 +31,10 @@ SCHEMA: dict[str, Any] = json.loads((helm.CHART / "values.schema.json").read_tex
 VALUES: dict[str, Any] = helm.load_yaml((helm.CHART / "values.yaml").read_text())[0]
 
 
-def test_schema_and_page_are_what_the_sources_give() -> None:
+@pytest.mark.parametrize("tool", ["make_backends", "make_connector", "make_schema"])
+def test_what_is_made_is_what_the_sources_give(tool: str) -> None:
     """A page that lags behind tells users of values that are refused."""
-    for path, text in _tool().rendered().items():
+    for path, text in _tool(tool).rendered().items():
         assert path.read_text() == text, f"{path.name}: run make generate"
 
 
@@ -54,6 +56,8 @@ def test_the_page_has_every_value() -> None:
 def test_no_key_is_without_a_reader() -> None:
     """A key that no template reads is a promise that nobody keeps."""
     text = "".join(p.read_text() for p in helm.CHART.rglob("templates/**/*") if p.is_file())
+    # The templates read this table, and what it names.
+    text += (helm.CHART / "charts/modelserver/files/connector-options.yaml").read_text()
     whole = (
         "resources",
         "floors",
@@ -103,12 +107,39 @@ def test_every_key_is_in_values_and_in_the_schema() -> None:
     for path, schema in OBJECTS.items():
         if path.startswith("common") or path == "evictor.config":  # of which every key is optional
             continue
-        expected = {k for k in schema["properties"] if k != "common" and (k != "global" or not path)}
+        current = {k for k, part in schema["properties"].items() if not resolve(part).get("deprecated")}
+        expected = {k for k in current if k != "common" and (k != "global" or not path)}
         if path.endswith(("requests", "limits")) or path.endswith("resources"):
             assert set(value_at(path)) <= expected
             continue
         assert set(value_at(path)) == expected, path
-        assert set(schema["required"]) == expected, path
+        optional = {k for k in expected if "null" in resolve(schema["properties"][k]).get("type", ())}
+        assert set(schema.get("required", ())) == expected - optional, path
+        assert all(value_at(path)[key] != "" for key in optional), f"{path}: null means not set"
+
+
+def test_the_examples_are_what_the_schema_takes() -> None:
+    """One in each block; who uncomments it must not be refused."""
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    text = (helm.CHART / "values.yaml").read_text()
+    found = re.findall(r"^( *)# Example: (.+)\n((?: *#.*\n)*) *(\w+):|^(\w+):", text, re.MULTILINE)
+    section, seen = "", 0
+    for indent, example, _, key, top in found:
+        section = top or (section if indent else key)
+        if example:
+            block = {section: {key: helm.load_yaml(example)[0]}} if indent else {key: helm.load_yaml(example)[0]}
+            wrong = [e for e in validator.iter_errors(merged(VALUES, block)) if e.validator != "required"]
+            assert not wrong, (section, key, wrong)
+            seen += 1
+    blocks = [path for path in OURS if path.count(".") == 1 and "." in path]
+    assert seen >= len(set(blocks)), "a block without an example"
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        k: merged(base[k], v) if isinstance(v, dict) and isinstance(base.get(k), dict) else v for k, v in over.items()
+    }
+    return base | both
 
 
 @cache
@@ -168,4 +199,5 @@ def test_a_wrong_value_is_refused_with_its_path(setting: str, path: str) -> None
 
 
 def test_a_section_cannot_be_taken_away() -> None:
-    assert "at '/modelserver/hfToken'" in helm.refusal("--set", "modelserver.hfToken=null")
+    said = helm.refusal("--set", "modelserver.hfToken=null")
+    assert "at '/modelserver'" in said and "'hfToken'" in said

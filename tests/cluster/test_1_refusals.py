@@ -66,7 +66,7 @@ def test_a_claim_of_one_node_is_refused(unproven: Release, cluster: Cluster) -> 
     }
     cluster.apply(claim)
     try:
-        done = unproven.upgrade("global.existingClaim=single", "evictor.enabled=false")
+        done = unproven.upgrade("storage.existingClaim=single", "evictor.enabled=false")
     finally:
         cluster.kubectl("delete", "pvc", "single", "-n", unproven.namespace).ok()
     assert done.code != 0

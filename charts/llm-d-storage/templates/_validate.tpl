@@ -1,256 +1,26 @@
-{{/*
-All rules that concern more than one value, in one place. The schema refuses what is wrong by itself (types, typos,
-ranges); here is what only the combination makes wrong. Every line that a rule prints is one problem: what is wrong,
-why it matters, what to set. All of them are shown at once.
-*/}}
+{{/* All rules: those of the subcharts, and here those that concern more than one of them, or the cluster. */}}
 {{- define "llm-d-storage.validate" -}}
-{{- $problems := list -}}
-{{- range $part := list "names" "storage" "modelserver" "vllmFlags" "podExtras" "router" "evictor" "alerts" "hooks" "cluster" -}}
-{{- range include (printf "llm-d-storage.validate.%s" $part) $ | splitList "\n" -}}
-{{- with trim . }}{{ $problems = append $problems . }}{{ end -}}
-{{- end -}}
-{{- end -}}
-{{- if $problems -}}
-{{- fail (printf "the values contradict each other or the cluster:\n  - %s\n" (join "\n  - " $problems)) -}}
-{{- end -}}
-{{- end -}}
-
-{{- define "llm-d-storage.validate.names" -}}
-{{- $base := include "llm-d-storage.names.base" . -}}
-{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $base) }}
-The release name (or global.nameOverride) gives names that begin with {{ $base | quote }}, which Kubernetes refuses for a Service; set global.nameOverride to lower-case letters, digits and "-", beginning with a letter.
-{{- end }}
-{{- end -}}
-
-{{- define "llm-d-storage.validate.storage" -}}
-{{- $storage := .Values.storage -}}
-{{- $class := $storage.storageClass -}}
-{{- $volume := $storage.persistentVolume -}}
-{{- $backend := include "llm-d-storage.storage.backend" $storage | fromJson -}}
-{{- $made := include "llm-d-storage.storage.class" $storage | fromJson -}}
-{{- if and .Values.global.existingClaim $class.create }}
-global.existingClaim is {{ .Values.global.existingClaim | quote }} and storage.storageClass.create is true: a claim that exists already has its class; set only one of them.
-{{- end }}
-{{- if and .Values.global.existingClaim $volume.create }}
-global.existingClaim is {{ .Values.global.existingClaim | quote }} and storage.persistentVolume.create is true: a claim that exists already has its volume; set only one of them.
-{{- end }}
-{{- if and $volume.create (or $class.create $storage.storageClassName) }}
-storage.persistentVolume.create is true and a StorageClass is set too: a static volume has none; set storage.storageClass.create to false and leave storage.storageClassName empty.
-{{- end }}
-{{- if and $class.create (or (not $class.name) (not $made.provisioner)) }}
-storage.storageClass.create is true but its name is {{ $class.name | quote }} and its provisioner {{ $made.provisioner | quote }}: a StorageClass needs both; set storage.storageClass.name, and storage.backend or storage.storageClass.provisioner.
-{{- end }}
-{{- if and $class.create $storage.storageClassName (ne $storage.storageClassName $class.name) }}
-storage.storageClassName is {{ $storage.storageClassName | quote }} but storage.storageClass.create makes {{ $class.name | quote }}: the claim can use only one; leave storage.storageClassName empty, or set create to false.
-{{- end }}
-{{- if and (ne $storage.backend "default") (not (or $class.create $volume.create $storage.storageClassName .Values.global.existingClaim)) }}
-storage.backend is {{ $storage.backend }} but no class and no volume is named, so the claim would get the cluster's default class, whatever that is; set storage.storageClassName to a class of that backend, storage.storageClass.create or storage.persistentVolume.create to true, or global.existingClaim.
-{{- end }}
-{{- if $class.create }}
-{{- range $backend.requires }}
-{{- $some := false }}
-{{- range splitList "|" . }}{{ if hasKey $made.parameters . }}{{ $some = true }}{{ end }}{{ end }}
-{{- if not $some }}
-storage.storageClass.create is true but its parameters lack {{ splitList "|" . | join " or " }}, without which {{ $made.provisioner }} makes no volume; set storage.storageClass.parameters.{{ splitList "|" . | first }}.
-{{- end }}
-{{- end }}
-{{- if and $backend.secretRoles (not $backend.secret) (not $class.secretName) }}
-storage.storageClass.secretName is empty but {{ $made.provisioner }} needs credentials; set storage.storageClass.secretName and secretNamespace to the Secret that holds them.
-{{- end }}
-{{- if and $class.secretName (not $class.secretNamespace) (not $backend.secret) }}
-storage.storageClass.secretName is {{ $class.secretName | quote }} but its namespace is not set, and a StorageClass has none of its own; set storage.storageClass.secretNamespace.
-{{- end }}
-{{- if and $class.zones (not $backend.zoneKey) }}
-storage.storageClass.zones is set but it is not known what {{ $storage.backend }} calls a zone; set storage.storageClass.allowedTopologies instead.
-{{- end }}
-{{- end }}
-{{- if $volume.create }}
-{{- if and (not $volume.nfs.server) (not (include "llm-d-storage.storage.volumeDriver" $storage)) }}
-storage.persistentVolume.create is true but neither an NFS server nor a CSI driver is named; set storage.persistentVolume.nfs.server, storage.persistentVolume.csi.driver, or storage.backend.
-{{- else if and (not $volume.nfs.server) (not $volume.csi.volumeHandle) }}
-storage.persistentVolume.csi.volumeHandle is empty, so {{ include "llm-d-storage.storage.volumeDriver" $storage }} would not know what to mount; set it to what the driver calls the volume.
-{{- else if and $volume.nfs.server $volume.csi.volumeHandle }}
-storage.persistentVolume names an NFS server and a CSI volume, and a volume is one of them; leave nfs.server or csi.volumeHandle empty.
-{{- else if and $volume.nfs.server (not $volume.nfs.path) }}
-storage.persistentVolume.nfs.server is {{ $volume.nfs.server | quote }} but nfs.path is empty; set storage.persistentVolume.nfs.path to the exported folder.
-{{- end }}
-{{- end }}
-{{- $sold := $backend.sizes }}
-{{- range include "llm-d-storage.backends" .Values.global | fromYaml }}{{ if and $class.create .sizes (eq .provisioner $made.provisioner) }}{{ $sold = .sizes }}{{ end }}{{ end }}
-{{- if and $sold (not $volume.create) (not .Values.global.existingClaim) }}
-{{- $tier := "any" }}
-{{- if $class.create }}{{ $tier = get $made.parameters $sold.parameter | default "1000" }}{{ end }}
-{{- with get $sold.rules $tier }}
-{{- $gib := int64 1073741824 }}
-{{- $size := include "llm-d-storage.bytes" $storage.size | int64 }}
-{{- $min := int64 .min }}
-{{- $step := int64 .step }}
-{{- $max := int64 .max }}
-{{- if or (mod $size (mul $step $gib)) (lt $size (mul $min $gib)) (gt $size (mul $max $gib)) }}
-{{- $below := mul (div $size (mul $step $gib)) $step | min $max | max $min }}
-{{- $choice := printf "%dGi" $below }}
-{{- if and (gt $size (mul $below $gib)) (lt $below $max) }}{{ $choice = printf "%s or %dGi" $choice (add $below $step) }}{{ end }}
-storage.size is {{ $storage.size | quote }} but volumes of {{ $made.provisioner }}{{ if ne $tier "any" }} with {{ $sold.parameter }} {{ $tier }}{{ end }} are sold from {{ $min }}Gi to {{ $max }}Gi in steps of {{ $step }}Gi, and the claim would stay Pending; set storage.size to {{ $choice }}.
-{{- end }}
-{{- end }}
-{{- end }}
+{{- $parts := .Subcharts -}}
+{{- include "llm-d-storage.validate.report" (list
+      (list . "unset")
+      (list . "names")
+      (list $parts.storage "storage")
+      (list $parts.modelserver "modelserver")
+      (list $parts.modelserver "vllmFlags")
+      (list $parts.modelserver "podExtras")
+      (list $parts.gateway "gateway")
+      (list $parts.inferencepool "inferencepool")
+      (list . "index")
+      (list . "evictor")
+      (list . "alerts")
+      (list . "hooks")
+      (list . "cluster")) -}}
 {{- end -}}
 
-{{- define "llm-d-storage.validate.modelserver" -}}
-{{- $server := .Values.modelserver -}}
-{{- $tp := int64 $server.tensorParallelSize -}}
-{{- $accelerator := include "llm-d-storage.accelerator" $server -}}
-{{- if and (gt $tp 1) (not $accelerator) }}
-modelserver.tensorParallelSize is {{ $tp }} but modelserver.accelerator.resource is empty (CPU): the model would be split over accelerators that are not asked for; set tensorParallelSize to 1, or accelerator.resource to what your nodes offer, such as nvidia.com/gpu.
-{{- end }}
-{{- range $kind := list "requests" "limits" }}
-{{- if and $accelerator (hasKey (get $server.resources $kind | default dict) $accelerator) }}
-modelserver.resources.{{ $kind }} names {{ $accelerator }}, which the chart sets from modelserver.tensorParallelSize ({{ $tp }}): two numbers for one thing; remove it from resources.
-{{- end }}
-{{- with get (get $server.resources $kind | default dict) "memory" }}
-{{- if regexMatch "^[0-9]+([KMGTP]i|[kMGTP])?$" (toString .) }}
-{{- $memory := include "llm-d-storage.bytes" . | int64 }}
-{{- $shm := add (include "llm-d-storage.bytes" $server.cpuTier.size | int64) (include "llm-d-storage.bytes" $server.cpuTier.shmHeadroom | int64) }}
-{{- if and (le $memory $shm) (not (has $server.connector (list "none" "llmd-fs-backend"))) }}
-modelserver.resources.{{ $kind }}.memory is {{ . }} but modelserver.cpuTier takes {{ $server.cpuTier.size }} and {{ $server.cpuTier.shmHeadroom }} headroom of it (/dev/shm counts as the pod's memory): the pod would be killed or evicted; set memory to the sum and what vLLM itself needs, or a smaller cpuTier.size.
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- if ne $server.connector "llmd-storage" }}
-{{- $own := dict "publish" "auto" "failFast" false "ioThreads" 0 "lookupThreads" 0 "lookupDeadlineSeconds" 0 "loadDeadlineSeconds" 0 "storeDeadlineSeconds" 0 "storeQueueSize" "" "directIo" "auto" "skipSlowLoads" true }}
-{{- if has $server.connector (list "vllm-fs" "llmd-fs-backend") }}{{ $_ := unset $own "ioThreads" }}{{ end }}
-{{- range $key, $default := $own }}
-{{- $value := get $server.storageTier $key }}
-{{- if ne (toString $value) (toString $default) }}
-modelserver.storageTier.{{ $key }} is {{ $value }} but modelserver.connector is {{ $server.connector }}, which has no such setting; remove it, or set connector to llmd-storage.
-{{- end }}
-{{- end }}
-{{- end }}
-{{- if and (has $server.connector (list "vllm-fs" "llmd-fs-backend" "lmcache")) (not $accelerator) }}
-modelserver.connector is {{ $server.connector }}, which needs an accelerator, and modelserver.accelerator.resource is empty (CPU); set connector to llmd-storage.
-{{- end }}
-{{- with $server.modelSource }}
-{{- if and (eq .type "claim") (not .claimName) }}
-modelserver.modelSource.type is claim but claimName is empty; set modelserver.modelSource.claimName to the claim that holds the model.
-{{- end }}
-{{- if and (eq .type "image") (not .imageReference) }}
-modelserver.modelSource.type is image but imageReference is empty; set modelserver.modelSource.imageReference to the image that holds the model.
-{{- end }}
-{{- if and (ne .type "hub") (not (hasPrefix "/models" $server.model)) }}
-modelserver.model is {{ $server.model | quote }} but modelserver.modelSource.type is {{ .type }}, whose files are under /models: vLLM would download another copy; set modelserver.model to a path that begins with /models.
-{{- end }}
-{{- end }}
-{{- with $server.autoscaling }}
-{{- if and (eq .kind "hpa") (not .metrics) }}
-modelserver.autoscaling.kind is hpa but metrics is empty: it would scale by CPU time, which says nothing about a model server; set modelserver.autoscaling.metrics.
-{{- end }}
-{{- if and (eq .kind "keda") (not .triggers) }}
-modelserver.autoscaling.kind is keda but triggers is empty: KEDA refuses that; set modelserver.autoscaling.triggers.
-{{- end }}
-{{- if and (eq .kind "hpa") (lt (int64 .minReplicas) 1) }}
-modelserver.autoscaling.minReplicas is 0, which a HorizontalPodAutoscaler refuses; set it to 1 or more, or kind to keda.
-{{- end }}
-{{- if and (ne .kind "none") (lt (int64 .maxReplicas) (int64 .minReplicas)) }}
-modelserver.autoscaling.maxReplicas is {{ int64 .maxReplicas }}, less than minReplicas ({{ int64 .minReplicas }}); set maxReplicas to {{ int64 .minReplicas }} or more.
-{{- end }}
-{{- end }}
-{{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "llm-d.ai/inference-serving" }}
-{{- if hasKey $server.podLabels $key }}
-modelserver.podLabels sets {{ $key }}, by which the pods are found; remove it.
-{{- end }}
-{{- end }}
-{{- $block := int64 $server.blockSize | default (ternary (int64 16) (int64 128) (ne $accelerator "")) }}
-{{- if mod (int64 $server.storageTier.blockTokens) $block }}
-modelserver.storageTier.blockTokens is {{ int64 $server.storageTier.blockTokens }}, no multiple of vLLM's block size of {{ $block }} tokens: a stored block is made of whole ones; set blockTokens to {{ $block }}, {{ mul 2 $block }}, {{ mul 4 $block }} …, or modelserver.blockSize to a divisor.
-{{- end }}
-{{- end -}}
-
-{{/* Flags and environment that the chart makes itself: twice would be ambiguous, and the values would not be true. */}}
-{{- define "llm-d-storage.validate.vllmFlags" -}}
-{{- $owned := dict
-      "--port" "nothing: clients, probes and pool use 8000"
-      "--host" "nothing: the probes need all interfaces"
-      "--model" "modelserver.model"
-      "--served-model-name" "modelserver.servedModelName"
-      "--tensor-parallel-size" "modelserver.tensorParallelSize"
-      "-tp" "modelserver.tensorParallelSize"
-      "--block-size" "modelserver.blockSize"
-      "--max-num-seqs" "modelserver.maxNumSeqs"
-      "--shutdown-timeout" "modelserver.termination.drainSeconds"
-      "--kv-transfer-config" "modelserver.connector, modelserver.cpuTier and modelserver.storageTier" }}
-{{- range .Values.modelserver.extraArgs }}
-{{- $flag := regexFind "^--?[a-zA-Z0-9_-]+" . | replace "_" "-" }}
-{{- if hasKey $owned $flag }}
-modelserver.extraArgs holds {{ . | quote }}, a flag that the chart sets itself; remove it there and set {{ get $owned $flag }}.
-{{- end }}
-{{- end }}
-{{- $reserved := list "PYTHONHASHSEED" }}
-{{- if eq .Values.modelserver.connector "llmd-storage" }}{{ $reserved = append $reserved "PYTHONPATH" }}{{ end }}
-{{- if eq .Values.modelserver.connector "lmcache" }}{{ $reserved = append $reserved "LMCACHE_CONFIG_FILE" }}{{ end }}
-{{- if .Values.modelserver.hfToken.enabled }}{{ $reserved = append $reserved "HF_TOKEN" }}{{ end }}
-{{- $seen := dict }}
-{{- range .Values.modelserver.extraEnv }}
-{{- if has .name $reserved }}
-modelserver.extraEnv sets {{ .name }}, which the chart needs (PYTHONPATH and LMCACHE_CONFIG_FILE find the connector, PYTHONHASHSEED makes block keys equal on all pods, HF_TOKEN comes from modelserver.hfToken); remove it, and for HF_TOKEN set modelserver.hfToken.enabled to false.
-{{- end }}
-{{- if hasKey $seen .name }}
-modelserver.extraEnv names {{ .name }} twice, which server-side apply refuses; keep one.
-{{- end }}
-{{- $_ := set $seen .name true }}
-{{- end }}
-{{- end -}}
-
-{{- define "llm-d-storage.validate.podExtras" -}}
-{{- $volumes := dict "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true }}
-{{- $containers := dict "vllm" true "connector" true }}
-{{- range concat .Values.modelserver.extraInitContainers .Values.modelserver.extraContainers }}
-{{- if hasKey $containers .name }}
-modelserver.extraContainers or extraInitContainers names {{ .name | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two containers of one name; give it another.
-{{- end }}
-{{- $_ := set $containers .name true }}
-{{- end }}
-{{- range .Values.modelserver.extraVolumes }}
-{{- if hasKey $volumes .name }}
-modelserver.extraVolumes names {{ .name | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two volumes of one name; give it another.
-{{- end }}
-{{- $_ := set $volumes .name true }}
-{{- end }}
-{{- $paths := dict "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true "/etc/lmcache" true }}
-{{- if ne .Values.modelserver.modelSource.type "hub" }}{{ $_ := set $paths "/models" true }}{{ end }}
-{{- range .Values.modelserver.extraVolumeMounts }}
-{{- if hasKey $paths (trimSuffix "/" .mountPath) }}
-modelserver.extraVolumeMounts mounts on {{ .mountPath | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two mounts on one path; mount it elsewhere.
-{{- end }}
-{{- $_ := set $paths (trimSuffix "/" .mountPath) true }}
-{{- if not (hasKey $volumes .name) }}
-modelserver.extraVolumeMounts uses the volume {{ .name | quote }}, which is not there; add it to modelserver.extraVolumes.
-{{- end }}
-{{- end }}
-{{- end -}}
-
-{{- define "llm-d-storage.validate.router" -}}
-{{- $mode := .Values.global.router.mode -}}
-{{- $gateway := .Values.gateway -}}
-{{- if and (eq $mode "gateway") (not $gateway.existing.name) (not (include "llm-d-storage.gateway.className" $gateway)) }}
-gateway.provider is custom but gateway.className is empty: nobody would serve the Gateway; set gateway.className to one that `kubectl get gatewayclass` shows, gateway.existing.name, or global.router.mode to standalone.
-{{- end }}
-{{- if and $gateway.existing.name (or $gateway.tls.secretName $gateway.annotations $gateway.className) }}
-gateway.existing.name is {{ $gateway.existing.name | quote }} but gateway.tls, annotations or className is set too, which only a Gateway of this release could have; set those where that Gateway is made.
-{{- end }}
-{{- if and (not $gateway.existing.name) (or $gateway.existing.namespace $gateway.existing.sectionName) }}
-gateway.existing.namespace or sectionName is set but gateway.existing.name is empty; set the name too, or neither.
-{{- end }}
+{{/* What the picker is told of the model servers' CPU tier. */}}
+{{- define "llm-d-storage.validate.index" -}}
 {{- $pool := .Values.inferencepool -}}
 {{- with $pool.scorers }}
-{{- if and (include "llm-d-storage.router.hasPool" $) (not (or .queue .kvCacheUtilization .prefixCache .cpuPrefixCache .activeRequests .noHitLru)) }}
-inferencepool.scorers are all 0: the picker would have nothing to pick by; set at least one weight, or global.router.mode to service for plain load balancing.
-{{- end }}
-{{- range $scorer := list "cpuPrefixCache" "noHitLru" }}
-{{- if and (get $pool.scorers $scorer) (eq $pool.picker "inference-extension") }}
-inferencepool.scorers.{{ $scorer }} is {{ get $pool.scorers $scorer }} but inferencepool.picker is inference-extension, which has no such scorer and would not start; set it to 0, or picker to llm-d-router.
-{{- end }}
-{{- end }}
 {{- if and .cpuPrefixCache (not $pool.prefixIndex.cpuTierSize) }}
 inferencepool.scorers.cpuPrefixCache is {{ .cpuPrefixCache }} but the picker keeps no index of the CPU tier; set inferencepool.prefixIndex.cpuTierSize to {{ $.Values.modelserver.cpuTier.size }}.
 {{- end }}
@@ -260,15 +30,12 @@ inferencepool.scorers.cpuPrefixCache is {{ .cpuPrefixCache }} but the picker kee
 inferencepool.prefixIndex.cpuTierSize is {{ . }} but modelserver.cpuTier.size is {{ $.Values.modelserver.cpuTier.size }}: the picker would remember more or less than there is; set both to the same size.
 {{- end }}
 {{- end }}
-{{- if and (include "llm-d-storage.router.hasPool" .) (eq $pool.picker "llm-d-router") (contains "gateway-api-inference-extension" $pool.epp.image.repository) }}
-inferencepool.picker is llm-d-router but inferencepool.epp.image is {{ $pool.epp.image.repository }}, which would not start with its configuration; set inferencepool.epp.image to that of the llm-d router's endpoint picker.
-{{- end }}
 {{- end -}}
 
 {{- define "llm-d-storage.validate.evictor" -}}
 {{- if include "llm-d-storage.evictor.isOn" . }}
-{{- if and .Values.global.existingClaim (not .Values.evictor.config.budget_bytes) }}
-evictor.enabled is true but the size of {{ .Values.global.existingClaim }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false.
+{{- if and .Values.storage.existingClaim (not .Values.evictor.config.budget_bytes) }}
+evictor.enabled is true but the size of {{ .Values.storage.existingClaim }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false.
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -70,7 +70,7 @@ def one(namespaces: Cluster) -> Release:
 def two(one: Release) -> Release:
     """Another release in the same namespace, on the claim of the first."""
     release = Release(one.cluster, "two", HERE)
-    release.upgrade(*BARE, "global.existingClaim=one-kv-cache").ok()
+    release.upgrade(*BARE, "storage.existingClaim=one-kv-cache").ok()
     return release
 
 
@@ -90,7 +90,7 @@ def static(release: Release) -> tuple[str, ...]:
     """Settings for a static volume on the filesystem behind that release's claim."""
     volume = release.cluster.get("pv", claim(release)["spec"]["volumeName"])["spec"]["csi"]
     return (
-        "storage.storageClassName=",
+        "storage.storageClassName=null",
         "storage.persistentVolume.create=true",
         f"storage.persistentVolume.csi.driver={DRIVER}",
         f"storage.persistentVolume.csi.volumeHandle={volume['volumeHandle']}",
@@ -262,8 +262,8 @@ def test_fsgroup_opens_a_volume_that_belongs_to_root(namespaces: Cluster) -> Non
     assert look(cluster, OPEN, name, closed, user=0) == "0:755"
 
     four = Release(cluster, "four", OPEN)
-    values = (*BARE, f"global.existingClaim={name}", "storage.size=1Gi")
-    refused = four.upgrade(*values, "global.podSecurity.fsGroup=0")
+    values = (*BARE, f"storage.existingClaim={name}", "storage.size=1Gi")
+    refused = four.upgrade(*values, "global.podSecurity.fsGroup=none")
     assert refused.code != 0 and "fsGroup" in refused.text, refused.text[-3000:]
     assert look(cluster, OPEN, name, "stat -c %g:%a /mnt/kv-cache", user=0) == "0:755"
 

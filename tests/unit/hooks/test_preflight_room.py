@@ -197,7 +197,7 @@ def test_a_claim_of_another_release_is_never_taken_over():
     finding = claims.other_releases_claim(claim(release="other"), "demo")
     assert verdict(finding) == "fail"
     assert 'belongs to the release "other"' in finding.sentence
-    assert "global.existingClaim" in finding.remedy
+    assert "storage.existingClaim" in finding.remedy
 
 
 def test_who_uses_a_claim_now_is_said():

@@ -21,8 +21,17 @@ imagePullPolicy: {{ (index . 1).pullPolicy }}
 {{- include "llm-d-storage.containerImage" (list . .Values.global.image) -}}
 {{- end -}}
 
+{{/* The names of the pull secrets, as a JSON list: each is given as Kubernetes writes it, {name: x}, or as its name. */}}
+{{- define "llm-d-storage.pullSecretNames" -}}
+{{- $names := list -}}
+{{- range .Values.global.imagePullSecrets -}}
+{{- if kindIs "map" . }}{{ $names = append $names .name }}{{ else }}{{ $names = append $names . }}{{ end -}}
+{{- end -}}
+{{- toJson $names -}}
+{{- end -}}
+
 {{- define "llm-d-storage.imagePullSecrets" -}}
-{{- with .Values.global.imagePullSecrets }}
+{{- with include "llm-d-storage.pullSecretNames" . | fromJsonArray }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}

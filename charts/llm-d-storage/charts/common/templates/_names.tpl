@@ -16,8 +16,14 @@ a longer release name is cut and gets a digest, so that two long names with one 
 {{- end -}}
 {{- end -}}
 
+{{/* The claim that the chart makes. */}}
+{{- define "llm-d-storage.names.ownClaim" -}}
+{{- include "llm-d-storage.names.base" . }}-kv-cache
+{{- end -}}
+
+{{/* The claim that is used, whoever made it. Only for the umbrella's templates, which see the storage's values. */}}
 {{- define "llm-d-storage.names.claim" -}}
-{{- .Values.global.existingClaim | default (printf "%s-kv-cache" (include "llm-d-storage.names.base" .)) -}}
+{{- .Values.storage.existingClaim | default (include "llm-d-storage.names.ownClaim" .) -}}
 {{- end -}}
 
 {{/* A volume is cluster-wide. A point is in no namespace and in no release name, so two pairs never give one name. */}}

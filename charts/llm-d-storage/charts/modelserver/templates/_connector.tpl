@@ -1,6 +1,6 @@
 {{/*
---kv-transfer-config of the chosen connector, from typed values; empty for none. Zero and "" leave a key out: the default
-is then the connector's own. docs/connectors.md says what each connector is and how far it has been run.
+--kv-transfer-config of the chosen connector, from typed values; empty for none. null leaves a key out: the default is
+then the connector's own. docs/connectors.md says what each connector is and how far it has been run.
 */}}
 {{- define "llm-d-storage.modelserver.kvTransferConfig" -}}
 {{- $extra := "" -}}
@@ -16,6 +16,7 @@ is then the connector's own. docs/connectors.md says what each connector is and 
 {{- $extra = include "llm-d-storage.modelserver.llmdFsBackend" . -}}
 {{- $_ := set $face "kv_connector" "OffloadingConnector" -}}
 {{- else if eq .Values.connector "lmcache" -}}
+{{- with .Values.storageTier.extraConfig }}{{ $extra = toJson . }}{{ end -}}
 {{- $_ := set $face "kv_connector" "LMCacheConnectorV1" -}}
 {{- end -}}
 {{- if $extra -}}
@@ -31,25 +32,29 @@ is then the connector's own. docs/connectors.md says what each connector is and 
 /mnt/kv-cache/{{ eq .Values.connector "llmd-storage" | ternary "blocks" .Values.connector }}
 {{- end -}}
 
-{{/* The project's own connector. What is not here it sets itself. */}}
+{{/* The project's own connector. Its options are in files/connector-options.yaml; what is null it sets itself. */}}
 {{- define "llm-d-storage.modelserver.llmdStorage" -}}
 {{- $tier := .Values.storageTier -}}
 {{- $extra := dict
       "root_dir" (include "llm-d-storage.modelserver.root" .)
       "cpu_bytes_to_use" (include "llm-d-storage.bytes" .Values.cpuTier.size | int64)
       "block_size" (int64 $tier.blockTokens)
-      "publish" $tier.publish
-      "offload_prompt_only" $tier.promptOnly
-      "fail_fast" $tier.failFast -}}
-{{- with $tier.ioThreads }}{{ $_ := set $extra "io_threads" (int64 .) }}{{ end -}}
-{{- with $tier.lookupThreads }}{{ $_ := set $extra "lookup_threads" (int64 .) }}{{ end -}}
-{{- with $tier.lookupDeadlineSeconds }}{{ $_ := set $extra "lookup_deadline_s" . }}{{ end -}}
-{{- with $tier.loadDeadlineSeconds }}{{ $_ := set $extra "load_deadline_s" . }}{{ end -}}
-{{- with $tier.storeDeadlineSeconds }}{{ $_ := set $extra "store_deadline_s" . }}{{ end -}}
-{{- with $tier.storeQueueSize }}{{ $_ := set $extra "store_queue_bytes" (include "llm-d-storage.bytes" . | int64) }}{{ end -}}
-{{- if ne $tier.directIo "auto" }}{{ $_ := set $extra "direct_io" $tier.directIo }}{{ end -}}
-{{- if not $tier.skipSlowLoads }}{{ $_ := set $extra "skip_slow_loads" false }}{{ end -}}
-{{- toJson $extra -}}
+      "offload_prompt_only" $tier.promptOnly -}}
+{{- range (include "llm-d-storage.modelserver.connectorOptions" . | fromYaml).options -}}
+{{- $value := hasKey $tier .value | ternary (get $tier .value) nil -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- if eq .kind "integer" }}{{ $value = int64 $value }}{{ end -}}
+{{- if eq .kind "size" }}{{ $value = include "llm-d-storage.bytes" $value | int64 }}{{ end -}}
+{{- if eq .kind "string" }}{{ $value = include "llm-d-storage.onOff" $value }}{{ end -}}
+{{- $_ := set $extra .option $value -}}
+{{- end -}}
+{{- end -}}
+{{- merge $extra $tier.extraConfig | toJson -}}
+{{- end -}}
+
+{{/* The connector's options as values, as YAML. Call with this chart's scope. */}}
+{{- define "llm-d-storage.modelserver.connectorOptions" -}}
+{{- .Files.Get "files/connector-options.yaml" -}}
 {{- end -}}
 
 {{/* vLLM's own filesystem tier. */}}
@@ -57,12 +62,13 @@ is then the connector's own. docs/connectors.md says what each connector is and 
 {{- $tier := .Values.storageTier -}}
 {{- $fs := dict "type" "fs" "root_dir" (include "llm-d-storage.modelserver.root" .) -}}
 {{- with $tier.ioThreads }}{{ $_ := set $fs "n_read_threads" (int64 .) }}{{ $_ := set $fs "n_write_threads" (int64 .) }}{{ end -}}
-{{- dict
+{{- $extra := dict
       "spec_name" "TieringOffloadingSpec"
       "cpu_bytes_to_use" (include "llm-d-storage.bytes" .Values.cpuTier.size | int64)
       "block_size" (int64 $tier.blockTokens)
       "offload_prompt_only" $tier.promptOnly
-      "secondary_tiers" (list $fs) | toJson -}}
+      "secondary_tiers" (list $fs) -}}
+{{- merge $extra $tier.extraConfig | toJson -}}
 {{- end -}}
 
 {{/* The llm-d project's wheel, which the image must have. It has no CPU tier. */}}
@@ -74,7 +80,7 @@ is then the connector's own. docs/connectors.md says what each connector is and 
       "shared_storage_path" (include "llm-d-storage.modelserver.root" .)
       "block_size" (int64 $tier.blockTokens) -}}
 {{- with $tier.ioThreads }}{{ $_ := set $extra "threads_per_gpu" (int64 .) }}{{ end -}}
-{{- toJson $extra -}}
+{{- merge $extra $tier.extraConfig | toJson -}}
 {{- end -}}
 
 {{/*

@@ -2,11 +2,11 @@
 {{- define "llm-d-storage.preflight.config" -}}
 {{- $storage := .Values.storage -}}
 {{- $server := .Values.modelserver -}}
-{{- $class := include "llm-d-storage.storage.class" $storage | fromJson -}}
+{{- $class := include "llm-d-storage.storage.class" .Subcharts.storage | fromJson -}}
 {{- $creates := $storage.storageClass.create -}}
 {{- $static := $storage.persistentVolume.create -}}
 {{- if $static -}}
-{{- $driver := include "llm-d-storage.storage.volumeDriver" $storage | default "nfs.csi.k8s.io" -}}
+{{- $driver := include "llm-d-storage.storage.volumeDriver" .Subcharts.storage | default "nfs.csi.k8s.io" -}}
 {{- $class = dict "name" "" "provisioner" $driver "parameters" dict -}}
 {{- end -}}
 {{- /* On a first install there is no such object yet, and the hook says so. Not asked here: under Argo CD all is an install. */ -}}
@@ -15,16 +15,21 @@
 {{- $_ := set $config "crds" (include "llm-d-storage.preflight.crds" . | fromJsonArray) -}}
 {{- $_ := set $config "gatewayClass" (ternary (include "llm-d-storage.gateway.className" .Values.gateway) "" (eq .Values.global.router.mode "gateway")) -}}
 {{- $_ := set $config "storage" (dict
-      "existingClaim" .Values.global.existingClaim
+      "existingClaim" ($storage.existingClaim | default "")
       "claimName" (include "llm-d-storage.names.claim" .)
       "static" $static
-      "storageClassName" (ternary $class.name $storage.storageClassName $creates)
+      "storageClassName" (ternary $class.name $storage.storageClassName $creates | default "")
       "createsStorageClass" $creates
       "provisioner" (ternary $class.provisioner "" (or $creates $static))
       "parameters" (ternary $class.parameters dict $creates)
       "size" $storage.size
       "accessMode" $storage.accessMode) -}}
-{{- $_ := set $config "rwxOverrides" .Values.hooks.rwxOverrides -}}
+{{- /* Without quotes YAML reads yes and no as true and false. */ -}}
+{{- $overrides := dict -}}
+{{- range $provisioner, $can := .Values.hooks.rwxOverrides -}}
+{{- $_ := set $overrides $provisioner (get (dict "true" "yes" "false" "no") (toString $can) | default $can) -}}
+{{- end -}}
+{{- $_ := set $config "rwxOverrides" $overrides -}}
 {{- $secrets := list -}}
 {{- if $server.hfToken.enabled -}}
 {{- $secrets = append $secrets (dict
@@ -37,7 +42,7 @@
       "name" .secretName "key" .secretKey "required" true "neededFor" "hooks.proof.apiKey") -}}
 {{- end -}}
 {{- end -}}
-{{- range .Values.global.imagePullSecrets -}}
+{{- range include "llm-d-storage.pullSecretNames" . | fromJsonArray -}}
 {{- $secrets = append $secrets (dict
       "name" . "key" ".dockerconfigjson" "required" false "neededFor" "global.imagePullSecrets") -}}
 {{- end -}}

@@ -5,9 +5,9 @@
 {{- $_ := set $config "path" "/mnt/kv-cache" -}}
 {{- $_ := set $config "deadlineSeconds" (int64 .deadlineSeconds) -}}
 {{- /* Tried exactly as the connector is going to do it. */ -}}
-{{- $_ := set $config "publish" $.Values.modelserver.storageTier.publish -}}
-{{- $_ := set $config "directIo" $.Values.modelserver.storageTier.directIo -}}
-{{- $_ := set $config "floors" .floors -}}
+{{- $_ := set $config "publish" ($.Values.modelserver.storageTier.publish | default "auto") -}}
+{{- $_ := set $config "directIo" (include "llm-d-storage.onOff" $.Values.modelserver.storageTier.directIo | default "auto") -}}
+{{- $_ := set $config "floors" (dict "readMiBps" (.floors.readMiBps | default 0) "writeMiBps" (.floors.writeMiBps | default 0)) -}}
 {{- toJson $config -}}
 {{- end -}}
 {{- end -}}

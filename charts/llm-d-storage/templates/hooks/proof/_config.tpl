@@ -34,7 +34,7 @@ One of another namespace is none: reading it would need rights there.
 {{- if and (eq .Values.global.router.mode "gateway") $mine (not .Values.hooks.proof.routerUrl) -}}
 {{- dict
       "name" ($existing.name | default (include "llm-d-storage.names.gateway" .))
-      "section" $existing.sectionName
+      "section" ($existing.sectionName | default "")
       "host" (first .Values.gateway.hostnames | default "" | replace "*" "llm-d-storage") | toJson -}}
 {{- else -}}
 {}

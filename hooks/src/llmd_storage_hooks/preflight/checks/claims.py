@@ -35,7 +35,7 @@ def other_releases_claim(observed: Claim, release: str) -> Finding | None:
         Verdict.FAIL,
         f'Claim "{observed.name}" is already there and belongs to the release "{observed.release}", '
         f'not to "{release}".',
-        f'To share it, set global.existingClaim="{observed.name}"; else install under another release name.',
+        f'To share it, set storage.existingClaim="{observed.name}"; else install under another release name.',
         _CLAIMS,
         _claim_details(observed),
     )
@@ -58,8 +58,8 @@ def existing_claim(
         return Finding(
             check_id,
             Verdict.FAIL,
-            f'global.existingClaim names "{name}", but there is no such claim in this namespace.',
-            "Create it here with accessModes [ReadWriteMany], or leave global.existingClaim empty so that "
+            f'storage.existingClaim names "{name}", but there is no such claim in this namespace.',
+            "Create it here with accessModes [ReadWriteMany], or leave storage.existingClaim empty so that "
             "the chart makes one.",
             _CLAIMS,
         )

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight, RWX: does a provisioner give ReadWriteMany filesystems? The table (data/rwx.yaml) and its lookup."""
+"""Preflight, RWX: does a provisioner give ReadWriteMany filesystems? The table (data/rwx.yaml) and its lookup.
+
+The table is made from the chart's facts of storage (charts/llm-d-storage/charts/storage/files/backends.yaml).
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,50 @@
+{{/*
+Rules that concern more than one value. The schema refuses what is wrong by itself (types, typos, ranges); a rule is for what
+only the combination makes wrong. Every line that a rule prints is one problem: what is wrong, why it matters, what to set.
+All of them are shown at once.
+
+Each chart has its own rules, which name values as a user of the umbrella writes them (storage.size). Where the chart is
+installed alone, its own name before them is left out (size).
+
+Call with a list of (list $scope "rules").
+*/}}
+{{- define "llm-d-storage.validate.report" -}}
+{{- $problems := list -}}
+{{- range $pair := . -}}
+{{- $scope := index $pair 0 -}}
+{{- $before := printf "(^|[ (])%s[.]" $scope.Chart.Name -}}
+{{- range include (printf "llm-d-storage.validate.%s" (index $pair 1)) $scope | splitList "\n" -}}
+{{- with trim . -}}
+{{- $problems = append $problems ($scope.Chart.IsRoot | ternary (regexReplaceAll $before . "${1}") .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $problems -}}
+{{- fail (printf "the values contradict each other or the cluster:\n  - %s\n" (join "\n  - " $problems)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Of an optional value, "" and 0 were "not set" once; null says it. files/optional.yaml has the paths. */}}
+{{- define "llm-d-storage.validate.unset" -}}
+{{- range $path := .Files.Get "files/optional.yaml" | fromYamlArray -}}
+{{- $value := $.Values -}}
+{{- range splitList "." $path -}}
+{{- if hasKey ($value | default dict) . }}{{ $value = get $value . }}{{ else }}{{ $value = dict }}{{ end -}}
+{{- end -}}
+{{- if or (kindIs "string" $value | and (eq (toString $value) "")) (eq (toString $value) "0") }}
+{{ $path }} is {{ toJson $value }}, which is no value for it; set it to null, or leave it out, if it is not to be set.
+{{- end }}
+{{- end -}}
+{{- range $key := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- if eq (get $.Values.global.podSecurity $key | toString) "0" }}
+global.podSecurity.{{ $key }} is 0, which would be root's; set it to none to leave it out, as OpenShift wants it.
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "llm-d-storage.validate.names" -}}
+{{- $base := include "llm-d-storage.names.base" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $base) }}
+The release name (or global.nameOverride) gives names that begin with {{ $base | quote }}, which Kubernetes refuses for a Service; set global.nameOverride to lower-case letters, digits and "-", beginning with a letter.
+{{- end }}
+{{- end -}}

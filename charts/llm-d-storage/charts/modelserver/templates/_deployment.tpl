@@ -1,0 +1,175 @@
+{{/*
+vLLM with a connector that keeps KV blocks on the claim, every replica on the same one. Call with this chart's scope, and
+in it claimName, if the claim is not the release's own: the umbrella knows, a subchart does not see the storage's values.
+*/}}
+{{- define "llm-d-storage.modelserver.deployment" -}}
+{{- $ours := eq .Values.connector "llmd-storage" }}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ include "llm-d-storage.names.modelserver" . }}
+  namespace: {{ .Release.Namespace | quote }}
+  labels:
+    {{- include "llm-d-storage.labels" (list . "modelserver") | nindent 4 }}
+spec:
+  {{- if eq .Values.autoscaling.kind "none" }}
+  replicas: {{ .Values.replicas }}
+  {{- end }}
+  # The default of ten minutes would call a model that is still being loaded a failure.
+  progressDeadlineSeconds: {{ add (int64 .Values.probes.startupSeconds) 600 }}
+  strategy:
+    type: {{ .Values.updateStrategy.type }}
+    {{- if eq .Values.updateStrategy.type "RollingUpdate" }}
+    rollingUpdate:
+      maxSurge: {{ .Values.updateStrategy.maxSurge }}
+      maxUnavailable: {{ .Values.updateStrategy.maxUnavailable }}
+    {{- end }}
+  selector:
+    matchLabels:
+      {{- include "llm-d-storage.selectorLabels" (list . "modelserver") | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "llm-d-storage.selectorLabels" (list . "modelserver") | nindent 8 }}
+        {{- include "llm-d-storage.servingLabel" . | nindent 8 }}
+        {{- with .Values.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- $scraped := include "llm-d-storage.monitoring.annotations" (list . "8000") | fromJson }}
+      {{- $annotations := merge (deepCopy .Values.podAnnotations) $scraped }}
+      {{- if eq .Values.connector "lmcache" }}
+      {{- /* LMCache reads its configuration once. */}}
+      {{- $_ := set $annotations "checksum/lmcache" (include "llm-d-storage.modelserver.lmcache" . | sha256sum) }}
+      {{- end }}
+      {{- with $annotations }}
+      annotations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    spec:
+      {{- with .Values.serviceAccountName }}
+      serviceAccountName: {{ . | quote }}
+      {{- end }}
+      automountServiceAccountToken: false
+      # A Service called "vllm" in the namespace would set VLLM_PORT, which vLLM reads as its own.
+      enableServiceLinks: false
+      terminationGracePeriodSeconds: {{ add (int64 .Values.termination.preStopSeconds) (int64 .Values.termination.drainSeconds) 10 }}
+      {{- with include "llm-d-storage.imagePullSecrets" . | trim }}{{ . | nindent 6 }}{{ end }}
+      securityContext:
+        {{- include "llm-d-storage.podSecurityContext" . | nindent 8 }}
+      {{- with include "llm-d-storage.modelserver.spread" . | trim }}{{ . | nindent 6 }}{{ end }}
+      {{- with .Values.priorityClassName }}
+      priorityClassName: {{ . | quote }}
+      {{- end }}
+      {{- with .Values.runtimeClassName }}
+      runtimeClassName: {{ . | quote }}
+      {{- end }}
+      {{- with .Values.nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .Values.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .Values.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- if or $ours .Values.extraInitContainers }}
+      initContainers:
+        {{- if $ours }}
+        # The connector is pure Python and comes from the project's image: nothing is downloaded when a pod starts.
+        - name: connector
+          {{- include "llm-d-storage.projectImage" . | nindent 10 }}
+          command: [cp, -r, /opt/llm-d-storage/connector/., /connector]
+          securityContext:
+            {{- include "llm-d-storage.containerSecurityContext" . | nindent 12 }}
+          resources:
+            requests: {cpu: 10m, memory: 32Mi}
+            limits: {memory: 128Mi}
+          volumeMounts:
+            - {name: connector, mountPath: /connector}
+        {{- end }}
+        {{- with .Values.extraInitContainers }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- end }}
+      containers:
+        - name: vllm
+          {{- include "llm-d-storage.containerImage" (list . .Values.image) | nindent 10 }}
+          command: [vllm]
+          args:
+            {{- include "llm-d-storage.modelserver.args" . | fromJsonArray | toYaml | nindent 12 }}
+          env:
+            {{- include "llm-d-storage.modelserver.env" . | nindent 12 }}
+          ports:
+            - {name: http, containerPort: 8000, protocol: TCP}
+          {{- with .Values.probes }}
+          startupProbe:
+            {{- include "llm-d-storage.modelserver.startupProbe" $ | nindent 12 }}
+          readinessProbe:
+            httpGet: {path: /health, port: http}
+            {{- toYaml .readiness | nindent 12 }}
+          livenessProbe:
+            httpGet: {path: /health, port: http}
+            {{- toYaml .liveness | nindent 12 }}
+          {{- end }}
+          {{- with .Values.termination.preStopSeconds }}
+          lifecycle:
+            # Serve on while the routers learn that this pod goes.
+            preStop:
+              sleep: {seconds: {{ . }}}
+          {{- end }}
+          securityContext:
+            {{- include "llm-d-storage.containerSecurityContext" . | nindent 12 }}
+          resources:
+            {{- include "llm-d-storage.modelserver.resources" . | nindent 12 }}
+          volumeMounts:
+            {{- if ne .Values.connector "none" }}
+            - {name: kv-cache, mountPath: /mnt/kv-cache}
+            {{- end }}
+            {{- if $ours }}
+            - {name: connector, mountPath: /opt/llmd-connector, readOnly: true}
+            {{- else if eq .Values.connector "lmcache" }}
+            - {name: lmcache, mountPath: /etc/lmcache, readOnly: true}
+            {{- end }}
+            - {name: shm, mountPath: /dev/shm}
+            - {name: cache, mountPath: /cache}
+            - {name: tmp, mountPath: /tmp}
+            {{- if ne .Values.modelSource.type "hub" }}
+            - {name: model, mountPath: /models, readOnly: true}
+            {{- end }}
+            {{- with .Values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+        {{- with .Values.extraContainers }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      volumes:
+        {{- if ne .Values.connector "none" }}
+        - name: kv-cache
+          persistentVolumeClaim:
+            claimName: {{ .claimName | default (include "llm-d-storage.names.ownClaim" .) | quote }}
+        {{- end }}
+        - name: shm
+          emptyDir:
+            medium: Memory
+            sizeLimit: {{ include "llm-d-storage.modelserver.shmSize" . }}
+        # HOME: model downloads, compile caches.
+        - name: cache
+          emptyDir: {}
+        {{- if $ours }}
+        - name: connector
+          emptyDir: {}
+        {{- else if eq .Values.connector "lmcache" }}
+        - name: lmcache
+          configMap:
+            name: {{ include "llm-d-storage.names.lmcache" . }}
+        {{- end }}
+        - name: tmp
+          emptyDir: {}
+        {{- with include "llm-d-storage.modelserver.modelVolume" . | trim }}{{ . | nindent 8 }}{{ end }}
+        {{- with .Values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+{{- end -}}

@@ -1,0 +1,146 @@
+{{/* Rules that concern more than one value of this chart; common/_validate.tpl says how they are written. */}}
+{{- define "llm-d-storage.validate.modelserver" -}}
+{{- $server := .Values -}}
+{{- $tp := int64 $server.tensorParallelSize -}}
+{{- $accelerator := include "llm-d-storage.accelerator" $server -}}
+{{- if not .Values.accelerator.resource }}
+modelserver.accelerator.resource is "", which names nothing; set it to none for CPU.
+{{- end }}
+{{- if and (gt $tp 1) (not $accelerator) }}
+modelserver.tensorParallelSize is {{ $tp }} but modelserver.accelerator.resource is none (CPU): the model would be split over accelerators that are not asked for; set tensorParallelSize to 1, or accelerator.resource to what your nodes offer, such as nvidia.com/gpu.
+{{- end }}
+{{- range $kind := list "requests" "limits" }}
+{{- if and $accelerator (hasKey (get $server.resources $kind | default dict) $accelerator) }}
+modelserver.resources.{{ $kind }} names {{ $accelerator }}, which the chart sets from modelserver.tensorParallelSize ({{ $tp }}): two numbers for one thing; remove it from resources.
+{{- end }}
+{{- with get (get $server.resources $kind | default dict) "memory" }}
+{{- if regexMatch "^[0-9]+([KMGTP]i|[kMGTP])?$" (toString .) }}
+{{- $memory := include "llm-d-storage.bytes" . | int64 }}
+{{- $shm := add (include "llm-d-storage.bytes" $server.cpuTier.size | int64) (include "llm-d-storage.bytes" $server.cpuTier.shmHeadroom | int64) }}
+{{- if and (le $memory $shm) (not (has $server.connector (list "none" "llmd-fs-backend"))) }}
+modelserver.resources.{{ $kind }}.memory is {{ . }} but modelserver.cpuTier takes {{ $server.cpuTier.size }} and {{ $server.cpuTier.shmHeadroom }} headroom of it (/dev/shm counts as the pod's memory): the pod would be killed or evicted; set memory to the sum and what vLLM itself needs, or a smaller cpuTier.size.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $known := include "llm-d-storage.modelserver.connectorOptions" . | fromYaml }}
+{{- $tier := $server.storageTier }}
+{{- range $known.options }}
+{{- $value := get $tier .value }}
+{{- $shared := and (eq .value "ioThreads") (has $server.connector (list "vllm-fs" "llmd-fs-backend")) }}
+{{- if and (ne $server.connector "llmd-storage") (not $shared) (ne (toString (kindIs "invalid" $value | ternary "" $value)) (toString (kindIs "invalid" .default | ternary "" .default))) }}
+modelserver.storageTier.{{ .value }} is {{ $value }} but modelserver.connector is {{ $server.connector }}, which has no such setting; remove it, or set connector to llmd-storage.
+{{- end }}
+{{- if and (eq $server.connector "llmd-storage") (hasKey $tier.extraConfig .option) }}
+modelserver.storageTier.extraConfig names {{ .option }}, which has a value of its own; remove it there and set modelserver.storageTier.{{ .value }}.
+{{- end }}
+{{- end }}
+{{- range $option, $value := $known.owned }}
+{{- if and (eq $server.connector "llmd-storage") (hasKey $tier.extraConfig $option) }}
+modelserver.storageTier.extraConfig names {{ $option }}, which the chart sets itself; remove it there{{ with $value }} and set {{ . }}{{ end }}.
+{{- end }}
+{{- end }}
+{{- if and (eq $server.connector "none") $tier.extraConfig }}
+modelserver.storageTier.extraConfig is set but modelserver.connector is none, and nobody would read it; remove it, or set connector.
+{{- end }}
+{{- if and (has $server.connector (list "vllm-fs" "llmd-fs-backend" "lmcache")) (not $accelerator) }}
+modelserver.connector is {{ $server.connector }}, which needs an accelerator, and modelserver.accelerator.resource is none (CPU); set connector to llmd-storage.
+{{- end }}
+{{- with $server.modelSource }}
+{{- if and (eq .type "claim") (not .claimName) }}
+modelserver.modelSource.type is claim but claimName is not set; set modelserver.modelSource.claimName to the claim that holds the model.
+{{- end }}
+{{- if and (eq .type "image") (not .imageReference) }}
+modelserver.modelSource.type is image but imageReference is not set; set modelserver.modelSource.imageReference to the image that holds the model.
+{{- end }}
+{{- if and (ne .type "hub") (not (hasPrefix "/models" $server.model)) }}
+modelserver.model is {{ $server.model | quote }} but modelserver.modelSource.type is {{ .type }}, whose files are under /models: vLLM would download another copy; set modelserver.model to a path that begins with /models.
+{{- end }}
+{{- end }}
+{{- with $server.autoscaling }}
+{{- if and (eq .kind "hpa") (not .metrics) }}
+modelserver.autoscaling.kind is hpa but metrics is empty: it would scale by CPU time, which says nothing about a model server; set modelserver.autoscaling.metrics.
+{{- end }}
+{{- if and (eq .kind "keda") (not .triggers) }}
+modelserver.autoscaling.kind is keda but triggers is empty: KEDA refuses that; set modelserver.autoscaling.triggers.
+{{- end }}
+{{- if and (eq .kind "hpa") (lt (int64 .minReplicas) 1) }}
+modelserver.autoscaling.minReplicas is 0, which a HorizontalPodAutoscaler refuses; set it to 1 or more, or kind to keda.
+{{- end }}
+{{- if and (ne .kind "none") (lt (int64 .maxReplicas) (int64 .minReplicas)) }}
+modelserver.autoscaling.maxReplicas is {{ int64 .maxReplicas }}, less than minReplicas ({{ int64 .minReplicas }}); set maxReplicas to {{ int64 .minReplicas }} or more.
+{{- end }}
+{{- end }}
+{{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "llm-d.ai/inference-serving" }}
+{{- if hasKey $server.podLabels $key }}
+modelserver.podLabels sets {{ $key }}, by which the pods are found; remove it.
+{{- end }}
+{{- end }}
+{{- $block := int64 $server.blockSize | default (ternary (int64 16) (int64 128) (ne $accelerator "")) }}
+{{- if mod (int64 $server.storageTier.blockTokens) $block }}
+modelserver.storageTier.blockTokens is {{ int64 $server.storageTier.blockTokens }}, no multiple of vLLM's block size of {{ $block }} tokens: a stored block is made of whole ones; set blockTokens to {{ $block }}, {{ mul 2 $block }}, {{ mul 4 $block }} …, or modelserver.blockSize to a divisor.
+{{- end }}
+{{- end -}}
+
+{{/* Flags and environment that the chart makes itself: twice would be ambiguous, and the values would not be true. */}}
+{{- define "llm-d-storage.validate.vllmFlags" -}}
+{{- $owned := dict
+      "--port" "nothing: clients, probes and pool use 8000"
+      "--host" "nothing: the probes need all interfaces"
+      "--model" "modelserver.model"
+      "--served-model-name" "modelserver.servedModelName"
+      "--tensor-parallel-size" "modelserver.tensorParallelSize"
+      "-tp" "modelserver.tensorParallelSize"
+      "--block-size" "modelserver.blockSize"
+      "--max-num-seqs" "modelserver.maxNumSeqs"
+      "--shutdown-timeout" "modelserver.termination.drainSeconds"
+      "--kv-transfer-config" "modelserver.connector, modelserver.cpuTier and modelserver.storageTier" }}
+{{- range .Values.extraArgs }}
+{{- $flag := regexFind "^--?[a-zA-Z0-9_-]+" . | replace "_" "-" }}
+{{- if hasKey $owned $flag }}
+modelserver.extraArgs holds {{ . | quote }}, a flag that the chart sets itself; remove it there and set {{ get $owned $flag }}.
+{{- end }}
+{{- end }}
+{{- $reserved := list "PYTHONHASHSEED" }}
+{{- if eq .Values.connector "llmd-storage" }}{{ $reserved = append $reserved "PYTHONPATH" }}{{ end }}
+{{- if eq .Values.connector "lmcache" }}{{ $reserved = append $reserved "LMCACHE_CONFIG_FILE" }}{{ end }}
+{{- if .Values.hfToken.enabled }}{{ $reserved = append $reserved "HF_TOKEN" }}{{ end }}
+{{- $seen := dict }}
+{{- range .Values.extraEnv }}
+{{- if has .name $reserved }}
+modelserver.extraEnv sets {{ .name }}, which the chart needs (PYTHONPATH and LMCACHE_CONFIG_FILE find the connector, PYTHONHASHSEED makes block keys equal on all pods, HF_TOKEN comes from modelserver.hfToken); remove it, and for HF_TOKEN set modelserver.hfToken.enabled to false.
+{{- end }}
+{{- if hasKey $seen .name }}
+modelserver.extraEnv names {{ .name }} twice, which server-side apply refuses; keep one.
+{{- end }}
+{{- $_ := set $seen .name true }}
+{{- end }}
+{{- end -}}
+
+{{- define "llm-d-storage.validate.podExtras" -}}
+{{- $volumes := dict "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true }}
+{{- $containers := dict "vllm" true "connector" true }}
+{{- range concat .Values.extraInitContainers .Values.extraContainers }}
+{{- if hasKey $containers .name }}
+modelserver.extraContainers or extraInitContainers names {{ .name | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two containers of one name; give it another.
+{{- end }}
+{{- $_ := set $containers .name true }}
+{{- end }}
+{{- range .Values.extraVolumes }}
+{{- if hasKey $volumes .name }}
+modelserver.extraVolumes names {{ .name | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two volumes of one name; give it another.
+{{- end }}
+{{- $_ := set $volumes .name true }}
+{{- end }}
+{{- $paths := dict "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true "/etc/lmcache" true }}
+{{- if ne .Values.modelSource.type "hub" }}{{ $_ := set $paths "/models" true }}{{ end }}
+{{- range .Values.extraVolumeMounts }}
+{{- if hasKey $paths (trimSuffix "/" .mountPath) }}
+modelserver.extraVolumeMounts mounts on {{ .mountPath | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two mounts on one path; mount it elsewhere.
+{{- end }}
+{{- $_ := set $paths (trimSuffix "/" .mountPath) true }}
+{{- if not (hasKey $volumes .name) }}
+modelserver.extraVolumeMounts uses the volume {{ .name | quote }}, which is not there; add it to modelserver.extraVolumes.
+{{- end }}
+{{- end }}
+{{- end -}}
