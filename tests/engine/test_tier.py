@@ -18,6 +18,8 @@ import pytest
 
 pytest.importorskip("vllm", reason="needs the engine environment")
 
+from vllm.config import KVTransferConfig
+from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading.metrics import OffloadingConnectorStats
 from vllm.v1.kv_offload.base import (
     LookupResult,
@@ -29,6 +31,7 @@ from vllm.v1.kv_offload.base import (
 )
 from vllm.v1.kv_offload.tiering.base import SecondaryTierManager
 
+from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.lookup.service import LookupStatus
 from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX, MetricKind
 from llmd_storage_connector.transfer.scheduler import Phase
@@ -341,3 +344,16 @@ def test_workers_and_scheduler_never_work_on_different_memory(
         assert spec.get_manager() is manager
         assert closed == []
     assert swept == ["/dev/shm/vllm_offload_test-tier-no-such-region.mmap"]
+
+
+def test_vllms_own_connector_cannot_take_this_ones_place_unseen() -> None:
+    """--kv-offloading-size makes vLLM look for its own connector's name in our module, and serve without the tier."""
+    config = KVTransferConfig(
+        kv_connector="OffloadingConnector",
+        kv_connector_module_path="llmd_storage_connector.vllm.connector",
+        kv_role="kv_both",
+    )
+    with pytest.raises(Misconfigured, match="--kv-offloading-size puts vLLM's own connector in the place"):
+        KVConnectorFactory.get_connector_class(config)
+    config.kv_connector = "LlmdStorageConnector"
+    assert KVConnectorFactory.get_connector_class(config).__name__ == "LlmdStorageConnector"
