@@ -21,7 +21,7 @@ Buffer = bytes | bytearray | memoryview
 # Not ASCII at both ends, and with both line endings: a text-mode copy breaks it visibly.
 MAGIC = b"\x89KVB\r\n\x1a\n"
 FORMAT_VERSION = 1
-# The payload starts, and the file ends, on this boundary when rows are page-multiples: direct I/O works.
+# The payload starts, and the file ends, on this boundary when chunks are page-multiples: direct I/O works.
 ALIGNMENT = 4096
 MAX_KEY_BYTES = 128
 IDENTITY_BYTES = 32

@@ -23,7 +23,7 @@ from llmd_storage_connector.blocks.result import BlockResult, reason_of
 from llmd_storage_core import publish, strategies
 from llmd_storage_core.scratch import scratch_name
 
-# Storage where a small file is made and removed in less than this answers without a way to go.
+# Storage where a small file is made and removed in less than this takes next to no time for a call.
 _LOW_LATENCY_S = 0.002
 _TRIAL_BYTES = 4 << 20
 
@@ -44,7 +44,7 @@ class Mount:
 
     @property
     def is_low_latency(self) -> bool:
-        """Whether the storage answers without a way to go."""
+        """Whether a call to storage takes next to no time."""
         return self.create_remove_s < _LOW_LATENCY_S
 
 

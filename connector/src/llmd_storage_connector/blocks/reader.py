@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import mmap
 import os
+from collections.abc import Callable
 
 from llmd_storage_connector.blocks.files import read_all
 from llmd_storage_connector.blocks.format import BlockSpec, check_header, checksum
@@ -62,6 +63,20 @@ class BlockReader:
             read_all(self._fd, payload, self._spec.header_bytes + at)
         self._checksums[index] = checksum(payload)
         return payload
+
+    def read_whole(self, buffer: BlockBuffer, sink: Callable[[int, memoryview], None]) -> BlockResult:
+        """Read every stripe, handing each to `sink` with its offset before it is checked; then check and close.
+
+        Raises: what `sink` raises.
+        """
+        try:
+            for index in range(self._spec.stripe_count):
+                sink(index * self._spec.stripe_bytes, self.read(index, buffer))
+            return self.check()
+        except (OSError, Corrupt) as error:
+            return result_of(error)
+        finally:
+            self.close()
 
     def check(self) -> BlockResult:
         """Whether what was read is the block. Requires: every stripe was read."""

@@ -27,8 +27,8 @@ from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount, is_healthy, probe_mount, try_writing
 from llmd_storage_connector.blocks.namespace import open_namespace, unusable
 from llmd_storage_connector.blocks.reader import BlockBuffer, BlockReader
-from llmd_storage_connector.blocks.result import UNFINISHED, BlockResult, reason_of, result_of
-from llmd_storage_connector.errors import Corrupt, Rule, Unusable
+from llmd_storage_connector.blocks.result import UNFINISHED, BlockResult, reason_of
+from llmd_storage_connector.errors import Rule, Unusable
 from llmd_storage_core import publish
 
 # Under vLLM's logger, so that its handlers and level apply.
@@ -106,7 +106,7 @@ class BlockStore:
 
     @property
     def is_low_latency(self) -> bool:
-        """Whether the storage answers without a way to go."""
+        """Whether a call to storage takes next to no time."""
         return self._mount.is_low_latency
 
     @property
@@ -132,7 +132,7 @@ class BlockStore:
         return self._check(found)
 
     def open_block(self, key: bytes) -> BlockReader | BlockResult:
-        """Begin to read the block; the outcome when it cannot be had."""
+        """Begin to read the block; the result when it cannot be had."""
         try:
             folder = self._folders.at(layout.block_folder(key))
             fd = os.open(layout.block_name(key), self._mount.read_flags, dir_fd=folder.fd)
@@ -158,25 +158,16 @@ class BlockStore:
         Ensures: on ok, what `sink` got is what was stored under this key by an engine of this identity.
         Raises: what `sink` raises.
         """
-        reading = self.open_block(key)
-        if isinstance(reading, BlockResult):
-            return reading
-        try:
-            for index in range(self.spec.stripe_count):
-                sink(index * self.spec.stripe_bytes, reading.read(index, buffer))
-            return reading.check()
-        except (OSError, Corrupt) as error:
-            return result_of(error)
-        finally:
-            reading.close()
+        reader = self.open_block(key)
+        return reader if isinstance(reader, BlockResult) else reader.read_whole(buffer, sink)
 
     def reread(self, key: bytes, buffer: BlockBuffer, sink: Sink) -> BlockResult:
         """Read a corrupt block once more: another node may have been writing it. Still so: into quarantine."""
-        outcome = self.get(key, buffer, sink)
-        if outcome.corrupt:
-            logger.warning("block file %s is corrupt (%s): not used", self.path(key), outcome.reason)
+        result = self.get(key, buffer, sink)
+        if result.corrupt:
+            logger.warning("block file %s is corrupt (%s): not used", self.path(key), result.reason)
             self._quarantine(key)
-        return outcome
+        return result
 
     def put(self, key: bytes, source: Source) -> BlockResult:
         """Publish what `source` gives as the block; a block that is there is refreshed instead.

@@ -3,7 +3,7 @@
 
     WRITING --refused--> PAUSED --after a pause--> one trial is let through --stored--> WRITING
                            ^                                |
-                           +---- refused, or no outcome ----+     (the pause grows)
+                           +---- refused, or no result  ----+     (the pause grows)
 
 Reading has nothing to do with it: a full or read-only filesystem serves its blocks as before.
 
@@ -67,7 +67,7 @@ class WriteBackoff:
     def admits(self, now: float) -> bool:
         """Whether to write now. While writing pauses: True once after each pause, for the trial.
 
-        Its outcome is the next refused() or succeeded(); one that never comes costs another pause.
+        Its result is the next refused() or succeeded(); one that never comes costs another pause.
         """
         if not self.is_paused:
             return True

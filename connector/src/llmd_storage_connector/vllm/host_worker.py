@@ -22,32 +22,34 @@ from vllm.v1.kv_offload.cpu.shared_offload_region import SharedOffloadRegion
 
 
 class HostCopyWorker(OffloadingWorker):  # type: ignore[misc]  # vLLM is untyped here
-    """Copies between the KV cache and the CPU tier's rows, at once. Thread: the worker's.
+    """Copies between the KV cache and the CPU tier's chunks, at once. Thread: the worker's.
 
-    A row holds, per tensor, the pages of `blocks_per_row` vLLM blocks one after the other.
+    A chunk holds, per tensor, the pages of `blocks_per_chunk` vLLM blocks one after the other.
     """
 
-    def __init__(self, kv_caches: CanonicalKVCaches, blocks_per_row: int, region: SharedOffloadRegion) -> None:
+    def __init__(self, kv_caches: CanonicalKVCaches, blocks_per_chunk: int, region: SharedOffloadRegion) -> None:
         self.region = region
-        self._blocks_per_row = blocks_per_row
+        self._blocks_per_chunk = blocks_per_chunk
         self._references = kv_caches.group_data_refs
         self._device: list[torch.Tensor] = []
         self._host: list[torch.Tensor] = []
         for canonical in kv_caches.tensors:
             page = canonical.page_size_bytes
-            rows = region.create_next_worker_view(page * blocks_per_row)
+            chunks = region.create_next_worker_view(page * blocks_per_chunk)
             self._device.append(canonical.tensor)
             self._host.append(
-                rows.as_strided((rows.shape[0], blocks_per_row, page), (rows.stride(0), page, 1), rows.storage_offset())
+                chunks.as_strided(
+                    (chunks.shape[0], blocks_per_chunk, page), (chunks.stride(0), page, 1), chunks.storage_offset()
+                )
             )
         self._finished: list[TransferResult] = []
 
     def submit_store(self, job_id: int, src_spec: GPULoadStoreSpec, dst_spec: LoadStoreSpec) -> bool:
-        """KV cache -> rows."""
+        """KV cache -> chunks."""
         return self._transfer(job_id, src_spec, dst_spec, store=True)
 
     def submit_load(self, job_id: int, src_spec: LoadStoreSpec, dst_spec: GPULoadStoreSpec) -> bool:
-        """Rows -> KV cache."""
+        """Chunks -> KV cache."""
         return self._transfer(job_id, dst_spec, src_spec, store=False)
 
     def get_finished(self) -> list[TransferResult]:
@@ -67,27 +69,27 @@ class HostCopyWorker(OffloadingWorker):  # type: ignore[misc]  # vLLM is untyped
     def _transfer(self, job_id: int, device: GPULoadStoreSpec, host: LoadStoreSpec, *, store: bool) -> bool:
         started = time.perf_counter()
         assert isinstance(host, CPULoadStoreSpec)
-        rows = host.block_ids
-        moved, block_at, row_at = 0, 0, 0
+        chunks = host.block_ids
+        moved, block_at, chunk_at = 0, 0, 0
         for group, (count, first) in enumerate(zip(device.group_sizes, device.block_indices, strict=True)):
             if count == 0:
                 continue
-            # The first row may begin before the first block of this transfer.
-            skip = first % self._blocks_per_row
-            row_count = -(-(count + skip) // self._blocks_per_row)
+            # The first chunk may begin before the first block of this transfer.
+            skip = first % self._blocks_per_chunk
+            chunk_count = -(-(count + skip) // self._blocks_per_chunk)
             blocks = _index(device.block_ids[block_at : block_at + count])
             places = np.arange(skip, skip + count)
-            row_of = _index(rows[row_at : row_at + row_count][places // self._blocks_per_row])
-            slot_of = _index(places % self._blocks_per_row)
+            chunk_of = _index(chunks[chunk_at : chunk_at + chunk_count][places // self._blocks_per_chunk])
+            slot_of = _index(places % self._blocks_per_chunk)
             for reference in self._references[group]:
-                cache, chunk = self._device[reference.tensor_idx], self._host[reference.tensor_idx]
+                cache, memory = self._device[reference.tensor_idx], self._host[reference.tensor_idx]
                 if store:
-                    chunk[row_of, slot_of] = cache[blocks]
+                    memory[chunk_of, slot_of] = cache[blocks]
                 else:
-                    cache[blocks] = chunk[row_of, slot_of]
+                    cache[blocks] = memory[chunk_of, slot_of]
                 moved += count * reference.page_size_bytes
             block_at += count
-            row_at += row_count
+            chunk_at += chunk_count
         self._finished.append(TransferResult(job_id, True, moved, time.perf_counter() - started))
         return True
 

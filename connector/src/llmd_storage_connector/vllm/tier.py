@@ -54,17 +54,17 @@ _SHUTDOWN_TIMEOUT_S = 5.0
 
 
 class CpuTierChunks:
-    """Rows of vLLM's CPU tier. numpy copies without the interpreter lock."""
+    """Chunks of vLLM's CPU tier. numpy copies without the interpreter lock."""
 
     def __init__(self, view: memoryview) -> None:
         self._chunks = np.asarray(view)
 
     def view(self, chunk: int, offset: int, length: int) -> memoryview:
-        """The row's bytes themselves, not a copy. Requires: the row has as many."""
+        """The chunk's bytes themselves, not a copy. Requires: the chunk has as many."""
         return self._chunks[chunk, offset : offset + length].data.cast("B")
 
     def write(self, chunk: int, offset: int, source: memoryview) -> None:
-        """Write source over the row's bytes from offset on. Requires: the row has as many."""
+        """Write source over the chunk's bytes from offset on. Requires: the chunk has as many."""
         np.copyto(self._chunks[chunk, offset : offset + source.nbytes], np.frombuffer(source, dtype=np.int8))
 
     def release(self) -> None:
@@ -248,5 +248,5 @@ class _NoStore(BlockStore):
 
 
 def _blocks(job: TransferJob) -> tuple[list[bytes], list[int]]:
-    """Keys and rows, parallel to each other; vLLM may hand keys over as a set, whose order is its rows'."""
+    """Keys and chunks, parallel to each other; vLLM may hand keys over as a set, whose order is its chunks'."""
     return [bytes(key) for key in job.keys], [int(chunk) for chunk in job.chunk_ids]
