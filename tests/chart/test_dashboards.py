@@ -168,7 +168,7 @@ def test_everything_that_is_counted_can_be_seen() -> None:
 HIDDEN = {
     "vllm:kv_offload_llmd_storage_breaker_trips_total",
     "vllm:kv_offload_llmd_storage_store_existing_total",
-    "vllm:kv_offload_llmd_storage_swept_files_total",
+    "vllm:kv_offload_llmd_storage_removed_temp_files_total",
     "llmd_storage_evictor_scans_total",
 }
 
