@@ -43,8 +43,10 @@ def transfer_config(root: Path, extra: dict[str, Any] | None = None) -> dict[str
             "root_dir": str(root),
             "cpu_bytes_to_use": 16 << 20,
             "block_size": BLOCK_TOKENS,
-            # Two busy cores must not turn a hit into a miss where no deadline is being tested.
-            "lookup_deadline_s": 30,
+            # A busy machine must not turn a hit into a miss where no deadline is being tested.
+            "lookup_deadline_s": CEILING_S,
+            "load_deadline_s": CEILING_S,
+            "store_deadline_s": CEILING_S,
             **(extra or {}),
         },
     }
