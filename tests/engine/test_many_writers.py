@@ -17,7 +17,7 @@ from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import BlockSpec, checksum
 from llmd_storage_connector.blocks.reader import BlockBuffer
 from llmd_storage_connector.blocks.store import BlockStore
-from llmd_storage_connector.blocks.temp_files import sweep_folder
+from llmd_storage_connector.blocks.temp_files import collect_folder
 from llmd_storage_core.scratch import is_scratch
 
 pytestmark = pytest.mark.engine
@@ -93,7 +93,7 @@ def test_writers_that_are_killed_leave_right_blocks_and_nothing_else(tmp_path: P
     assert found, "nothing was ever stored: this test could not fail"
     _only_scratch_beside_blocks(Path(reader.folder))
     for folder in layout.fanout_names():
-        sweep_folder(f"{reader.folder}/{folder}", 0.0, time.time() + 1)
+        collect_folder(f"{reader.folder}/{folder}", 0.0, time.time() + 1)
     left = [file for file in Path(reader.folder).glob("??/*") if layout.key_of(file.name) is None]
     assert left == []
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llmd_storage_hooks.probe import strategies
+from llmd_storage_core import strategies
 from llmd_storage_hooks.probe.collect import mounts
 from tests.patience import CEILING_S, eventually
 from tests.unit.hooks.support import assert_valid
