@@ -121,7 +121,7 @@ def _tier(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig, config: Confi
     """The tier's own arguments. Not knowing whose cache it is costs the cache, not the engine."""
     try:
         facts = identity_of(vllm_config, kv_cache_config).facts()
-        return {"identity": facts, "chained": _needs_full_prefix(kv_cache_config)}
+        return {"identity": facts, "needs_full_prefix": _needs_full_prefix(kv_cache_config)}
     except (Misconfigured, OSError) as error:
         if config.fail_fast:
             raise
