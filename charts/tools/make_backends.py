@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import backends
+import generated
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,10 +45,8 @@ def page(text: str) -> str:
     """The page with its tables made anew."""
     parts = {"backends": _backends(), "sizes": _sizes(), "sources": _sources()}
     for name, made in parts.items():
-        begin, end = f"<!-- made by make generate: {name} -->\n", f"<!-- end of {name} -->\n"
-        if begin not in text or end not in text:
-            raise SystemExit(f"{PAGE.name} has no markers of {name}")
-        text = text[: text.index(begin) + len(begin)] + made + text[text.index(end) :]
+        begin, end = f"<!-- made by make generate: {name} -->", f"<!-- end of {name} -->\n"
+        text = generated.between(text, begin, end, made)
     return text
 
 
@@ -115,23 +114,10 @@ def _sources() -> str:
     return "| backend | source |\n| --- | --- |\n" + "".join(rows)
 
 
-def rendered() -> dict[Path, str]:
+def rendered() -> generated.Files:
     """What each file must hold."""
     return {TABLE: table(), PAGE: page(PAGE.read_text())}
 
 
-def main(args: list[str]) -> int:
-    if args not in ([], ["--check"]):
-        print(__doc__)
-        return 2
-    stale = {path: text for path, text in rendered().items() if not path.exists() or path.read_text() != text}
-    for path, text in stale.items():
-        if args:
-            print(f"{path.name} is not what {backends.SOURCE.name} gives; run {Path(__file__).name}")
-        else:
-            path.write_text(text)
-    return 1 if args and stale else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(generated.main(__doc__, backends.SOURCE.name, rendered))

@@ -13,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 import connector_options as options
+import generated
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "llm-d-storage"
@@ -42,7 +43,7 @@ def values(text: str) -> str:
         comment = textwrap.wrap(one.doc, 114, break_long_words=False, break_on_hyphens=False)
         parts += [f"    # {line}\n" for line in comment]
         parts.append(f"    {one.name}: {json.dumps(one.default).strip(chr(34))}\n")
-    return _between(
+    return generated.between(
         text, "    # The connector's options, made by make generate", "    # End of them.\n", "".join(parts)
     )
 
@@ -54,38 +55,17 @@ def page(text: str) -> str:
     ]
     head = "| value | connector option | its default | meaning |\n| --- | --- | --- | --- |\n"
     begin, end = "<!-- made by make generate: options -->", "<!-- end of options -->\n"
-    return _between(text, begin, end, head + "".join(rows))
+    return generated.between(text, begin, end, head + "".join(rows))
 
 
 def _default(one: options.Value) -> str:
     return f"`{json.dumps(one.spec['default'])}`" if "default" in one.spec else ""
 
 
-def _between(text: str, begin: str, end: str, made: str) -> str:
-    """The text with what stands between the line that begins with `begin` and `end` replaced."""
-    if begin not in text or end not in text:
-        raise SystemExit(f"no lines {begin.strip()!r} and {end.strip()!r}")
-    start = text.index("\n", text.index(begin)) + 1
-    return text[:start] + made + text[text.index(end, start) :]
-
-
-def rendered() -> dict[Path, str]:
+def rendered() -> generated.Files:
     """What each file must hold."""
     return {TABLE: table(), VALUES: values(VALUES.read_text()), PAGE: page(PAGE.read_text())}
 
 
-def main(args: list[str]) -> int:
-    if args not in ([], ["--check"]):
-        print(__doc__)
-        return 2
-    stale = {path: text for path, text in rendered().items() if not path.exists() or path.read_text() != text}
-    for path, text in stale.items():
-        if args:
-            print(f"{path.name} is not what {options.SOURCE.name} gives; run {Path(__file__).name}")
-        else:
-            path.write_text(text)
-    return 1 if args and stale else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(generated.main(__doc__, options.SOURCE.name, rendered))

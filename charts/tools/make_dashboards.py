@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import generated
 import yaml
 
 HERE = Path(__file__).resolve().parent
@@ -154,7 +155,7 @@ def _variables() -> list[Json]:
     ]
 
 
-def rendered() -> dict[Path, str]:
+def rendered() -> generated.Files:
     """What each file must hold."""
     return {
         TARGET / f"{path.stem}.json": json.dumps(
@@ -165,23 +166,5 @@ def rendered() -> dict[Path, str]:
     }
 
 
-def main(args: list[str]) -> int:
-    if args not in ([], ["--check"]):
-        print(__doc__)
-        return 2
-    files = rendered()
-    stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
-    surplus = [path for path in TARGET.glob("*") if path not in files]
-    if args:
-        for path in stale + surplus:
-            print(f"{path.name} is not what charts/tools/dashboards gives; run make_dashboards.py")
-        return 1 if stale or surplus else 0
-    for path in stale:
-        path.write_text(files[path])
-    for path in surplus:
-        path.unlink()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(generated.main(__doc__, "charts/tools/dashboards", rendered, folder=TARGET))

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import generated
+
 from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX
 from llmd_storage_evictor.controller.metrics import Metrics
 
@@ -136,19 +138,5 @@ def rendered() -> str:
     return "".join(parts)
 
 
-def main(args: list[str]) -> int:
-    if args not in ([], ["--check"]):
-        print(__doc__)
-        return 2
-    stale = not PAGE.exists() or PAGE.read_text() != rendered()
-    if args:
-        if stale:
-            print(f"{PAGE.name} is not what the code gives; run make_metrics.py")
-        return int(stale)
-    if stale:
-        PAGE.write_text(rendered())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(generated.main(__doc__, "the code", lambda: {PAGE: rendered()}))

@@ -17,6 +17,7 @@ from typing import Any
 
 import backends
 import connector_options
+import generated
 import subcharts
 import values_doc
 import yaml
@@ -64,7 +65,7 @@ def _add_backends(storage: dict[str, Any]) -> None:
     storage["$defs"] |= definitions
 
 
-def rendered() -> dict[Path, str]:
+def rendered() -> generated.Files:
     """What each file must hold."""
     schema, text = build(), (CHART / "values.yaml").read_text()
     files = {
@@ -88,20 +89,5 @@ def _listed(paths: Iterable[str]) -> str:
     return _OPTIONAL_HEAD + "".join(f"- {path}\n" for path in paths)
 
 
-def main(args: list[str]) -> int:
-    if args not in ([], ["--check"]):
-        print(__doc__)
-        return 2
-    stale = [path for path, text in rendered().items() if not path.exists() or path.read_text() != text]
-    if args:
-        for path in stale:
-            print(f"{path.name} is not what the values and their schemas give; run {Path(__file__).name}")
-        return 1 if stale else 0
-    for path in stale:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(rendered()[path])
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(generated.main(__doc__, "the values and their schemas", rendered))
