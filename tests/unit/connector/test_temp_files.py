@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user would lose: space to the litter of killed engines, or files of theirs to an eager temp_files."""
+"""A user would lose: space to the litter of killed engines, or files of theirs to an eager collector."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from llmd_storage_connector.blocks import layout, temp_files
 from llmd_storage_connector.blocks.temp_files import Collected, TempFileCollector, collect_folder
+from llmd_storage_connector.engine import background
 from llmd_storage_connector.engine.background import Background
 from llmd_storage_connector.telemetry.metrics import Counters
 from llmd_storage_core import publish
@@ -224,6 +225,21 @@ def test_sick_storage_is_left_alone_until_it_is_well(claim: Claim, monkeypatch: 
     assert not touched.wait(0.05)
     claim.in_use = True
     claim.until(lambda: not claim.litter())
+
+
+def test_what_was_due_while_storage_was_sick_is_done_soon_after(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a day later, which is the pause after a whole walk."""
+    monkeypatch.setattr(background, "MAINTENANCE_EVERY_S", 0.001)
+    pauses, done = iter([0.0001, temp_files.EVERY_S]), threading.Event()
+    claim.in_use = False
+    thread = threading.Thread(target=claim.background._poll, args=(lambda: next(pauses), done.set), daemon=True)
+    thread.start()
+    assert not done.wait(0.05)
+    claim.in_use = True
+    assert done.wait(CEILING_S)
+    claim.background._closing.set()
+    thread.join(CEILING_S)
+    assert not thread.is_alive()
 
 
 def test_folders_that_vanish_and_errors_of_any_kind_do_not_end_it(

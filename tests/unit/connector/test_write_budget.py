@@ -16,18 +16,18 @@ class Clock:
         return self.now
 
 
-def allowance_of(clock: Clock) -> WriteBudget:
+def budget_of(clock: Clock) -> WriteBudget:
     return WriteBudget(clock)
 
 
 def test_without_an_evictor_there_is_no_limit() -> None:
-    one = allowance_of(Clock())
+    one = budget_of(Clock())
     assert not one.reserve(1) and not one.is_exhausted, "nobody has looked yet whether there is one"
     assert one.update(None) and one.reserve(10**15) and not one.is_low
 
 
 def test_what_was_not_written_is_given_back_and_what_was_is_not() -> None:
-    one = allowance_of(clock := Clock())
+    one = budget_of(clock := Clock())
     one.reported(clock())
     one.update(100)
     assert one.reserve(60) and not one.reserve(60) and one.is_exhausted
@@ -40,7 +40,7 @@ def test_what_was_not_written_is_given_back_and_what_was_is_not() -> None:
 
 
 def test_it_asks_for_more_before_all_is_used_up() -> None:
-    one = allowance_of(clock := Clock())
+    one = budget_of(clock := Clock())
     one.reported(clock())
     one.update(100)
     assert one.reserve(40) and not one.is_low
@@ -49,7 +49,7 @@ def test_it_asks_for_more_before_all_is_used_up() -> None:
 
 def test_who_could_not_report_for_long_writes_nothing() -> None:
     """The evictor may have given its part to others."""
-    one = allowance_of(clock := Clock())
+    one = budget_of(clock := Clock())
     one.update(100)
     assert not one.reserve(1), "nobody knows of this engine yet"
     one.reported(clock())

@@ -18,7 +18,7 @@ from llmd_storage_evictor.controller import write_grants
 from llmd_storage_evictor.controller.write_grants import WriteGrants
 from llmd_storage_evictor.core import grants
 from llmd_storage_evictor.core.grants import EngineReport
-from tests.unit.connector.test_allowance import Clock, allowance_of
+from tests.unit.connector.test_write_budget import Clock, budget_of
 from tests.unit.evictor.support import BLOCK, config, evictor, namespace
 
 BUDGET = 1000
@@ -109,7 +109,7 @@ def test_a_report_that_makes_no_sense_changes_nothing(tmp_path: Path, text: str)
 def test_an_engine_and_the_evictor_understand_each_other(tmp_path: Path) -> None:
     """Reports, limits, death and a change of leaders, through the files themselves."""
     cache, clock = namespace(tmp_path / "blocks"), Clock()
-    write_budget = allowance_of(clock)
+    write_budget = budget_of(clock)
     client = BudgetClient(write_budget, clock)
 
     def poll() -> None:

@@ -17,7 +17,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from llmd_storage_connector.blocks.reader import BlockBuffer
@@ -33,7 +32,7 @@ logger = logging.getLogger("vllm.llmd_storage_connector.engine.background")
 UNUSABLE = "unusable"
 # Between two tries to open storage that could not be opened.
 REOPEN_S = 5.0
-# Between two looks whether refused writing is due for a trial.
+# Between two looks whether refused writing is due for a trial, or whether storage is used again.
 MAINTENANCE_EVERY_S = 1.0
 # Where a call takes no time worth mentioning, more threads only take the interpreter from each other.
 LOW_LATENCY_THREADS = 8
@@ -71,7 +70,7 @@ class Background:
             ("maintain", self._maintain),
             ("temp-files", lambda: self._poll(lambda: parts.temp_files.pause_s, self._collect_temp_files)),
             ("feed", lambda: self._poll(lambda: parts.feed.pause_s, self._poll_feed)),
-            ("budget", self._keep_budget),
+            ("budget", lambda: self._poll(lambda: parts.budget_client.pause_s, self._poll_budget)),
         ]
         targets += [(f"io-{index}", self._move_blocks) for index in range(parts.config.io_threads)]
         for name, target in targets:
@@ -186,10 +185,12 @@ class Background:
                     parts.store.refresh_mtime(key)
 
     def _poll(self, pause_s: Callable[[], float], poll: Callable[[], None]) -> None:
-        """Call it again and again while storage is used."""
+        """Call it again and again. What is due while storage is not used is done soon after it is used again."""
         while not self._closing.wait(pause_s()):
-            if self._parts.in_use:
-                poll()
+            while not self._parts.in_use:
+                if self._closing.wait(MAINTENANCE_EVERY_S):
+                    return
+            poll()
 
     def _collect_temp_files(self) -> None:
         try:
@@ -211,13 +212,6 @@ class Background:
                 self._parts.recorder.removed(news.removed)
             if news.refresh_after_s is not None:
                 self._parts.store.refresh_after_s = news.refresh_after_s
-
-    def _keep_budget(self) -> None:
-        parts = self._parts
-        self._poll(lambda: parts.budget_client.pause_s, self._poll_budget)
-        if parts.in_use:
-            with suppress(OSError):
-                parts.budget_client.leave(parts.store.folder)
 
     def _poll_budget(self) -> None:
         parts = self._parts

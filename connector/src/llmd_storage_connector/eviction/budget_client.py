@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
@@ -33,7 +32,10 @@ _MOST_BYTES = 16 << 20
 
 
 class BudgetClient:
-    """See the module's head. Thread: one at a time, whichever."""
+    """See the module's head. Thread: one at a time, whichever.
+
+    The last report stays: until a scan, the evictor knows of these bytes from nowhere else. It removes it in time.
+    """
 
     def __init__(self, budget: WriteBudget, clock: Callable[[], float] = time.monotonic) -> None:
         self._budget, self._clock = budget, clock
@@ -61,12 +63,6 @@ class BudgetClient:
             if news or age_s >= (EXHAUSTED_EVERY_S if budget.is_exhausted else REPORT_EVERY_S):
                 self._report(state / WRITERS, pending_bytes)
         return self._budget.update(None if found is None else _limit_of(found, self._id))
-
-    def leave(self, folder: str) -> None:
-        """Take this engine's report away. Raises: OSError. Blocks: as long as storage does."""
-        if self._reported_at > float("-inf"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(Path(folder).parent / STATE / WRITERS / self._id)
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         """None: no evictor keeps this cache (any more)."""
