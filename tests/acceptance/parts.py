@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.lab.paths import lab
+
 CHART = "charts/llm-d-storage"
 IMAGE = ("core/src", "hooks/src", "connector/src", "evictor/src", "image")
 CLUSTER = "tests/acceptance/cluster"
@@ -140,6 +142,15 @@ PARTS = (
         60,
         build="tools",
         environment={"LLMD_TEST_EXAMPLES": "10000"},
+    ),
+    Part(
+        "helm-3",
+        "the tests of the chart with Helm 3.19, but those of NOTES, for which Helm 3 needs a cluster; the gate has Helm 4",
+        ("tests/chart", "--ignore=tests/chart/test_notes.py"),
+        (CHART, "charts/tools", "tests/lab/versions.py"),
+        6,
+        build="helm-3",
+        environment={"LLMD_TEST_HELM": str(lab().helm_3)},
     ),
     Part(
         "coverage",

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.lab.paths import lab
+from tests.lab.paths import helm_program
 from tests.patience import CEILING_S
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "llm-d-storage"
@@ -27,7 +27,7 @@ def load_yaml(text: str) -> list[Any]:
 
 
 def helm(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    argv = [str(lab().bin / "helm"), *map(str, args)]
+    argv = [str(helm_program()), *map(str, args)]
     return subprocess.run(argv, capture_output=True, text=True, timeout=CEILING_S, check=False)
 
 

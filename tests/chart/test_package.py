@@ -10,13 +10,13 @@ import tarfile
 from pathlib import Path
 
 from tests.chart import helm
-from tests.lab.paths import lab
+from tests.lab.paths import helm_program
 
 TOOL = helm.CHART.parent / "tools" / "package.py"
 
 
 def packed(folder: Path, epoch: str) -> Path:
-    argv = [sys.executable, TOOL, "--helm", lab().bin / "helm", folder]
+    argv = [sys.executable, TOOL, "--helm", helm_program(), folder]
     env = os.environ | {"SOURCE_DATE_EPOCH": epoch}
     done = subprocess.run(argv, capture_output=True, text=True, check=True, env=env)
     digest, path = done.stdout.split()

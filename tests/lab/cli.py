@@ -89,7 +89,8 @@ def build(
     group: Annotated[
         str,
         typer.Argument(
-            help="all, tools (helm, kubectl, CRDs), engine (vLLM, model), argocd, istiod, prometheus; "
+            help="all, tools (helm, kubectl, CRDs), helm-3, engine (vLLM, model), argocd, istiod, "
+            "prometheus; "
             "gate: what `make test` needs; acceptance: everything"
         ),
     ] = "all",

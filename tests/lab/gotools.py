@@ -32,6 +32,9 @@ class GoTool:
         return digest.of_files([self.module / "go.mod", self.module / "go.sum"], self.package, self.ldflags)
 
 
+ACTIONLINT = GoTool("actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint")
+
+
 def is_current(lab: Lab, tool: GoTool) -> bool:
     return os.access(lab.bin / tool.program, os.X_OK) and digest.stamped(_stamp(lab, tool), tool.digest())
 

@@ -56,6 +56,10 @@ class Lab:
         return self.home / "bin"
 
     @property
+    def helm_3(self) -> Path:
+        return self.bin / "helm-3"
+
+    @property
     def img(self) -> Path:
         return self.home / "img"
 
@@ -123,6 +127,11 @@ class Lab:
 def lab(env: Mapping[str, str] = os.environ) -> Lab:
     """The lab that LLMD_LAB_HOME names (links resolved: the mount table knows only real paths)."""
     return Lab(Path(env.get("LLMD_LAB_HOME") or DEFAULT_HOME).resolve())
+
+
+def helm_program(env: Mapping[str, str] = os.environ) -> Path:
+    """The lab's helm, or what LLMD_TEST_HELM names: the chart is tested with more than one."""
+    return Path(env["LLMD_TEST_HELM"]) if env.get("LLMD_TEST_HELM") else lab(env).bin / "helm"
 
 
 def engine_python(env: Mapping[str, str] = os.environ) -> Path:

@@ -94,6 +94,18 @@ def addon_steps(lab: Lab) -> list[Step]:
             current=lambda: gotools.is_current(lab, istio.TOOL),
             hint=REGISTRIES,
         ),
+        Step(
+            gotools.ACTIONLINT.program,
+            lambda c: gotools.build(c, lab, gotools.ACTIONLINT),
+            current=lambda: gotools.is_current(lab, gotools.ACTIONLINT),
+            hint=REGISTRIES,
+        ),
+        Step(
+            "helm-3",
+            lambda c: deps.install_helm_3(c, lab),
+            current=lambda: deps.helm_3_current(lab),
+            hint=REGISTRIES,
+        ),
         Step("flux-crds", lambda c: flux.make(c, lab), current=lambda: flux.is_made(lab), hint=REGISTRIES),
     ]
 
@@ -124,7 +136,7 @@ def closure(steps: list[Step], *names: str) -> list[Step]:
 
 
 # What the chart tests need: no package of the system.
-TOOLS = ("tools", "crd-modules", "flux-crds", "prometheus")
+TOOLS = ("tools", "crd-modules", "flux-crds", "prometheus", gotools.ACTIONLINT.program)
 
 
 def build_groups(lab: Lab) -> dict[str, list[Step]]:
@@ -138,6 +150,7 @@ def build_groups(lab: Lab) -> dict[str, list[Step]]:
     return {
         "all": steps,
         "tools": group(*TOOLS),
+        "helm-3": group(*TOOLS, "helm-3"),
         "engine": group("engine", "model"),
         "argocd": group(*whole, "argocd-packages", "argocd-build"),
         "prometheus": group(*whole, "prometheus", "state-metrics"),

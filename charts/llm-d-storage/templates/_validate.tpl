@@ -1,5 +1,8 @@
 {{/* All rules: those of the subcharts, and here those that concern more than one of them, or the cluster. */}}
 {{- define "llm-d-storage.validate" -}}
+{{- if eq (typeOf .Values.modelserver.tensorParallelSize) "json.Number" }}
+{{- fail "this Helm (3.18.0) hands numbers to charts as text, so that 0 counts as set; use 3.18.1 or later." }}
+{{- end }}
 {{- $parts := .Subcharts -}}
 {{- include "llm-d-storage.validate.report" (list
       (list . "unset")
