@@ -145,7 +145,7 @@ PARTS = (
     ),
     Part(
         "helm-3",
-        "the tests of the chart with Helm 3.19, but those of NOTES, for which Helm 3 needs a cluster; the gate has Helm 4",
+        "the chart's tests with Helm 3.19, but those of NOTES, for which it needs a cluster; the gate has Helm 4",
         ("tests/chart", "--ignore=tests/chart/test_notes.py"),
         (CHART, "charts/tools", "tests/lab/versions.py"),
         6,
