@@ -114,6 +114,8 @@ def test_every_tuning_key_reaches_the_connector() -> None:
             "load_deadline_s": 10,
             "store_deadline_s": 30,
             "store_queue_bytes": 2 * 2**30,
+            "adapters_by_name": True,
+            "media_by_id": True,
         }
     )
 

@@ -65,14 +65,21 @@ def main() -> None:
                 answer(identities=identities(llm))
 
 
-def generate(llm, prompt: list[int], max_tokens: int, cache_salt: str | None = None, lora: str | None = None):
-    """The most likely tokens. lora: directory of an adapter."""
+def generate(
+    llm,
+    prompt: list[int],
+    max_tokens: int,
+    cache_salt: str | None = None,
+    lora: str | None = None,
+    lora_id: int = 1,
+):
+    """The most likely tokens. lora: directory of an adapter; a lora_id that is new has vLLM read it (again)."""
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 
     params = SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=True, detokenize=False)
     request = {"prompt_token_ids": prompt} | ({"cache_salt": cache_salt} if cache_salt else {})
-    adapter = LoRARequest("adapter", 1, lora) if lora else None
+    adapter = LoRARequest("adapter", lora_id, lora) if lora else None
     outputs = llm.generate([request], params, use_tqdm=False, lora_request=adapter)
     return list(outputs[0].outputs[0].token_ids)
 

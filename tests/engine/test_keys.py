@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user would lose: the secrecy of a salted cache, or the answers of an adapter, if their blocks were shared.
 
-Salts, adapters and images are part of vLLM's block hash, which is our key; these tests hold vLLM to it.
+Salts are part of vLLM's block hash, which is our key: these tests hold vLLM to it. Of adapters only name and path are.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from tests.engine.process import Engine, block_files, prompt, wait_for_blocks
 pytestmark = pytest.mark.engine
 
 BLOCKS = 4
+DEFAULTS = {"skip_slow_loads": False}
+LORA = {"enable_lora": True, "max_lora_rank": 8}
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine(model: Path, root: Path, endpoint: str, start_engine: Callable[..., Engine]) -> Engine:
     """One that takes an adapter and publishes events."""
     events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": endpoint}
-    llm = {"enable_lora": True, "max_lora_rank": 8, "kv_events_config": events}
-    return start_engine(model, root, extra={"skip_slow_loads": False}, llm=llm).wait_ready()
+    return start_engine(model, root, extra=DEFAULTS, llm=LORA | {"kv_events_config": events}).wait_ready()
+
+
+@pytest.fixture(scope="module")
+def trusting(model: Path, engine: Engine, root: Path, start_engine: Callable[..., Engine]) -> Engine:
+    """One whose operator says that an adapter's name and path stand for its weights."""
+    return start_engine(model, root, extra=DEFAULTS | {"adapters_by_name": True}, llm=LORA).wait_ready()
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +76,35 @@ def test_one_salt_never_reads_anothers_blocks(engine: Engine, root: Path) -> Non
     assert loaded(engine, tokens, cache_salt="one tenant") == BLOCKS
 
 
-def test_an_adapter_never_reads_the_base_models_blocks(engine: Engine, root: Path, adapter: str) -> None:
+def test_an_adapter_never_reads_the_base_models_blocks(trusting: Engine, root: Path, adapter: str) -> None:
     tokens = prompt(2, BLOCKS)
-    base = store(engine, root, tokens)
-    engine.forget()
-    adapted = store(engine, root, tokens, lora=adapter)
+    base = store(trusting, root, tokens)
+    trusting.forget()
+    adapted = store(trusting, root, tokens, lora=adapter)
     assert adapted != base, "the adapter changes nothing: this test could not fail"
-    assert loaded(engine, tokens, lora=adapter) == BLOCKS
-    assert engine.generate(tokens, lora=adapter) == adapted
-    assert loaded(engine, tokens) == BLOCKS
-    assert engine.generate(tokens) == base
+    assert loaded(trusting, tokens, lora=adapter) == BLOCKS
+    assert trusting.generate(tokens, lora=adapter) == adapted
+    assert loaded(trusting, tokens) == BLOCKS
+    assert trusting.generate(tokens) == base
+
+
+def test_an_adapter_that_was_trained_again_never_answers_from_its_old_blocks(
+    engine: Engine, root: Path, tmp_path: Path
+) -> None:
+    """It has the same name and path, and so vLLM gives its blocks the same names: they are not kept."""
+    tokens, path = prompt(4, BLOCKS), tmp_path / "adapter"
+    base = store(engine, root, tokens)
+    stored = block_files(root)
+    engine.forget()
+    old = engine.generate(tokens, lora=str(write_lora(path, seed=6)), lora_id=2)
+    right = engine.generate(tokens, lora=str(write_lora(tmp_path / "copy", seed=7)), lora_id=3)
+    write_lora(path, seed=7)
+    assert loaded(engine, tokens, lora=str(path), lora_id=4) == 0
+    engine.forget()
+    assert engine.generate(tokens, lora=str(path), lora_id=4) == right != old != base
+    assert block_files(root) == stored
+    assert loaded(engine, tokens) == BLOCKS, "requests without an adapter use the cache as before"
+    assert engine.metrics().ours("bypassed_requests", reason="adapter") >= 4
 
 
 def test_the_same_words_around_another_image_are_another_block() -> None:

@@ -97,6 +97,20 @@ class Config:
             choices=(strategies.AUTO, *strategies.STRATEGIES),
         ),
     ] = strategies.AUTO
+    adapters_by_name: Annotated[
+        bool,
+        Setting(
+            "Whether requests for LoRA adapters use the cache. vLLM names their blocks by the adapter's name and path: "
+            "set it only if these stand for the same weights on every pod and for ever, such as a path with a version."
+        ),
+    ] = False
+    media_by_id: Annotated[
+        bool,
+        Setting(
+            "Whether requests with images, audio or video use the cache. A client can give them ids in place of a "
+            "hash: set it only if none does, or equal ids are equal content."
+        ),
+    ] = False
     fail_fast: Annotated[
         bool,
         Setting("Whether an unusable root_dir stops the engine instead of letting it serve without storage."),

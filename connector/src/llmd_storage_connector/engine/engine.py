@@ -29,6 +29,7 @@ PAUSED = "paused"
 QUEUE_FULL = "queue_full"
 SLOW = "slow"
 NO_BUDGET = "no_budget"
+BYPASSED = "bypassed"
 
 
 class StorageEngine:
@@ -123,8 +124,13 @@ class StorageEngine:
         refused = self.parts.scheduler.submit(job, list(zip(keys, chunks, strict=True)))
         self._counters.add("load_failures", refused, detail=UNUSABLE)
 
-    def submit_store(self, job_id: int, request_id: str, keys: Sequence[bytes], chunks: Sequence[int]) -> None:
-        """Write chunks as blocks; what the queue cannot hold is dropped. Ensures: exactly one FinishedJob."""
+    def submit_store(
+        self, job_id: int, request_id: str, keys: Sequence[bytes], chunks: Sequence[int], no_store: str = ""
+    ) -> None:
+        """Write chunks as blocks; what the queue cannot hold is dropped. Ensures: exactly one FinishedJob.
+
+        no_store: why none of them may be written, "" if they may.
+        """
         parts = self.parts
         job = self._job(job_id, Direction.STORE, request_id, keys, self._config.store_deadline_s)
         wanted = []
@@ -134,7 +140,7 @@ class StorageEngine:
                 job.results[key] = BlockResult(True, already_stored=True)
             else:
                 wanted.append((key, chunk))
-        closed = BREAKER if parts.breaker.is_open else PAUSED if parts.backoff.is_paused else ""
+        closed = no_store or (BREAKER if parts.breaker.is_open else PAUSED if parts.backoff.is_paused else "")
         if wanted and closed:
             self._counters.add("store_drops", len(wanted), detail=closed)
             wanted = []

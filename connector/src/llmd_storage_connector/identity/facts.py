@@ -3,7 +3,7 @@
 
 Two engines share blocks exactly when these facts are equal. Whatever changes the bytes of a KV block, or
 which block a hash names, is here; what does not (paths, memory sizes, number of replicas) is not.
-LoRA adapters, images and cache salts are part of vLLM's block hash already.
+Cache salts are part of vLLM's block hash already; requests with what the hash only names are kept out (vllm/bypass.py).
 """
 
 from __future__ import annotations

@@ -50,6 +50,9 @@ METRICS: dict[str, Metric] = {
     "queued_bytes": _gauge("KV bytes that wait to be stored."),
     "budget_exhausted": _gauge("Whether blocks wait (1) until the evictor has made room for them within the budget."),
     "publish_strategy": _gauge("How finished blocks get their names (1 for the strategy in use).", "strategy"),
+    "bypassed_requests": Metric(
+        "Requests kept out of the cache because vLLM does not name their blocks by all that is in them.", "reason"
+    ),
     "lookup_hits": Metric("Blocks that a request asked for and storage has."),
     "lookup_misses": Metric("Blocks that a request asked for and cannot have, by reason.", "reason"),
     "lookup_seconds": _seconds("Time a request waited, in all, to learn which of its blocks storage has, in seconds."),

@@ -29,10 +29,12 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import (
 from vllm.platforms import current_platform
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, MLAAttentionSpec
+from vllm.v1.request import Request
 
 from llmd_storage_connector.config import Config, check_topology, parse
 from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.transfer.step_timer import StepTimer
+from llmd_storage_connector.vllm.bypass import bypass_reason, without_offloading
 from llmd_storage_connector.vllm.config_adapter import identity_of
 from llmd_storage_connector.vllm.internals_0_32 import secondary_tiers
 from llmd_storage_connector.vllm.spec import TIER_TYPE, LlmdStorageSpec
@@ -53,8 +55,20 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
         # Tiers live with the scheduler; workers only move bytes and need no identity.
         tier = _tier(vllm_config, kv_cache_config, config) if role == KVConnectorRole.SCHEDULER else {}
         super().__init__(_with_spec(vllm_config, config, tier), role, kv_cache_config)
+        self._config = config
         self._step_timer = StepTimer()
         self._tiers = [tier for tier in secondary_tiers(self) if isinstance(tier, LlmdStorageTier)]
+
+    def on_new_request(self, request: Request) -> None:
+        """Take a request on; one whose blocks' names do not say all that is in them meets no cache."""
+        reason = bypass_reason(request, self._config)
+        if not reason:
+            super().on_new_request(request)
+            return
+        for tier in self._tiers:
+            tier.bypass(request.request_id, reason)
+        with without_offloading(request):
+            super().on_new_request(request)
 
     def build_connector_meta(self, scheduler_output: SchedulerOutput) -> KVConnectorMetadata:
         """A step is handed out: its time, and so what computing costs, is measured from here."""

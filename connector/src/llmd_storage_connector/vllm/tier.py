@@ -34,13 +34,15 @@ from vllm.v1.kv_offload.tiering.base import JobResult, SecondaryTierManager, Tra
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.config import parse
-from llmd_storage_connector.engine.engine import StorageEngine
+from llmd_storage_connector.engine.engine import BYPASSED, StorageEngine
 from llmd_storage_connector.errors import Unusable
 from llmd_storage_connector.identity.facts import digest_of
 from llmd_storage_connector.lookup.service import LookupStatus
 from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX, Counters, Metric, MetricKind
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_connector.transfer.scheduler import Phase
 from llmd_storage_connector.transfer.tasks import Direction, FinishedJob
+from llmd_storage_connector.vllm.bypass import EXPLANATIONS
 
 logger = logging.getLogger("vllm.llmd_storage_connector.vllm.tier")
 
@@ -104,6 +106,8 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         self._label = (f"1:{tier_type}",)
         self._counters = Counters()
         self._shown: dict[tuple[str, str], int] = {}
+        self._log = RateLimitedLog(logger)
+        self._bypassed: set[str] = set()  # ids of requests
         # Nobody takes events that vLLM was not asked to publish.
         self._emits_events = bool(offloading_spec.kv_events_config.enable_kv_cache_events)
         self._drain_timeout_s = max(config.load_deadline_s, config.store_deadline_s) + 1.0
@@ -138,12 +142,21 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         """No wish for a request's blocks beyond vLLM's default."""
         return RequestOffloadingContext()
 
+    def bypass(self, request_id: str, reason: str) -> None:
+        """Neither look for the request's blocks nor store any. reason: of bypass.EXPLANATIONS."""
+        self._bypassed.add(request_id)
+        self._counters.add("bypassed_requests", detail=reason)
+        self._log.log(logging.WARNING, reason, "%s", EXPLANATIONS[reason])
+
     def on_request_finished(self, req_context: ReqContext) -> None:
         """Forget what the request waited for."""
+        self._bypassed.discard(req_context.req_id)
         self._engine.forget(req_context.req_id)
 
     def lookup(self, key: OffloadKey, req_context: ReqContext) -> LookupResult:
         """HIT, MISS, or RETRY until the answer or the request's deadline comes."""
+        if req_context.req_id in self._bypassed:
+            return LookupResult.MISS
         return _STATUS[self._engine.lookup(req_context.req_id, bytes(key))]
 
     def step_done(self, tokens: int, seconds: float) -> None:
@@ -162,7 +175,10 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
     def submit_store(self, job_metadata: TransferJob) -> None:
         """Queue a cascade."""
         job = job_metadata
-        self._engine.submit_store(job.job_id, job.req_context.req_id, *_blocks(job))
+        request = job.req_context.req_id
+        # vLLM was asked not to, and does so all the same for the last, unfinished block of recurrent layers.
+        no_store = BYPASSED if request in self._bypassed else ""
+        self._engine.submit_store(job.job_id, request, *_blocks(job), no_store=no_store)
 
     def get_finished_jobs(self) -> Iterable[JobResult]:
         """Report ended jobs."""
