@@ -27,6 +27,7 @@ from llmd_storage_connector.eviction.budget_client import ROOM, WRITERS
 from llmd_storage_connector.eviction.invalidation_feed import STATE
 from llmd_storage_connector.lookup.service import LookupStatus
 from llmd_storage_connector.telemetry.metrics import Counters
+from llmd_storage_connector.transfer import cost_model
 from llmd_storage_connector.transfer.scheduler import Phase
 from llmd_storage_connector.transfer.tasks import FinishedJob
 from tests.patience import CEILING_S, eventually
@@ -60,6 +61,7 @@ class SickStore(BlockStore):
         self.well = threading.Event()
         self.hanging: set[str] = set()
         self.broken: set[bytes] = set()
+        self.stuck: set[bytes] = set()
         self.failing: dict[bytes, int] = {}
         self.refuses = ""
         self.opened: list[bytes] = []
@@ -88,6 +90,8 @@ class SickStore(BlockStore):
     def _read(self, real: Callable[..., memoryview], key: bytes, index: int, buffer: BlockBuffer) -> memoryview:
         payload = real(index, buffer)
         self._maybe_hang("read")
+        if key in self.stuck:
+            self.well.wait()
         if key in self.broken:
             raise RuntimeError("a bug")
         if key in self.failing:
@@ -503,18 +507,50 @@ def test_a_load_that_nobody_could_begin_with_is_given_up_too(bench: Callable[...
     assert [result.success for result in play.results(2)] == [False, False]
 
 
-def test_a_load_that_computing_beats_is_given_up_and_later_ones_are_not_begun(
-    bench: Callable[..., Bench], sick: SickStore
+def test_loads_that_computing_beats_are_given_up_and_later_ones_are_not_begun(
+    bench: Callable[..., Bench], sick: SickStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cost_model, "EPISODE_S", 0.0)
     play = bench()
     play.store_rows([0, 1, 2, 3])
     play.engine.step_done(1000, 2.0)  # a block of 64 tokens takes 128 ms
     sick.hanging.add("read")
-    play.engine.submit_load(1, "r", [key(n) for n in range(4)], [8, 9, 10, 11])
-    assert not play.results()[0].success
-    assert play.counted("load_failures", "slow") == 4
+    for bad in range(cost_model.STRIKES):
+        assert play.ask(0, f"before {bad}") is LookupStatus.HIT, "that one was slow says nothing of what is there"
+        play.engine.submit_load(bad, f"{bad}", [key(bad)], [8 + bad])
+        assert not play.results()[0].success
+    assert play.counted("load_failures", "slow") == cost_model.STRIKES
     assert play.ask(0, "later") is LookupStatus.MISS
     assert play.counted("lookup_misses", "slower") == 1
+
+
+def test_what_came_of_a_load_that_is_given_up_is_kept(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench()
+    play.store_rows([0, 1, 2, 3])
+    play.engine.step_done(1000, 2.0)
+    assert [play.ask(n) for n in range(4)] == [LookupStatus.HIT] * 4
+    sick.stuck.update((key(2), key(3)))
+    play.engine.submit_load(1, "r", [key(n) for n in range(4)], [8, 9, 10, 11])
+    result = play.results()[0]
+    assert set(result.succeeded) == {key(0), key(1)} and result.cancel_reason == "slow"
+    assert play.ask(2, "r") is LookupStatus.MISS
+    assert play.ask(2, "another") is LookupStatus.HIT
+
+
+def test_a_patient_request_waits_also_where_computing_would_be_quicker(
+    bench: Callable[..., Bench], sick: SickStore
+) -> None:
+    play = bench(load_deadline_s=1.0)
+    play.store_rows([0])
+    play.engine.step_done(1000, 0.001)
+    for bad in range(2 * cost_model.STRIKES):
+        play.engine.parts.cost.load_cancelled(play.engine.parts.clock() + 2.0 * bad)
+    assert play.ask(0, "impatient") is LookupStatus.MISS
+    play.engine.be_patient("patient")
+    assert play.ask(0, "patient") is LookupStatus.HIT
+    sick.hanging.add("read")
+    play.engine.submit_load(1, "patient", [key(0)], [8])
+    assert play.results()[0].cancel_reason == "deadline"
 
 
 def test_a_late_read_of_one_stripe_keeps_the_whole_block_out(bench: Callable[..., Bench], sick: SickStore) -> None:

@@ -94,6 +94,10 @@ class StorageEngine:
             gauges["publish_strategy", parts.store.publish_strategy] = 1
         return gauges
 
+    def step_begun(self, requests: int) -> None:
+        """A step of the engine computes for so many requests."""
+        self.parts.cost.step_begun(requests)
+
     def step_done(self, tokens: int, seconds: float) -> None:
         """A step of the engine computed this many tokens: what loading is measured against."""
         self.parts.cost.step_done(tokens, seconds)
@@ -111,6 +115,10 @@ class StorageEngine:
     def end_step(self) -> None:
         """Send out the step's lookups together."""
         self.parts.lookups.flush()
+
+    def be_patient(self, request_id: str) -> None:
+        """The request wants what storage has, however long that takes within the deadlines."""
+        self.parts.lookups.be_patient(request_id)
 
     def forget(self, request_id: str) -> None:
         """The request is over."""
@@ -161,7 +169,7 @@ class StorageEngine:
         for job in finished:
             self.parts.recorder.finished(job)
             if job.direction is Direction.LOAD and job.success:
-                self.parts.cost.load_done(len(job.keys), job.active_s)
+                self.parts.cost.load_done(len(job.keys), job.active_s, self._clock())
             elif job.direction is Direction.LOAD:
                 self.parts.lookups.mark_missed(job.request_id, job.failed)
         return finished
@@ -198,14 +206,14 @@ class StorageEngine:
             parts.breaker.missed(job.direction.value)
         for load in parts.scheduler.progress():
             blocks = len(load.job.keys)
-            if not parts.cost.should_cancel(blocks, load.part, load.seconds, load.others_progress):
+            if parts.lookups.is_patient(load.job.request_id) or not parts.cost.should_cancel(blocks, load):
                 continue
-            parts.cost.load_cancelled(blocks, load.part, load.seconds)
+            parts.cost.load_cancelled(self._clock())
             parts.scheduler.cancel([load.job], SLOW)
             self._log.log(
                 logging.WARNING,
                 SLOW,
-                "loading %d blocks is slower than computing them (%.0f %% after %.2f s): it is tried again later",
+                "loading %d blocks is slower than computing them (%.0f %% after %.2f s): the rest is computed",
                 blocks,
                 100 * load.part,
                 load.seconds,

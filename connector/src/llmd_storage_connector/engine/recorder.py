@@ -69,7 +69,9 @@ class Recorder:
         reasons: dict[str, list[bytes]] = {}
         for key in job.failed:
             result = job.results.get(key)
-            reasons.setdefault(DEADLINE if result is None else result.reason, []).append(key)
+            # Of one that was not waited for nothing is known; this request is told so, others may find it there.
+            if result is not None or job.cancel_reason == DEADLINE:
+                reasons.setdefault(result.reason if result else DEADLINE, []).append(key)
         for reason, keys in reasons.items():
             self._cache.put_all(keys, CachedLookup(False, reason, self._clock()))
         gone = [key for key, result in job.results.items() if result.corrupt or result.reason == ABSENT]

@@ -43,9 +43,13 @@ class Cost(Protocol):
 
 @dataclass(slots=True)
 class _Request:
-    """since: when it first had to wait; skipped: it is told of nothing. missed: final, whatever comes later."""
+    """since: when it first had to wait; skipped: it is told of nothing. missed: final, whatever comes later.
+
+    patient: it waits as long as the deadlines allow, whatever computing would take.
+    """
 
     skipped: bool
+    patient: bool = False
     since: float | None = None
     missed: set[bytes] = field(default_factory=set)
     waiting: dict[bytes, float] = field(default_factory=dict)
@@ -83,6 +87,15 @@ class LookupService:
         self._batch: dict[tuple[str, bytes], list[bytes]] = {}
         self._out: deque[LookupTask] = deque()
 
+    def be_patient(self, request_id: str) -> None:
+        """The request wants what storage has, whatever computing would take. Requires: it has asked for nothing yet."""
+        self._requests[request_id] = _Request(skipped=False, patient=True)
+
+    def is_patient(self, request_id: str) -> bool:
+        """Whether be_patient was called for it."""
+        request = self._requests.get(request_id)
+        return request is not None and request.patient
+
     def lookup(self, request_id: str, key: bytes) -> LookupStatus:
         """What to tell the scheduler about this block now."""
         now = self._clock()
@@ -99,7 +112,7 @@ class LookupService:
             return self._answer(request_id, request, key, known)
         if request.since is None:
             request.since = now
-        elif now - request.since >= self._timeout_s(len(request.waiting)):
+        elif now - request.since >= self._timeout_s(request):
             self._counters.add("deadline_misses", detail=LOOKUP)
             return self._answer(request_id, request, key, CachedLookup(False, DEADLINE, now))
         if since is None:
@@ -110,8 +123,10 @@ class LookupService:
             self._batch.setdefault((request_id, key[-_GROUP_BYTES:]), []).append(key)
         return LookupStatus.RETRY
 
-    def _timeout_s(self, blocks: int) -> float:
-        return self._cost.lookup_timeout_s(blocks, self._deadline_s) if self._adaptive else self._deadline_s
+    def _timeout_s(self, request: _Request) -> float:
+        if request.patient or not self._adaptive:
+            return self._deadline_s
+        return self._cost.lookup_timeout_s(len(request.waiting), self._deadline_s)
 
     def _answer(self, request_id: str, request: _Request, key: bytes, known: CachedLookup) -> LookupStatus:
         if request.waiting.pop(key, None) is not None:

@@ -1,25 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether loading is quicker than computing, learnt from what both took. Pure: times come in as numbers.
 
-    compute  seconds a block's tokens take to prefill, from the engine's own steps
-    load     seconds a block takes to load, from the loads so far
+Computing: the engine's own steps, averaged by tokens, so that a busy engine is known to be slow. Loading: how far each
+load is. One that cannot win is cancelled, which costs its request a twelfth of what computing would have taken, and
+everybody else nothing. Only after STRIKES bad loads in a row is storage left out, except that one request tries again
+after a pause; one good load, and it is used by all.
 
-While `load` is above `compute` nothing is loaded, except that every RETRY_S one request tries again. A load that
-cannot win is cancelled after a twelfth of what computing would have taken, so that a trial costs a twelfth at most.
+A second of the accelerator that a load saves is another request's: while others run, a load may take as long again as
+computing.
 
 Thread: the scheduler's.
 """
 
 from __future__ import annotations
 
-# Between two requests that try slow storage again.
-RETRY_S = 30.0
+from llmd_storage_connector.transfer.tasks import LoadProgress
+
+# Bad loads in a row after which storage is left out; those within EPISODE_S are one: a hiccup hits all under way.
+STRIKES = 3
+EPISODE_S = 1.0
+# Between two requests that try slow storage again: twice as long after each that was bad.
+FIRST_RETRY_S = 5.0
+LONGEST_RETRY_S = 60.0
 # Part of the computing time that may be lost to finding out that loading is slower: with all else, below a tenth.
 TRIAL_SHARE = 1 / 12
+# Until this part of it has passed a load is cancelled only when it would take twice as long as computing.
+EARLY_SHARE = 1 / 4
 # Below this no wait matters, and the machine's own hiccups are as long.
-SHORTEST_S = 0.1
-# Weight of a new figure; a better one counts at once, since waiting may only have been a queue.
-_WEIGHT = 0.3
+SHORTEST_S = 0.25
+# Tokens of prefill after which a step counts half: seconds to minutes of a busy engine.
+_HALF_TOKENS = 50_000
 # A step with fewer tokens is decoding: its time says nothing of a prefill's.
 _PREFILL_TOKENS = 64
 
@@ -30,44 +40,48 @@ class CostModel:
     def __init__(self, tokens_per_block: int, enabled: bool = True) -> None:
         self._tokens_per_block = tokens_per_block
         self._enabled = enabled and tokens_per_block > 0
-        self._token_s: float | None = None
-        self._load_s: float | None = None
-        self._next_trial = 0.0
+        self._tokens = self._seconds = 0.0
+        self._others_run = False
+        self._strikes = 0
+        self._last_strike = float("-inf")
+        self._retry_s, self._next_trial = FIRST_RETRY_S, 0.0
+
+    def step_begun(self, requests: int) -> None:
+        """The engine computes for so many requests now; one that waits for a load is none of them."""
+        self._others_run = requests > 0
 
     def step_done(self, tokens: int, seconds: float) -> None:
         """A step of the engine took this long for this many tokens."""
         if tokens < _PREFILL_TOKENS or seconds <= 0:
             return
-        self._token_s = _learn(self._token_s, seconds / tokens)
+        kept = 0.5 ** (tokens / _HALF_TOKENS)
+        self._tokens = self._tokens * kept + tokens
+        self._seconds = self._seconds * kept + seconds
 
-    def load_done(self, blocks: int, seconds: float) -> None:
+    def load_done(self, blocks: int, seconds: float, now: float) -> None:
         """A load of `blocks` ended well."""
-        sample = seconds / blocks
-        if seconds >= SHORTEST_S or self._load_s is None or sample < self._load_s:
-            self._load_s = _learn(self._load_s, sample)
+        patience = self._patience_s(blocks)
+        if patience is None or seconds <= patience:
+            self._strikes, self._retry_s = 0, FIRST_RETRY_S
+        elif seconds >= SHORTEST_S:
+            self._strike(now)
 
-    def load_cancelled(self, blocks: int, done: float, seconds: float) -> None:
-        """A load was cancelled with the part `done` (0 to 1) of it there: it is not tried again for a while.
-
-        What was seen may be next to nothing, so it counts as twice the time of computing at least.
-        """
-        compute = self.compute_s(1)
-        self._load_s = max(seconds / (blocks * max(done, TRIAL_SHARE)), 2 * (compute or 0.0))
+    def load_cancelled(self, now: float) -> None:
+        """A load was cancelled because it could not win."""
+        self._strike(now)
 
     def compute_s(self, blocks: int) -> float | None:
         """Seconds that computing these blocks would take; None while nothing was computed here yet."""
-        return None if self._token_s is None else blocks * self._tokens_per_block * self._token_s
+        return None if self._tokens == 0 else blocks * self._tokens_per_block * self._seconds / self._tokens
 
     def skips_storage(self, now: float) -> bool:
         """Whether a request should not be told of what storage has. Asked once a request."""
-        compute = self.compute_s(1)
-        if not self._enabled or compute is None or self._load_s is None or self._load_s <= compute:
+        if not self._enabled or self._strikes < STRIKES:
             return False
         if now < self._next_trial:
             return True
-        first = self._next_trial == 0.0
-        self._next_trial = now + RETRY_S
-        return first
+        self._next_trial = now + self._retry_s
+        return False
 
     def lookup_timeout_s(self, blocks: int, longest_s: float) -> float:
         """How long a request may wait to learn which of these blocks are there; at most longest_s."""
@@ -76,18 +90,31 @@ class CostModel:
             return longest_s
         return min(longest_s, max(SHORTEST_S, TRIAL_SHARE * compute))
 
-    def should_cancel(self, blocks: int, done: float, seconds: float, others_progress: bool) -> bool:
-        """Whether a load under way will be slower than computing. seconds: since it began to be worked on.
-
-        others_progress: whether anything at all was loaded meanwhile; then a first result may still be due.
-        """
-        compute = self.compute_s(blocks)
-        if not self._enabled or compute is None or seconds < max(SHORTEST_S, TRIAL_SHARE * compute):
+    def should_cancel(self, blocks: int, load: LoadProgress) -> bool:
+        """Whether a load of so many blocks that is under way will be slower than computing."""
+        compute, patience = self.compute_s(blocks), self._patience_s(blocks)
+        if not self._enabled or compute is None or patience is None:
             return False
-        if done == 0:
-            return not others_progress or seconds > compute / 2
-        return seconds / done > compute
+        if load.seconds < max(SHORTEST_S, TRIAL_SHARE * compute):
+            return False
+        if load.part == 0:  # with others under way a first result may still be due
+            return not load.others_progress or load.seconds > patience / 2
+        # The first block had to wait for what the others find warm: it says nothing of them.
+        since_first, more = load.seconds - load.first_seconds, load.part - load.first_part
+        if more <= 0:
+            return load.seconds > patience / 2
+        allowed = 2 * patience if load.seconds < EARLY_SHARE * compute else patience
+        return load.first_seconds + since_first / more * (1 - load.first_part) > allowed
 
+    def _patience_s(self, blocks: int) -> float | None:
+        compute = self.compute_s(blocks)
+        return None if compute is None else compute * (2 if self._others_run else 1)
 
-def _learn(known: float | None, sample: float) -> float:
-    return sample if known is None or sample < known else known + _WEIGHT * (sample - known)
+    def _strike(self, now: float) -> None:
+        if now - self._last_strike < EPISODE_S:
+            return
+        self._last_strike = now
+        self._strikes += 1
+        if self._strikes > STRIKES:
+            self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
+        self._next_trial = now + self._retry_s

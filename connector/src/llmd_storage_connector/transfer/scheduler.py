@@ -192,7 +192,7 @@ class TransferScheduler:
         with self._lock:
             job.copying -= 1
             if job.direction is Direction.LOAD:
-                job.copied_bytes += copied_bytes
+                job.copied(self._clock(), copied_bytes)
                 self._copied += copied_bytes
             if job.state is JobState.CANCELLED and job.copying == 0:
                 self._finish(job)

@@ -77,12 +77,15 @@ class FinishedJob:
 class LoadProgress:
     """How far a load is. seconds: since a thread began with it, or since its submission; part: loaded, 0 to 1.
 
-    others_progress: whether other loads got bytes in that time.
+    first_seconds, first_part: what both were when its first bytes had come. others_progress: whether other loads got
+    bytes in that time.
     """
 
     job: Job
     seconds: float
     part: float
+    first_seconds: float
+    first_part: float
     others_progress: bool
 
 
@@ -92,7 +95,7 @@ class Job:
     results: of the rest.
 
     began: when a thread first took one; others_bytes: the scheduler's count of copied bytes then, or at submission;
-    copied_bytes: its own. Times are monotonic seconds.
+    copied_bytes: its own; first_copy: when the first of these were there, and how many. Times are monotonic seconds.
     """
 
     job_id: int
@@ -108,17 +111,28 @@ class Job:
     copying: int = 0
     began: float | None = None
     copied_bytes: int = 0
+    first_copy: tuple[float, int] = (0.0, 0)
     others_bytes: int = 0
     results: dict[bytes, BlockResult] = field(default_factory=dict)
 
     def progress(self, now: float, chunk_bytes: int, copied: int) -> LoadProgress:
         """How far a load is. copied: the scheduler's count of bytes."""
+        began, whole = self.submitted if self.began is None else self.began, len(self.keys) * chunk_bytes
+        first_at, first_bytes = self.first_copy
         return LoadProgress(
             self,
-            now - (self.submitted if self.began is None else self.began),
-            self.copied_bytes / (len(self.keys) * chunk_bytes),
+            now - began,
+            self.copied_bytes / whole,
+            first_at - began if first_bytes else 0.0,
+            first_bytes / whole,
             copied > self.others_bytes + self.copied_bytes,
         )
+
+    def copied(self, now: float, size: int) -> None:
+        """So many bytes more are in its chunks. Requires: the scheduler's lock."""
+        if size and not self.copied_bytes:
+            self.first_copy = (now, size)
+        self.copied_bytes += size
 
     def finished(self, now: float) -> FinishedJob:
         """What to report. Requires: it is over."""

@@ -73,6 +73,8 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
     def build_connector_meta(self, scheduler_output: SchedulerOutput) -> KVConnectorMetadata:
         """A step is handed out: its time, and so what computing costs, is measured from here."""
         self._step_timer.begin(scheduler_output.total_num_scheduled_tokens, time.monotonic())
+        for tier in self._tiers:
+            tier.step_begun(len(scheduler_output.num_scheduled_tokens))
         return super().build_connector_meta(scheduler_output)
 
     def take_events(self) -> Iterable[KVCacheEvent]:

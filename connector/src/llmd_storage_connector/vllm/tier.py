@@ -51,6 +51,8 @@ _STATUS = {
     LookupStatus.MISS: LookupResult.MISS,
     LookupStatus.RETRY: LookupResult.RETRY,
 }
+# A request's kv_transfer_params may say so: it waits for storage also where computing would be quicker.
+PATIENT = "llmd_storage_patient"
 _OPEN_TIMEOUT_S = 60.0
 _SHUTDOWN_TIMEOUT_S = 5.0
 
@@ -140,6 +142,8 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
 
     def on_new_request(self, req_context: ReqContext) -> RequestOffloadingContext:
         """No wish for a request's blocks beyond vLLM's default."""
+        if (req_context.kv_transfer_params or {}).get(PATIENT) is True:
+            self._engine.be_patient(req_context.req_id)
         return RequestOffloadingContext()
 
     def bypass(self, request_id: str, reason: str) -> None:
@@ -158,6 +162,10 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         if req_context.req_id in self._bypassed:
             return LookupResult.MISS
         return _STATUS[self._engine.lookup(req_context.req_id, bytes(key))]
+
+    def step_begun(self, requests: int) -> None:
+        """A step of the engine computes for so many requests."""
+        self._engine.step_begun(requests)
 
     def step_done(self, tokens: int, seconds: float) -> None:
         """A step of the engine took this long: what loading is measured against."""
