@@ -50,6 +50,14 @@ PARTS = (
         lab=True,
     ),
     Part(
+        "traffic",
+        "servers in use: helm test and a rolling upgrade are proven, and what one server stored the other reads",
+        (f"{CLUSTER}/test_traffic.py",),
+        (CHART, *IMAGE, *LAB),
+        12,
+        lab=True,
+    ),
+    Part(
         "hooks",
         "storage that is wrong for real gets the sentence it must get: GlusterFS, full, squashed, read-only, hanging",
         (f"{CLUSTER}/test_hooks.py", "tests/acceptance/test_gluster.py", "tests/acceptance/test_probe_sick.py"),

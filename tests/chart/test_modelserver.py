@@ -39,7 +39,7 @@ def test_default_command_line() -> None:
     container = vllm("default")
     assert container["command"] == ["vllm"]
     args = container["args"]
-    assert args[:-1] == [
+    assert args[:-2] == [
         "serve",
         "Qwen/Qwen3-32B",
         "--port",
@@ -52,7 +52,8 @@ def test_default_command_line() -> None:
         "90",
         "--kv-transfer-config",
     ]
-    assert json.loads(args[-1]) == face(
+    assert args[-1] == "--enable-prompt-tokens-details"
+    assert json.loads(args[-2]) == face(
         {
             "root_dir": "/mnt/kv-cache/blocks",
             "cpu_bytes_to_use": 107374182400,
@@ -82,6 +83,7 @@ def test_lab_command_line() -> None:
         "8",
         "--shutdown-timeout",
         "10",
+        "--enable-prompt-tokens-details",
         "--dtype",
         "float32",
         "--enforce-eager",

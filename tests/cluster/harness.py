@@ -153,6 +153,7 @@ class Answer:
     prompt_tokens: int
     ttft_s: float
     total_s: float
+    cached_tokens: int | None = None
 
 
 def ask(
@@ -174,7 +175,7 @@ def ask(
         "stream_options": {"include_usage": True},
         "return_token_ids": True,
     }
-    start, ttft, tokens, used = time.monotonic(), 0.0, [], 0
+    start, ttft, tokens, used, cached = time.monotonic(), 0.0, [], 0, None
     with (client or HTTP).stream("POST", f"{url}/v1/completions", json=body, timeout=CEILING_S) as r:
         assert r.status_code == 200, r.read()[:500]
         for line in r.iter_lines():
@@ -183,10 +184,11 @@ def ask(
             event = json.loads(line[6:])
             if event.get("usage"):
                 used = event["usage"]["prompt_tokens"]
+                cached = (event["usage"].get("prompt_tokens_details") or {}).get("cached_tokens")
             for choice in event.get("choices", []):
                 ttft = ttft or time.monotonic() - start
                 tokens += choice.get("token_ids") or []
-    return Answer(tokens, used, ttft, time.monotonic() - start)
+    return Answer(tokens, used, ttft, time.monotonic() - start, cached)
 
 
 def metrics(url: str) -> dict[str, float]:

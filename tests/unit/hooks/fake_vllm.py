@@ -29,6 +29,7 @@ class FakeVllm:
     requests: list[dict[str, Any]] = field(default_factory=list)
     connector: str = "llmd-storage"  # under whose names it counts
     more: str = ""  # further lines of metrics
+    details: bool = False  # --enable-prompt-tokens-details
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
         if path == "/metrics":
@@ -109,7 +110,10 @@ class FakeVllm:
         ]
         if self.fault == "stream error" and reused:
             parts = [{"error": {"message": "out of memory"}}]
-        parts.append({"choices": [], "usage": {"prompt_tokens": len(words)}})
+        usage = {"prompt_tokens": len(words)}
+        if self.details:
+            usage["prompt_tokens_details"] = {"cached_tokens": reused}
+        parts.append({"choices": [], "usage": usage})
         lines = [f"data: {json.dumps(part)}\n\n".encode() for part in parts] + [b": note\n\n", b"data: [DONE]\n\n"]
         return iter(lines)
 

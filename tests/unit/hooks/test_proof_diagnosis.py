@@ -137,4 +137,4 @@ def test_storage_that_was_slow_lately_is_given_another_try(monkeypatch, capsys, 
     findings, block, _ = run(monkeypatch, b=b)
     assert findings["proof.reuse"].verdict.value == findings["proof.source"].verdict.value == "pass"
     assert block["reusedFraction"] == 1.0
-    assert "once more with a new prompt in 31 s" in capsys.readouterr().out
+    assert "once more with a new prompt in 10 s" in capsys.readouterr().out

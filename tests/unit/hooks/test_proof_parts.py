@@ -12,12 +12,12 @@ from llmd_storage_hooks.core.kube.objects import PodState
 from llmd_storage_hooks.proof import readiness
 from llmd_storage_hooks.proof.checks import answers, reuse
 from llmd_storage_hooks.proof.checks import pods as pod_checks
-from llmd_storage_hooks.proof.checks.stored import full_block_tokens, length
+from llmd_storage_hooks.proof.checks.stored import length
 from llmd_storage_hooks.proof.collect import prometheus, prompts
 from llmd_storage_hooks.proof.collect.counters import delta, read_counters
 from llmd_storage_hooks.proof.collect.server import Credentials, Server, events
 from llmd_storage_hooks.proof.config import ProofConfig
-from llmd_storage_hooks.proof.facts import Answer, Counters
+from llmd_storage_hooks.proof.facts import Answer, Counters, Prompt, Trial, full_block_tokens
 from tests.unit.hooks.support import http_server
 
 TEXT = """
@@ -190,7 +190,21 @@ def counters(**values):
     ],
 )
 def test_where_reused_tokens_came_from(values, expected):
-    assert reuse.source(CONFIG, counters(**values)) == expected
+    assert reuse.source(CONFIG, trial(counters(**values))) == expected
+
+
+@pytest.mark.parametrize(
+    ("cached", "expected", "known"), [(640, "storage", 640), (0, "none", 0), (None, "mixed", None)]
+)
+def test_where_others_are_served_too_the_answer_itself_counts(cached, expected, known):
+    others = counters(prompt_tokens=9999, external_tokens=640, storage_read_bytes=1, storage_hits=2)
+    served = trial(others, Answer(200, prompt_tokens=700, cached_tokens=cached))
+    assert (served.with_others, served.reused_tokens, reuse.source(CONFIG, served)) == (True, known, expected)
+
+
+def trial(reused, second=None):
+    pod = PodState("a", "", "", "Running", True, False, 0, "", "", "", "")
+    return Trial(pod, pod, Prompt("", None, None), second=second or Answer(200), reused=reused)
 
 
 def test_tokens_are_compared_by_text_where_ids_are_missing():
@@ -208,8 +222,14 @@ def test_a_prompt_shorter_than_a_block_is_named():
 
 
 def test_a_cache_that_does_not_help_warns():
-    slow = answers.speed(Answer(200, ttft_seconds=0.1), Answer(200, ttft_seconds=0.4))
+    slow = answers.speed(Answer(200, ttft_seconds=0.1), Answer(200, ttft_seconds=0.4), 64)
     assert slow.verdict.value == "warn"
+
+
+def test_who_computed_all_says_nothing_of_the_cache():
+    """A server that is quicker by chance was praised for a cache that it did not use."""
+    quick = answers.speed(Answer(200, ttft_seconds=0.4), Answer(200, ttft_seconds=0.1), 0)
+    assert quick.verdict.value == "skipped"
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ def test_the_request_is_greedy_streamed_and_asks_for_ids(monkeypatch):
     assert request["ignore_eos"] is True
     assert request["stream"] is True
     assert request["return_token_ids"] is True
+    assert request["kv_transfer_params"] == {"llmd_storage_patient": True}
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,31 @@ def test_other_traffic_on_b_makes_it_inconclusive_after_new_tries(monkeypatch):
     b = FakeVllm({}, "busy")
     findings, _, _ = run(monkeypatch, b=b)
     assert findings["proof.quiet"].verdict.value == "inconclusive"
+    assert len([one for one in b.requests if one["max_tokens"] == 6]) == 3
+
+
+def test_traffic_on_both_is_no_hindrance_where_answers_say_what_was_cached(monkeypatch):
+    """Every upgrade under live traffic ended inconclusive, and was marked failed."""
+    a, b = FakeVllm({}, "busy", details=True), FakeVllm({}, "busy", details=True)
+    findings, block, _ = run(monkeypatch, a=a, b=b)
+    assert set(verdicts(findings).values()) <= {"pass", "warn"}
+    assert {name for name, one in verdicts(findings).items() if one == "warn"} <= {"proof.ttft"}
+    assert (block["reusedFraction"], block["reusedTokens"], block["source"]) == (1.0, 6 * BLOCK, "storage")
+    assert block["bytesRead"] is None, "what B read was for others too"
+    assert "with what it wrote for others meanwhile" in findings["proof.stored"].sentence
+    assert len([one for one in b.requests if one["max_tokens"] == 6]) == 1
+
+
+def test_traffic_is_no_excuse_for_a_cache_that_is_not_shared(monkeypatch):
+    class Elsewhere(FakeVllm):
+        def reuse(self, keys):
+            return 0
+
+    b = Elsewhere({}, "busy", details=True)
+    findings, block, _ = run(monkeypatch, b=b)
+    assert findings["proof.reuse"].verdict.value == "fail"
+    assert findings["proof.ttft"].verdict.value == "skipped"
+    assert block["reusedTokens"] == 0
     assert len([one for one in b.requests if one["max_tokens"] == 6]) == 3
 
 

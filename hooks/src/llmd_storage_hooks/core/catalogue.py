@@ -105,7 +105,7 @@ CHECKS = (
     Check("proof.prompt", "Does the prompt fill at least one block?", "fail"),
     Check("proof.answer.<a or b>", "Did this server answer?", "fail"),
     Check("proof.stored", "Did A write the prompt's blocks to storage, and if not: why not?", "fail, warn"),
-    Check("proof.quiet", "Did B serve no other request meanwhile?", "inconclusive"),
+    Check("proof.quiet", "Is it known what B reused of this prompt, whatever else it answered?", "inconclusive"),
     Check("proof.reuse", "Did B take the prompt's blocks from the cache, and if not: why not?", "fail, inconclusive"),
     Check("proof.source", "Did they come from storage, not from B's own memory?", "fail, inconclusive"),
     Check("proof.tokens", "Are B's tokens A's?", "fail"),

@@ -82,6 +82,7 @@ class Answer:
     tokens: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     prompt_tokens: int = 0
+    cached_tokens: int | None = None  # of the prompt, not computed; None = the server does not say
     ttft_seconds: float | None = None
     total_seconds: float = 0.0
     error: str = ""
@@ -105,8 +106,9 @@ class Stored:
     """What A wrote to storage after its answer, by its counters."""
 
     delta: Counters
-    settled: bool  # the counters had stopped growing
+    settled: bool  # nothing was left to be written
     waited_seconds: float
+    with_others: bool = False  # A answered other requests meanwhile, and counted what it wrote for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,25 @@ class Trial:
     error: str = ""  # a server that could not be read, and why
     differences: tuple[str, ...] = ()  # of the two namespaces that were used last, by their manifests
 
+    @property
+    def with_others(self) -> bool:
+        """Whether B answered other requests meanwhile, so that its counters are not of this prompt alone."""
+        if self.second is None or self.reused is None or not self.second.good:
+            return False
+        return self.reused.prompt_tokens > self.second.prompt_tokens
+
+    @property
+    def reused_tokens(self) -> int | None:
+        """Prompt tokens that B did not compute: by its counters, or, if it answered others too, by its own answer.
+
+        None: not reached, or not known.
+        """
+        if self.second is None or self.reused is None:
+            return None
+        if not self.with_others:
+            return int(min(self.reused.external_tokens, self.second.prompt_tokens))
+        return self.second.cached_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:
@@ -135,3 +156,8 @@ class WaitResult:
     waited_seconds: float = 0.0
     failure: str = ""
     log_tail: str = ""
+
+
+def full_block_tokens(prompt_tokens: int, block_tokens: int) -> int:
+    """Tokens that can come from the cache: whole blocks, and never the last token."""
+    return max(0, (prompt_tokens - 1) // block_tokens * block_tokens)

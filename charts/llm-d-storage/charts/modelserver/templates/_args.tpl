@@ -11,6 +11,10 @@ The arguments of `vllm` as a JSON list. Flags that have a value of their own are
 {{- with .Values.termination.drainSeconds }}{{ $args = concat $args (list "--shutdown-timeout" (int64 . | toString)) }}{{ end -}}
 {{- with include "llm-d-storage.modelserver.kvTransferConfig" . -}}
 {{- $args = concat $args (list "--kv-transfer-config" .) -}}
+{{- /* Each answer says how much of its prompt was cached: the proof needs it where others are served meanwhile. */ -}}
+{{- if not (has "--enable-prompt-tokens-details" $.Values.extraArgs) -}}
+{{- $args = append $args "--enable-prompt-tokens-details" -}}
+{{- end -}}
 {{- end -}}
 {{- concat $args .Values.extraArgs | toJson -}}
 {{- end -}}

@@ -36,12 +36,12 @@ def check(config: ProofConfig, trial: Trial) -> list[Finding]:
         return findings
     return [
         *findings,
-        reuse.quiet(trial.second, trial.reused),
+        reuse.quiet(trial),
         reuse.reuse(config, trial),
-        reuse.origin(config, trial.reused),
+        reuse.origin(config, trial),
         answers.tokens("proof.tokens", "B", trial.first, trial.second),
         answers.logprobs(trial.first, trial.second),
-        answers.speed(trial.first, trial.second),
+        answers.speed(trial.first, trial.second, trial.reused_tokens or 0),
     ]
 
 

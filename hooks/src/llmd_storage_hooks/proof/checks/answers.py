@@ -61,9 +61,11 @@ def logprobs(first: Answer, second: Answer) -> Finding:
     )
 
 
-def speed(first: Answer, second: Answer) -> Finding:
-    """B's first token came sooner than A's."""
+def speed(first: Answer, second: Answer, reused_tokens: int) -> Finding:
+    """B's first token came sooner than A's. reused_tokens: of the prompt, that B did not compute."""
     check_id = "proof.ttft"
+    if reused_tokens == 0:
+        return Finding(check_id, Verdict.SKIPPED, "B computed the whole prompt: its time says nothing of the cache.")
     cold, warm = first.ttft_seconds or 0.0, second.ttft_seconds or 0.0
     observed = {"coldSeconds": round(cold, 4), "warmSeconds": round(warm, 4)}
     times = f"first token after {warm:.3f} s on B, {cold:.3f} s on A"

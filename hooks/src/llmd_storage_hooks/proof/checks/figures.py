@@ -41,12 +41,12 @@ def proof_block(config: ProofConfig, trial: Trial, routed: Answer | None) -> dic
     }
     if first is None or second is None or reused is None:
         return figures
-    figures["reusedFraction"] = reuse.reused_fraction(config, second, reused)
-    figures["reusedTokens"] = reuse.reused_tokens(second, reused)
+    figures["reusedFraction"] = reuse.reused_fraction(config, trial)
+    figures["reusedTokens"] = trial.reused_tokens
     figures["tokensEqual"] = answers.same_tokens(first, second)
     figures["logprobsMaxDelta"] = answers.logprobs_delta(first, second)
-    figures["source"] = reuse.source(config, reused)
-    figures["bytesRead"] = int(reused.storage_read_bytes)
+    figures["source"] = reuse.source(config, trial)
+    figures["bytesRead"] = None if trial.with_others else int(reused.storage_read_bytes)
     return figures
 
 

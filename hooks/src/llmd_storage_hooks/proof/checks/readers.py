@@ -41,9 +41,9 @@ def _one(config: ProofConfig, trial: Trial) -> tuple[Verdict, str, str]:
         return Verdict.FAIL, one.sentence, one.remedy
     assert trial.reused is not None
     checks = [
-        reuse.quiet(trial.second, trial.reused),
+        reuse.quiet(trial),
         reuse.reuse(config, trial),
-        reuse.origin(config, trial.reused),
+        reuse.origin(config, trial),
         answers.tokens(CHECK, pod, trial.first, trial.second),
     ]
     bad = [one for one in checks if one.verdict not in (Verdict.PASS, Verdict.SKIPPED)]

@@ -7,40 +7,43 @@ from typing import Any
 
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof.checks import diagnosis
-from llmd_storage_hooks.proof.checks.stored import full_block_tokens
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.connectors import CONNECTORS
-from llmd_storage_hooks.proof.facts import Answer, Counters, Trial
+from llmd_storage_hooks.proof.facts import Counters, Trial, full_block_tokens
 
 # Share of the reused tokens that must have come from storage.
 _MOSTLY = 0.95
 
 
-def quiet(second: Answer, reused: Counters) -> Finding:
-    """B counted this prompt's tokens only."""
+def quiet(trial: Trial) -> Finding:
+    """What B reused of this prompt is known: it counted nothing else, or its answer says so."""
     check_id = "proof.quiet"
-    observed = {"countedPromptTokens": reused.prompt_tokens, "promptTokens": second.prompt_tokens}
-    if reused.prompt_tokens <= second.prompt_tokens:
+    second, reused = trial.second, trial.reused
+    assert second is not None and reused is not None
+    observed = {
+        "countedPromptTokens": reused.prompt_tokens,
+        "promptTokens": second.prompt_tokens,
+        "cachedTokens": second.cached_tokens,
+    }
+    if not trial.with_others:
         return Finding(check_id, Verdict.PASS, "B answered nothing else meanwhile.", observed=observed)
+    if second.cached_tokens is not None:
+        sentence = "B answered other requests at the same time; what it reused of this prompt is in its answer."
+        return Finding(check_id, Verdict.PASS, sentence, observed=observed)
     return Finding(
         check_id,
         Verdict.INCONCLUSIVE,
         f"B answered other requests at the same time ({reused.prompt_tokens:.0f} prompt tokens were counted, "
         f"{second.prompt_tokens} were asked for), so its counters say nothing about this prompt.",
-        "Run the proof again when B is idle: helm test.",
+        "Start vLLM with --enable-prompt-tokens-details, or run the proof again when B is idle: helm test.",
         observed=observed,
     )
 
 
-def reused_tokens(second: Answer, reused: Counters) -> int:
-    """Prompt tokens that B did not compute."""
-    return int(min(reused.external_tokens, second.prompt_tokens))
-
-
-def reused_fraction(config: ProofConfig, second: Answer, reused: Counters) -> float:
+def reused_fraction(config: ProofConfig, trial: Trial) -> float:
     """Of the tokens in the prompt's full blocks; 0 to 1."""
-    full = full_block_tokens(second.prompt_tokens, config.block_tokens)
-    return round(min(1.0, reused_tokens(second, reused) / full), 4) if full else 0.0
+    full = full_block_tokens(trial.second.prompt_tokens, config.block_tokens) if trial.second else 0
+    return round(min(1.0, (trial.reused_tokens or 0) / full), 4) if full else 0.0
 
 
 def reuse(config: ProofConfig, trial: Trial) -> Finding:
@@ -48,8 +51,7 @@ def reuse(config: ProofConfig, trial: Trial) -> Finding:
     check_id = "proof.reuse"
     second, reused = trial.second, trial.reused
     assert second is not None and reused is not None
-    fraction = reused_fraction(config, second, reused)
-    count = reused_tokens(second, reused)
+    fraction, count = reused_fraction(config, trial), trial.reused_tokens or 0
     observed = _counters(reused)
     full = full_block_tokens(second.prompt_tokens, config.block_tokens)
     share = f"{fraction:.1%} of the {full} tokens in full blocks"
@@ -67,8 +69,13 @@ def reuse(config: ProofConfig, trial: Trial) -> Finding:
     )
 
 
-def source(config: ProofConfig, reused: Counters) -> str:
+def source(config: ProofConfig, trial: Trial) -> str:
     """Where B's reused tokens came from: storage, cpu_tier, local_cache, mixed or none."""
+    reused = trial.reused
+    assert reused is not None
+    if trial.with_others and trial.reused_tokens is not None:
+        # The counters are of others, too. A fresh prompt was in no tier of B's own.
+        return "storage" if trial.reused_tokens > 0 else "none"
     if reused.external_tokens <= 0:
         return "local_cache" if reused.local_tokens > 0 else "none"
     connector_metrics = CONNECTORS[config.connector]
@@ -92,10 +99,11 @@ _SOURCE_WORDS = {
 }
 
 
-def origin(config: ProofConfig, reused: Counters) -> Finding:
+def origin(config: ProofConfig, trial: Trial) -> Finding:
     """The reused tokens came from storage."""
     check_id = "proof.source"
-    where = source(config, reused)
+    reused, where = trial.reused, source(config, trial)
+    assert reused is not None
     observed = {"source": where, **_counters(reused)}
     if where == "storage":
         mib = reused.storage_read_bytes / 2**20
@@ -104,6 +112,8 @@ def origin(config: ProofConfig, reused: Counters) -> Finding:
         sentence += f", {reused.storage_hits:.0f} blocks." if connector_metrics.counts_blocks else "."
         if not connector_metrics.counts_bytes:
             sentence = "They came from outside B, which had never seen this prompt; the connector counts no bytes."
+        elif trial.with_others:
+            sentence = "They came from storage: B had never seen this prompt."
         return Finding(check_id, Verdict.PASS, sentence, observed=observed)
     return Finding(
         check_id,

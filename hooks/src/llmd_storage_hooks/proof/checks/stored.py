@@ -7,12 +7,7 @@ from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof.checks import diagnosis
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.connectors import CONNECTORS
-from llmd_storage_hooks.proof.facts import Answer, Trial
-
-
-def full_block_tokens(prompt_tokens: int, block_tokens: int) -> int:
-    """Tokens that can come from the cache: whole blocks, and never the last token."""
-    return max(0, (prompt_tokens - 1) // block_tokens * block_tokens)
+from llmd_storage_hooks.proof.facts import Answer, Trial, full_block_tokens
 
 
 def length(config: ProofConfig, first: Answer) -> Finding:
@@ -49,7 +44,9 @@ def stored(config: ProofConfig, trial: Trial) -> Finding:
     }
     if one.storage_write_bytes > 0 and trial.stored.settled:
         mib = one.storage_write_bytes / 2**20
-        return Finding(check_id, Verdict.PASS, f"A wrote {mib:.1f} MiB to the storage tier.", observed=observed)
+        others = ", with what it wrote for others meanwhile" if trial.stored.with_others else ""
+        sentence = f"A wrote {mib:.1f} MiB to the storage tier{others}."
+        return Finding(check_id, Verdict.PASS, sentence, observed=observed)
     if one.storage_write_bytes > 0:
         return Finding(
             check_id,

@@ -14,16 +14,16 @@ from llmd_storage_hooks.proof.collect.prompts import WARM_UP, make_prompt
 from llmd_storage_hooks.proof.collect.server import Server
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.connectors import CONNECTORS
-from llmd_storage_hooks.proof.facts import Answer, Counters, PodPair, Prompt, Stored, Trial
+from llmd_storage_hooks.proof.facts import Answer, Counters, PodPair, Prompt, Stored, Trial, full_block_tokens
 
 STORE_S = 60.0  # a healthy tier writes a prompt's blocks within a second or two
 UNCOUNTED_S = 5.0  # how long a connector that counts no bytes is given to write
-SETTLED_READS = 3
+IDLE_READS = 3
 POLL_S = 0.5
 COUNTED_S = 10.0  # counters may lag the answer by a scheduler step
 ROUTER_S = 120.0  # the router may come up later than the servers it fronts
 ATTEMPTS = 3
-NEXT_TRY_S = 31.0  # connector llmd-storage gives storage that was too slow another try every 30 s
+NEXT_TRY_S = 10.0  # storage that missed a deadline, as while everything starts, may answer in time by then
 
 Say = Callable[[str], None]
 
@@ -39,9 +39,8 @@ class Servers:
 def prove(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, say: Say) -> Trial:
     """One trial, and another with a new prompt where the first is inconclusive.
 
-    That is: B served other requests meanwhile, so its counters say nothing of this prompt; or B did not wait for
-    storage, because loading had been slower than computing (as after an outage) or a lookup missed its deadline (as
-    while everything starts at once).
+    That is: B took too little from storage, or does not say how much, while it answered others; or it did not wait for
+    storage, because a lookup missed its deadline, as while everything starts at once.
     """
     # A server's first answer includes warm-up, which must not count as prefill; a server that cannot give even this
     # one gets no longer prompt.
@@ -52,12 +51,14 @@ def prove(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, sa
     trial = _trial(config, pair, servers, clock, say)
     waited = False
     for _ in range(ATTEMPTS - 1):
-        if disturbed(trial):
-            say("B answered others at the same time, so its counters prove nothing: once more with a new prompt")
+        if took_enough(config, trial):
+            break
+        if trial.with_others:
+            say("B answered others at the same time: once more with a new prompt")
         elif trial.reused is not None and trial.reused.not_waited_for > 0 and not waited:
             say(
-                "B did not wait for storage, which was slower than computing or missed a deadline. It gives storage "
-                f"another try each half minute: once more with a new prompt in {NEXT_TRY_S:.0f} s"
+                "B did not wait for storage, which was slower than computing or missed a deadline: once more with a "
+                f"new prompt in {NEXT_TRY_S:.0f} s"
             )
             clock.sleep(NEXT_TRY_S)
             waited = True
@@ -79,7 +80,7 @@ def prefill(config: ProofConfig, trial: Trial, server: Server, clock: Clock, say
         if not first.good:
             return trial
         say(f"A ({trial.pod_a.name}) answered: {_in_words(first)}")
-        stored = _await_stored(config, server, before, clock)
+        stored = _await_stored(config, server, before, first, clock)
         if stored.delta.storage_write_bytes > 0:
             say(f"A wrote {stored.delta.storage_write_bytes / 2**20:.1f} MiB to storage")
         return replace(trial, stored=stored)
@@ -87,11 +88,10 @@ def prefill(config: ProofConfig, trial: Trial, server: Server, clock: Clock, say
         return replace(trial, error=str(error))
 
 
-def disturbed(trial: Trial) -> bool:
-    """Whether B counted more prompt tokens than this prompt has."""
-    if trial.second is None or trial.reused is None or not trial.second.good:
-        return False
-    return trial.reused.prompt_tokens > trial.second.prompt_tokens
+def took_enough(config: ProofConfig, trial: Trial) -> bool:
+    """Whether B took as much of the prompt from the cache as is asked for."""
+    full = full_block_tokens(trial.second.prompt_tokens, config.block_tokens) if trial.second else 0
+    return trial.reused_tokens is not None and trial.reused_tokens >= config.min_reused_fraction * full
 
 
 def _trial(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, say: Say) -> Trial:
@@ -132,24 +132,27 @@ def _read(config: ProofConfig, server: Server) -> Counters:
     return read_counters(server.metrics(), config.connector)
 
 
-def _await_stored(config: ProofConfig, server: Server, before: Counters, clock: Clock) -> Stored:
-    """Wait until A's storage counters have grown and stopped growing; UNCOUNTED_S for one that counts no bytes.
+def _await_stored(config: ProofConfig, server: Server, before: Counters, first: Answer, clock: Clock) -> Stored:
+    """Wait until A has written and nothing is left to write; UNCOUNTED_S for one that counts no bytes.
 
     vLLM advances its tiers, and counts, only in scheduler steps; so an idle engine gets a one-token request at each
-    poll. Blocks up to: STORE_S.
+    poll. A busy one writes all the time: there it is enough that IDLE_READS times nothing was under way, since what
+    came first is written first. Blocks up to: STORE_S.
     """
     counted = CONNECTORS[config.connector].counts_bytes
     began, deadline = clock.now(), Deadline.after(clock, STORE_S if counted else UNCOUNTED_S)
-    last, still = -1.0, 0
+    last, still, idle, own_tokens = -1.0, 0, 0, first.prompt_tokens
     while True:
         observed = delta(before, _read(config, server))
         still = still + 1 if observed.storage_write_bytes == last else 0
         last = observed.storage_write_bytes
-        settled = counted and last > 0 and still >= SETTLED_READS and observed.active_writes == 0
+        idle += last > 0 and observed.active_writes == 0
+        with_others = observed.prompt_tokens > own_tokens
+        settled = counted and (idle if with_others else min(idle, still)) >= IDLE_READS
         if settled or deadline.passed():
-            return Stored(observed, settled, clock.now() - began)
+            return Stored(observed, settled, clock.now() - began, with_others)
         clock.sleep(POLL_S)
-        server.complete(WARM_UP, 1, logprobs=False)
+        own_tokens += server.complete(WARM_UP, 1, logprobs=False).prompt_tokens
 
 
 def _await_counted(config: ProofConfig, server: Server, before: Counters, prompt_tokens: int, clock: Clock) -> Counters:

@@ -116,6 +116,8 @@ class Server:
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_token_ids": True,
+            # Connector llmd-storage waits for storage for this request, also where computing would be quicker.
+            "kv_transfer_params": {"llmd_storage_patient": True},
         }
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -178,6 +180,7 @@ def _collect(lines: Iterator[str], began: float) -> Answer:
         tokens=tuple(tokens),
         logprobs=tuple(logprobs),
         prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
         ttft_seconds=first,
         total_seconds=time.monotonic() - began,
         error="" if first is not None else "the stream ended without a token",
