@@ -9,6 +9,7 @@ promise: after it returns True the whole file is readable under `name`; when it 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import secrets
@@ -134,7 +135,22 @@ def _at(folder: Folder) -> tuple[str, int | None]:
 
 def _open(folder: Folder, name: str) -> int:
     at, dir_fd = _at(folder)
-    return os.open(at + name, _CREATE, FILE_MODE, dir_fd=dir_fd)
+    fd = os.open(at + name, _CREATE, FILE_MODE, dir_fd=dir_fd)
+    if _umask() & FILE_MODE:
+        # Others of the group must be able to mark it as used. Where modes cannot be set, the mount decides them.
+        with contextlib.suppress(OSError):
+            os.fchmod(fd, FILE_MODE)
+    return fd
+
+
+@functools.cache
+def _umask() -> int:
+    """The process's, which only this file tells without changing it. Unknown: as if it took everything."""
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
+    except (OSError, StopIteration, ValueError):
+        return 0o777
 
 
 def _write_scratch(folder: Folder, write: Write) -> tuple[str, int]:

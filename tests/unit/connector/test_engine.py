@@ -98,11 +98,13 @@ class SickStore(BlockStore):
             raise OSError(self.failing[key], "as asked for")
         return payload
 
-    def put(self, key: bytes, source: Source) -> BlockResult:
+    def put(self, key: bytes, source: Source, confirm: Callable[[], None] = lambda: None) -> BlockResult:
         if self.refuses:
             return BlockResult(False, self.refuses)
+        if "late write" in self.hanging:  # all is written, and the last call comes back late
+            return super().put(key, source, lambda: (self.well.wait(), confirm())[1])
         if "put" not in self.hanging:
-            return super().put(key, source)
+            return super().put(key, source, confirm)
 
         def take_then_hang(at: int, length: int) -> tuple[memoryview, int]:
             taken = source(at, length)
@@ -286,6 +288,18 @@ def test_a_hanging_store_frees_its_rows_and_never_stores_what_came_into_them(
     time.sleep(0.2)
     assert not get(sick, key(0))[0].ok
     eventually(lambda: play.store_rows([1], job=101).success, "a store in time")
+
+
+def test_a_store_that_was_reported_as_failed_never_appears(bench: Callable[..., Bench], sick: SickStore) -> None:
+    play = bench(store_deadline_s=0.2)
+    play.engine.wait_open(CEILING_S)
+    sick.hanging.add("late write")
+    assert not play.store_rows([0]).success
+    sick.well.set()
+    sick.hanging.clear()
+    assert play.store_rows([1], job=2).success
+    eventually(lambda: not list(Path(sick.folder).rglob("*.tmp")), "the late write to end", every_s=0.01)
+    assert not Path(sick.path(key(0))).exists()
 
 
 def test_stores_beyond_the_queue_are_dropped_at_once(bench: Callable[..., Bench], sick: SickStore) -> None:

@@ -6,6 +6,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,13 @@ import pytest
 from llmd_storage_connector.blocks import format as block_format
 from llmd_storage_connector.blocks import layout, mount_probe
 from llmd_storage_connector.blocks import store as store_module
+from llmd_storage_connector.blocks.format import checksum
+from llmd_storage_connector.blocks.namespace import FOLDER_MODE
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.errors import Cancelled, Unusable
+from llmd_storage_core.publish import FILE_MODE
 from llmd_storage_core.strategies import AUTO, STRATEGIES
-from tests.unit.connector.conftest import content, get, key, make_facts, make_spec, put
+from tests.unit.connector.conftest import PAYLOAD_BYTES, STRIPE_BYTES, content, get, key, make_facts, make_spec, put
 
 
 @pytest.fixture
@@ -184,6 +190,88 @@ def test_another_namespaces_file_is_a_miss(tmp_path: Path, path: Path) -> None:
     other.open()
     Path(other.path(key(1))).write_bytes(path.read_bytes())
     assert get(other, key(1))[0].reason == "identity"
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"stripe_bytes": 2 * STRIPE_BYTES},
+        {"stripe_bytes": 8},  # a longer header, and so a longer file
+        {"ranks": 4},
+        {"payload_bytes": 2 * PAYLOAD_BYTES},
+    ],
+    ids=str,
+)
+def test_a_whole_block_of_another_shape_is_a_miss_and_stays(store: BlockStore, theirs: dict[str, int]) -> None:
+    """Two engines of one identity moved each other's good blocks out of the way, for ever."""
+    facts = make_facts()
+    spec = make_spec(facts, **theirs)
+    other = BlockStore(store._root, facts, spec, "link")
+    other.open()
+    whole = bytes(spec.payload_bytes)
+    assert other.put(key(1), lambda at, length: (memoryview(whole)[at : at + length], checksum(bytes(length)))).ok
+    path, before = Path(store.path(key(1))), Path(store.path(key(1))).read_bytes()
+    os.utime(path, (1, 1))
+    outcome, _ = get(store, key(1), again=True)
+    assert (outcome.ok, outcome.reason, outcome.corrupt) == (False, "shape", False)
+    if not store.contains(key(1)).ok:  # only reading tells where the length is the same
+        assert put(store, key(1), content(7)).reason == "shape"
+    assert path.read_bytes() == before
+    path.write_bytes(before[:60] + b"\x01" + before[61:])
+    get(store, key(1), again=True)
+    assert not path.exists(), "damaged as well: out of the way"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_write_that_is_late_gets_no_name(tmp_path: Path, strategy: str) -> None:
+    """Its store was reported as failed while the last write hung: the block may not appear hours later."""
+    facts = make_facts()
+    store = BlockStore(tmp_path, facts, make_spec(facts), strategy)
+    store.open()
+    payload, given = content(7), []
+
+    def source(at: int, length: int) -> tuple[memoryview, int]:
+        given.append(at)
+        return memoryview(payload)[at : at + length], checksum(payload[at : at + length])
+
+    def confirm() -> None:
+        assert len(given) == store.spec.stripe_count
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        store.put(key(1), source, confirm)
+    assert not Path(store.path(key(1))).exists()
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != layout.MANIFEST] == []
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_files_and_folders_are_the_groups_whatever_the_umask(tmp_path: Path, strategy: str) -> None:
+    """Two users on one claim: the other's hit must be able to mark a block as used, or the evictor takes it first."""
+    code = (
+        "import os, sys; os.umask(0o077)\n"
+        "from pathlib import Path\n"
+        "from llmd_storage_connector.blocks.store import BlockStore\n"
+        "from tests.unit.connector.conftest import content, key, make_facts, make_spec, put\n"
+        "facts = make_facts()\n"
+        "store = BlockStore(Path(sys.argv[1]), facts, make_spec(facts), sys.argv[2]); store.open()\n"
+        "assert put(store, key(1), content(7)).ok\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "root"), strategy], check=True, cwd=Path.cwd())
+    for path in (tmp_path / "root").rglob("*"):
+        expected = FOLDER_MODE if path.is_dir() else FILE_MODE
+        assert stat.S_IMODE(path.stat().st_mode) == expected, path
+
+
+def test_where_a_block_cannot_be_marked_as_used_it_is_said_once(
+    store: BlockStore, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", forbidden)
+    for _ in range(3):
+        store.refresh_mtime(key(1))
+    assert len([one for one in caplog.records if "cannot be marked as used" in one.getMessage()]) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")

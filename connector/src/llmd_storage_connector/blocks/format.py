@@ -24,6 +24,8 @@ FORMAT_VERSION = 1
 # The payload starts, and the file ends, on this boundary when chunks are page-multiples: direct I/O works.
 ALIGNMENT = 4096
 MAX_KEY_BYTES = 128
+# Of a foreign header that is read to see whose it is: stripes for terabytes.
+MAX_HEADER_BYTES = 1 << 20
 IDENTITY_BYTES = 32
 # One checksum per stripe, so that a large block can be read by several threads, each with a buffer of a stripe. Smaller
 # ones stay in a processor's own cache better, larger ones cost Python less (docs/decisions/0003-transfers.md).
@@ -136,6 +138,30 @@ def check(spec: BlockSpec, key: bytes, data: Buffer) -> None:
         key,
         view[: spec.header_bytes],
         [checksum(payload[start : start + length]) for start, length in stripes(spec)],
+    )
+
+
+def is_of_another_shape(spec: BlockSpec, key: bytes, header: Buffer, file_bytes: int) -> bool:
+    """Whether this is the undamaged beginning of our block `key` as an engine with other stripes or ranks wrote it.
+
+    header: at least the file's own header, as read. It is believed when its checksum, where it says itself, is right.
+    """
+    view = memoryview(header).cast("B")
+    if len(view) < _STRIPES_AT:
+        return False
+    magic, version, flags, header_bytes, payload_bytes, stripe_bytes, stripe_count, identity, ranks, key_bytes = (
+        _FIXED.unpack_from(view)
+    )
+    end = header_bytes - _CHECKSUM.size
+    if magic != MAGIC or not _STRIPES_AT <= end <= len(view) - _CHECKSUM.size:
+        return False
+    if _CHECKSUM.unpack_from(view, end)[0] != checksum(view[:end]) or header_bytes + payload_bytes != file_bytes:
+        return False
+    ours = identity == spec.identity and bytes(view[_FIXED.size : _FIXED.size + key_bytes]) == key
+    shape = (version, flags, header_bytes, payload_bytes, stripe_bytes, stripe_count, ranks)
+    return ours and shape != (
+        *(FORMAT_VERSION, 0, spec.header_bytes, spec.payload_bytes),
+        *(spec.stripe_bytes, spec.stripe_count, spec.ranks),
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from llmd_storage_connector.blocks import format as block_format
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.file_check import UNFINISHED_GRACE_S, check_file
-from llmd_storage_connector.blocks.files import write_all
+from llmd_storage_connector.blocks.files import READ, write_all
 from llmd_storage_connector.blocks.folders import Folder, Folders
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount, is_healthy, probe_mount, try_writing
@@ -45,6 +45,10 @@ Sink = Callable[[int, memoryview], None]
 # may change later, when its job is cancelled while a write of it hangs: what is written then does not match.
 # Raises: Cancelled.
 Source = Callable[[int, int], tuple[memoryview, int]]
+
+
+def _open_plain(path: str, _: int) -> int:
+    return os.open(path, READ)
 
 
 class BlockStore:
@@ -74,6 +78,7 @@ class BlockStore:
         self._folders = Folders()
         self._mount = Mount()
         self._opening = threading.Lock()
+        self._said_unrefreshable = False
 
     def open(self) -> None:
         """Make or find the namespace, and probe its mount. Requires: called first. Raises: Unusable."""
@@ -162,17 +167,24 @@ class BlockStore:
         return reader if isinstance(reader, BlockResult) else reader.read_whole(buffer, sink)
 
     def reread(self, key: bytes, buffer: BlockBuffer, sink: Sink) -> BlockResult:
-        """Read a corrupt block once more: another node may have been writing it. Still so: into quarantine."""
+        """Read a corrupt block once more: another node may have been writing it. Still so: into quarantine.
+
+        One that is whole, and only of another shape than this engine's blocks, is somebody's: it stays.
+        """
         result = self.get(key, buffer, sink)
+        if result.corrupt and self._is_of_another_shape(key):
+            return BlockResult(False, Rule.SHAPE.value)
         if result.corrupt:
             logger.warning("block file %s is corrupt (%s): not used", self.path(key), result.reason)
             self._quarantine(key)
         return result
 
-    def put(self, key: bytes, source: Source) -> BlockResult:
+    def put(self, key: bytes, source: Source, confirm: Callable[[], None] = lambda: None) -> BlockResult:
         """Publish what `source` gives as the block; a block that is there is refreshed instead.
 
-        Raises: what `source` raises; nothing is published then.
+        confirm: called when all is written, before the block gets its name; it raises when nobody waits for it any
+        more, as after a write that hung.
+        Raises: what `source` and `confirm` raise; nothing is published then.
         """
         # Creating under the final name finds out by itself; the other ways would replace a block that is there.
         present = BlockResult(False) if self.publish_strategy == "exclusive" else self.contains(key)
@@ -181,10 +193,12 @@ class BlockStore:
                 if present.refresh:
                     self.refresh_mtime(key)
                 return BlockResult(True, already_stored=True)
+            if present.corrupt and self._is_of_another_shape(key):
+                return BlockResult(False, Rule.SHAPE.value)
             if present.corrupt:
                 self._quarantine(key)
             try:
-                if self._publish(key, lambda fd: self._write(fd, key, source)):
+                if self._publish(key, lambda fd: self._write(fd, key, source, confirm)):
                     return BlockResult(True)
             except OSError as error:
                 return BlockResult(False, reason_of(error))
@@ -203,9 +217,18 @@ class BlockStore:
         return try_writing(self.folder, self.spec.file_bytes)
 
     def refresh_mtime(self, key: bytes) -> None:
-        """Mark the block as used now. Failure is no one's loss."""
+        """Mark the block as used now. Where that is not permitted it is said once."""
         try:
             os.utime(self.path(key), follow_symlinks=False)
+        except PermissionError as error:
+            if not self._said_unrefreshable:
+                self._said_unrefreshable = True
+                logger.warning(
+                    "%s cannot be marked as used (%s): the evictor will take such blocks for unused; let the pods "
+                    "share a group (fsGroup) that may write its files",
+                    self.path(key),
+                    error.strerror,
+                )
         except OSError:
             logger.debug("could not refresh %s", self.path(key), exc_info=True)
 
@@ -220,7 +243,7 @@ class BlockStore:
     def _publish_in(self, folder: Folder, key: bytes, write: publish.Write) -> bool:
         return publish.publish(self.publish_strategy, folder.fd, layout.block_name(key), write)
 
-    def _write(self, fd: int, key: bytes, source: Source) -> None:
+    def _write(self, fd: int, key: bytes, source: Source, confirm: Callable[[], None]) -> None:
         """The first stripe goes last, together with the header that says what all of them hash to."""
         spec = self.spec
         checksums = [0] * spec.stripe_count
@@ -231,10 +254,20 @@ class BlockStore:
                 write_all(fd, [payload], spec.header_bytes + at)
             else:
                 write_all(fd, [memoryview(block_format.header_of(spec, key, checksums)), payload], 0)
+        confirm()
 
     def _check(self, found: os.stat_result) -> BlockResult:
         age_s = self._now() - found.st_mtime
         return check_file(found, self.spec, self._mount, age_s, refresh_after_s=self.refresh_after_s)
+
+    def _is_of_another_shape(self, key: bytes) -> bool:
+        """Whether the block's file is whole, as another engine of this identity writes it. Blocks: as storage does."""
+        try:
+            with open(self.path(key), "rb", opener=_open_plain) as file:
+                size, header = os.fstat(file.fileno()).st_size, file.read(block_format.MAX_HEADER_BYTES)
+        except OSError:
+            return False
+        return block_format.is_of_another_shape(self.spec, key, header, size)
 
     def _quarantine(self, key: bytes) -> None:
         """Out of the way, so that the block can be stored again; kept, so that someone can look."""

@@ -9,6 +9,7 @@ does not match the checksum that was taken before.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from llmd_storage_connector.blocks.format import BlockSpec, checksum
@@ -31,7 +32,7 @@ class Store(Protocol):
 
     def open_block(self, key: bytes) -> BlockReader | BlockResult: ...
     def reread(self, key: bytes, buffer: BlockBuffer, sink: Sink) -> BlockResult: ...
-    def put(self, key: bytes, source: Source) -> BlockResult: ...
+    def put(self, key: bytes, source: Source, confirm: Callable[[], None]) -> BlockResult: ...
 
 
 class ChunkMemory(Protocol):
@@ -85,7 +86,9 @@ class TaskRunner:
     def _write(self, task: Task) -> Completion:
         job, chunk, written = task.job, task.chunk, False
         try:
-            result = self._store.put(task.key, lambda at, length: self._bytes_of(job, chunk, at, length))
+            result = self._store.put(
+                task.key, lambda at, length: self._bytes_of(job, chunk, at, length), lambda: self._confirm(job)
+            )
             written = result.ok and not result.already_stored
         finally:
             self._budget.settle(self._store.spec.file_bytes, written)
@@ -151,6 +154,12 @@ class TaskRunner:
             self._chunks.write(chunk, offset, source)
         finally:
             self._scheduler.end_copy(job, len(source))
+
+    def _confirm(self, job: Job) -> None:
+        """Raises: Cancelled when the job was reported."""
+        if not self._scheduler.begin_copy(job):
+            raise Cancelled
+        self._scheduler.end_copy(job, 0)
 
     def _bytes_of(self, job: Job, chunk: int, offset: int, length: int) -> tuple[memoryview, int]:
         """Bytes of a chunk, and their checksum, taken while nobody else can have the chunk. Raises: Cancelled."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vllm.v1.kv_cache_interface import KVCacheConfig
     from vllm.v1.kv_offload.config import OffloadingConfig
 
+# In place of a TP size: blocks are the same under each.
+ANY_TP = "any"
 # Rope types whose table depends on the longest context served, not on the model alone.
 _LENGTH_DEPENDENT_ROPE = ("longrope", "su", "dynamic")
 
@@ -113,22 +115,27 @@ def _attention(vllm_config: VllmConfig, offloading: OffloadingConfig) -> dict[st
 
 
 def _block(offloading: OffloadingConfig) -> dict[str, Any]:
+    # Canonical blocks are one page for all workers: equal under every TP size only where their whole length is.
+    workers = offloading.parallel.world_size if _is_topology_free(offloading) else 1
     return {
         "tokensPerHash": offloading.cache.tokens_per_hash,
         "vllmBlocks": offloading.cache.blocks_per_chunk,
-        "workerBytes": offloading.worker_kv_bytes_per_block,
+        "workerBytes": offloading.worker_kv_bytes_per_block * workers,
         "groups": [
             {"tokens": group.tokens_per_block, "layers": list(group.layer_names)} for group in offloading.groups
         ],
     }
 
 
+def _is_topology_free(offloading: OffloadingConfig) -> bool:
+    """Canonical blocks are equal under every TP size, if vLLM says so; direct ones are not, whatever it says."""
+    return bool(offloading.canonical_layout and offloading.parallel.is_parallelism_agnostic)
+
+
 def _parallel(offloading: OffloadingConfig) -> dict[str, Any]:
     parallel = offloading.parallel
-    # Canonical blocks are equal under every TP size, if vLLM says so; direct ones are not, whatever it says.
-    topology_free = offloading.canonical_layout and parallel.is_parallelism_agnostic
     return {
-        "tp": "any" if topology_free else parallel.tp_size,
+        "tp": ANY_TP if _is_topology_free(offloading) else parallel.tp_size,
         "pp": parallel.pp_size,
         "pcp": parallel.pcp_size,
         "dcp": parallel.dcp_size,

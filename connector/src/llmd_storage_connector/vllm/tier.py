@@ -43,6 +43,7 @@ from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_connector.transfer.scheduler import Phase
 from llmd_storage_connector.transfer.tasks import Direction, FinishedJob
 from llmd_storage_connector.vllm.bypass import EXPLANATIONS
+from llmd_storage_connector.vllm.config_adapter import ANY_TP
 
 logger = logging.getLogger("vllm.llmd_storage_connector.vllm.tier")
 
@@ -103,8 +104,10 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         config = parse(settings)
         # Without an identity nothing is ever opened, so this digest of nothing names no folder.
         facts = identity or {}
-        parallel = offloading_spec.config.parallel
-        spec = BlockSpec(digest_of(facts), self.block_size_bytes, parallel.world_size)
+        # The format says whose parts a block is made of; a canonical one is a single part.
+        canonical = facts.get("parallel", {}).get("tp") == ANY_TP
+        ranks = 1 if canonical else offloading_spec.config.parallel.world_size
+        spec = BlockSpec(digest_of(facts), self.block_size_bytes, ranks)
         self._label = (f"1:{tier_type}",)
         self._counters = Counters()
         self._shown: dict[tuple[str, str], int] = {}
