@@ -64,6 +64,7 @@ class SickStore(BlockStore):
         self.stuck: set[bytes] = set()
         self.failing: dict[bytes, int] = {}
         self.refuses = ""
+        self.gone, self.checked = False, 0
         self.opened: list[bytes] = []
 
     def _maybe_hang(self, call: str) -> None:
@@ -117,8 +118,9 @@ class SickStore(BlockStore):
         return BlockResult(False, self.refuses) if self.refuses else super().try_writing()
 
     def is_healthy(self) -> bool:
+        self.checked += 1
         self._maybe_hang("is_healthy")
-        return super().is_healthy()
+        return not self.gone and super().is_healthy()
 
 
 class Bench:
@@ -469,15 +471,27 @@ def test_errors_that_are_not_about_a_block_open_the_breaker(bench: Callable[...,
     play = bench()
     play.store_rows([0, 1])
     sick.failing = {key(0): errno.ESTALE, key(1): errno.ESTALE}
-    sick.hanging.add("is_healthy")
+    sick.gone = True
     play.engine.submit_load(1, "r", [key(0), key(1)], [8, 9])
     assert not play.results()[0].success
-    assert play.engine.parts.breaker.is_open
+    eventually(lambda: play.engine.parts.breaker.is_open, "the breaker to open", every_s=0.01)
     assert play.counted("load_failures", "estale") >= 1
-    sick.failing = {}
-    sick.well.set()
+    sick.failing, sick.gone = {}, False
     eventually(lambda: not play.engine.parts.breaker.is_open, "the breaker to close", every_s=0.01)
     assert play.ask(0, "later") is LookupStatus.MISS  # known to have failed a moment ago
+
+
+def test_errors_of_a_few_files_take_no_others_with_them(bench: Callable[..., Bench], sick: SickStore) -> None:
+    """A prefix that was evicted on NFS: ESTALE for each of its blocks, and everything else is well."""
+    play = bench()
+    play.store_rows(range(8))
+    sick.failing = {key(number): errno.ESTALE for number in (0, 1)}
+    play.engine.submit_load(1, "r", [key(number) for number in range(8)], list(range(8, 16)))
+    result = play.results()[0]
+    assert set(result.succeeded) == {key(number) for number in range(2, 8)}
+    eventually(lambda: sick.checked > 0, "storage to be looked at", every_s=0.01)
+    assert not play.engine.parts.breaker.is_open
+    assert play.ask(2, "later") is LookupStatus.HIT
 
 
 def test_refused_writing_pauses_and_reading_goes_on(bench: Callable[..., Bench], sick: SickStore) -> None:

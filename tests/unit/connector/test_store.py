@@ -314,6 +314,31 @@ def test_errors_are_reasons(store: BlockStore, monkeypatch: pytest.MonkeyPatch) 
     store.refresh_mtime(key(1))
 
 
+def test_a_folder_that_went_stale_under_its_descriptor_is_opened_anew(
+    store: BlockStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS: the folder was made anew, by a restore or another server, and every file in it is ESTALE for ever."""
+    stale = store._folders.at(path.parent.name).fd
+    real_stat, real_open = os.stat, os.open
+
+    def stat_at(name: object, *args: object, **kwargs: object) -> os.stat_result:
+        if kwargs.get("dir_fd") == stale:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real_stat(name, *args, **kwargs)
+
+    def open_at(name: object, *args: object, **kwargs: object) -> int:
+        if kwargs.get("dir_fd") == stale:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real_open(name, *args, **kwargs)
+
+    kept = store._folders.at(path.parent.name)  # so that its number is not given out again
+    monkeypatch.setattr(os, "stat", stat_at)
+    monkeypatch.setattr(os, "open", open_at)
+    assert store.contains(key(1)).ok
+    assert get(store, key(1))[1] == content(7)
+    assert kept.fd == stale
+
+
 def test_a_namespace_that_was_swept_is_made_again(store: BlockStore, path: Path) -> None:
     import shutil
 

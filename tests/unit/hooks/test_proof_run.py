@@ -14,7 +14,8 @@ from llmd_storage_hooks.core.report import to_json
 from llmd_storage_hooks.proof import run as hook
 from llmd_storage_hooks.proof.collect.server import Server
 from llmd_storage_hooks.proof.config import ProofConfig
-from tests.unit.hooks.fake_vllm import BLOCK, FakeVllm
+from llmd_storage_hooks.proof.connectors import OWN
+from tests.unit.hooks.fake_vllm import BLOCK, BYTES, FakeVllm
 from tests.unit.hooks.support import FakeClock, assert_valid, http_server, report
 
 CONFIG = ProofConfig(
@@ -209,6 +210,24 @@ def test_traffic_on_both_is_no_hindrance_where_answers_say_what_was_cached(monke
     assert block["bytesRead"] is None, "what B read was for others too"
     assert "with what it wrote for others meanwhile" in findings["proof.stored"].sentence
     assert len([one for one in b.requests if one["max_tokens"] == 6]) == 1
+
+
+def test_what_a_busy_server_writes_for_others_is_not_waited_for(monkeypatch):
+    """It never stops writing: what waited when the answer was given is enough."""
+    a, b = FakeVllm({}, "busy", details=True), FakeVllm({}, "busy", details=True)
+    queued, step = f'{OWN}queued_bytes{{tier="1:llmd_storage"}}', a.step
+
+    def busy():
+        step()
+        a.add("write", BYTES)
+        a.more = f"{queued} {4 * BYTES}"
+
+    monkeypatch.setattr(a, "step", busy)
+    findings, _, _ = run(monkeypatch, a=a, b=b)
+    assert findings["proof.stored"].verdict.value == "pass"
+    assert findings["proof.stored"].observed["settled"] is True
+    asked = [one for one in a.requests if one["max_tokens"] == 1]
+    assert 5 <= len(asked) <= 8, "three steps, and four more until as much was written as waited"
 
 
 def test_traffic_is_no_excuse_for_a_cache_that_is_not_shared(monkeypatch):

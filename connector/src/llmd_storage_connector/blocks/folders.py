@@ -56,6 +56,11 @@ class Folders:
         with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="llmd-folders") as pool:
             list(pool.map(self.at, names))
 
+    def drop(self, name: str, folder: Folder) -> None:
+        """Open `name` anew at its next use, unless another thread has done so already."""
+        if self._open.get(name) is folder:
+            self._open.pop(name, None)
+
     def forget(self) -> None:
         """Open everything anew: after a server or a mount went away, old descriptors stay dead."""
         self._open = {}

@@ -13,12 +13,13 @@ ABSENT = "absent"
 DEADLINE = "deadline"
 # Another node is writing the block under its final name, or died doing so less than a minute ago.
 UNFINISHED = "unfinished"
-# Not about one file: the server or the mount is gone, or its answers cannot be had.
+# Perhaps not about one file: the server or the mount is gone, or this client was shut out (EACCES, by CephFS).
 UNHEALTHY = frozenset(
     errno.errorcode[number].lower()
     for number in (
         errno.EIO,
         errno.ESTALE,
+        errno.EACCES,
         errno.ENOTCONN,
         errno.ECONNABORTED,
         errno.ECONNRESET,

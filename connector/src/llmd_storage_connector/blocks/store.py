@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llmd_storage_connector.blocks import format as block_format
 from llmd_storage_connector.blocks import layout
@@ -45,6 +45,9 @@ Sink = Callable[[int, memoryview], None]
 # may change later, when its job is cancelled while a write of it hangs: what is written then does not match.
 # Raises: Cancelled.
 Source = Callable[[int, int], tuple[memoryview, int]]
+
+
+_Found = TypeVar("_Found")
 
 
 def _open_plain(path: str, _: int) -> int:
@@ -129,18 +132,18 @@ class BlockStore:
 
     def contains(self, key: bytes) -> BlockResult:
         """Whether a file of the right kind, owner and length has the block's name: one stat."""
+        name = layout.block_name(key)
         try:
-            folder = self._folders.at(layout.block_folder(key))
-            found = os.stat(layout.block_name(key), dir_fd=folder.fd, follow_symlinks=False)
+            found = self._in_folder(key, lambda fd: os.stat(name, dir_fd=fd, follow_symlinks=False))
         except OSError as error:
             return BlockResult(False, reason_of(error))
         return self._check(found)
 
     def open_block(self, key: bytes) -> BlockReader | BlockResult:
         """Begin to read the block; the result when it cannot be had."""
+        name, flags = layout.block_name(key), self._mount.read_flags
         try:
-            folder = self._folders.at(layout.block_folder(key))
-            fd = os.open(layout.block_name(key), self._mount.read_flags, dir_fd=folder.fd)
+            fd = self._in_folder(key, lambda folder: os.open(name, flags, dir_fd=folder))
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return BlockResult(False, Rule.NOT_REGULAR.value)
@@ -231,6 +234,19 @@ class BlockStore:
                 )
         except OSError:
             logger.debug("could not refresh %s", self.path(key), exc_info=True)
+
+    def _in_folder(self, key: bytes, look: Callable[[int], _Found]) -> _Found:
+        """look(descriptor of the block's folder); once more with the folder opened anew where that is stale."""
+        name = layout.block_folder(key)
+        folder = self._folders.at(name)
+        try:
+            return look(folder.fd)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        self._folders.drop(name, folder)
+        folder = self._folders.at(name)
+        return look(folder.fd)
 
     def _publish(self, key: bytes, write: publish.Write) -> bool:
         try:

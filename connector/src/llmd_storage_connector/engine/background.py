@@ -67,6 +67,7 @@ class Background:
         targets: list[tuple[str, Callable[[], None]]] = [
             ("open", self._open),
             ("breaker", self._watch_breaker),
+            ("suspicion", self._judge_suspicions),
             ("maintain", self._maintain),
             ("temp-files", lambda: self._poll(lambda: parts.temp_files.pause_s, self._collect_temp_files)),
             ("feed", lambda: self._poll(lambda: parts.feed.pause_s, self._poll_feed)),
@@ -170,6 +171,11 @@ class Background:
             parts.counters.add("breaker_trips")
             parts.scheduler.cancel_all(DEADLINE)
             parts.breaker.recover(parts.store.is_healthy)
+
+    def _judge_suspicions(self) -> None:
+        parts = self._parts
+        while parts.breaker.judge_suspicion(parts.store.is_healthy):
+            pass
 
     def _maintain(self) -> None:
         """Blocks that were read are marked as used, and refused writing is tried again."""

@@ -60,6 +60,7 @@ class Counters:
     refusals: Mapping[str, float]
     damaged: float
     active_writes: float
+    queued_bytes: float  # by connector llmd-storage: that wait to be written
     usable: float  # gauges of connector llmd-storage: 1 or 0
     breaker_open: float
     writes_paused: float

@@ -13,6 +13,7 @@ from llmd_storage_hooks.proof.facts import Counters
 # Gauges and flags: taken from the later of two scrapes.
 _STATES = {
     "active_writes",
+    "queued_bytes",
     "usable",
     "breaker_open",
     "writes_paused",
@@ -59,6 +60,7 @@ def read_counters(metrics: Metrics, connector: str = LLMD_STORAGE) -> Counters:
         refusals=metrics.by_label("reason", f"{OWN}store_drops_total", f"{OWN}store_failures_total"),
         damaged=own("corrupt_blocks_total"),
         active_writes=of_tier("active_cascade_jobs"),
+        queued_bytes=own("queued_bytes"),
         usable=own("usable") if metrics.shown(f"{OWN}usable") else 1.0,
         breaker_open=own("breaker_open"),
         writes_paused=own("writes_paused"),

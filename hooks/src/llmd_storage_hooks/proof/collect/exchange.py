@@ -18,7 +18,8 @@ from llmd_storage_hooks.proof.facts import Answer, Counters, PodPair, Prompt, St
 
 STORE_S = 60.0  # a healthy tier writes a prompt's blocks within a second or two
 UNCOUNTED_S = 5.0  # how long a connector that counts no bytes is given to write
-IDLE_READS = 3
+SETTLED_READS = 3
+FIRST_STEPS = 3  # of an engine, after which all blocks of an answer wait to be written
 POLL_S = 0.5
 COUNTED_S = 10.0  # counters may lag the answer by a scheduler step
 ROUTER_S = 120.0  # the router may come up later than the servers it fronts
@@ -136,19 +137,20 @@ def _await_stored(config: ProofConfig, server: Server, before: Counters, first: 
     """Wait until A has written and nothing is left to write; UNCOUNTED_S for one that counts no bytes.
 
     vLLM advances its tiers, and counts, only in scheduler steps; so an idle engine gets a one-token request at each
-    poll. A busy one writes all the time: there it is enough that IDLE_READS times nothing was under way, since what
-    came first is written first. Blocks up to: STORE_S.
+    poll. A busy one writes all the time: there it is enough that as much was written as waited after the first of
+    these steps, since what came first is written first. Blocks up to: STORE_S.
     """
     counted = CONNECTORS[config.connector].counts_bytes
     began, deadline = clock.now(), Deadline.after(clock, STORE_S if counted else UNCOUNTED_S)
-    last, still, idle, own_tokens = -1.0, 0, 0, first.prompt_tokens
+    last, still, polls, enough, own_tokens = -1.0, 0, 0, float("inf"), first.prompt_tokens
     while True:
         observed = delta(before, _read(config, server))
-        still = still + 1 if observed.storage_write_bytes == last else 0
-        last = observed.storage_write_bytes
-        idle += last > 0 and observed.active_writes == 0
+        still = still + 1 if observed.storage_write_bytes == last and observed.active_writes == 0 else 0
+        last, polls = observed.storage_write_bytes, polls + 1
         with_others = observed.prompt_tokens > own_tokens
-        settled = counted and (idle if with_others else min(idle, still)) >= IDLE_READS
+        if polls == FIRST_STEPS:
+            enough = last + observed.queued_bytes
+        settled = counted and last > 0 and (still >= SETTLED_READS or (with_others and last >= enough))
         if settled or deadline.passed():
             return Stored(observed, settled, clock.now() - began, with_others)
         clock.sleep(POLL_S)
