@@ -56,6 +56,9 @@ def main() -> None:
                     generate(llm, prompt=[3], max_tokens=1)
                     time.sleep(0.05)
                 answer(done=True)
+            case "reload":
+                llm.collective_rpc("reload_weights", kwargs={"weights_path": command["path"]})
+                answer(done=True)
             case "shared_memory":
                 answer(mapped=shared_memory())
             case "shutdown":

@@ -31,7 +31,7 @@ def make_facts(**changes: Any) -> dict[str, Any]:
         "model_config": {"hf": {"rope_theta": 10000.0}, "text": {"rope_theta": 10000.0}},
         "dtype": "bfloat16",
         "quantization": None,
-        "kv_cache": {"dtype": "bfloat16", "layout": "LBHNC", "canonical": False, "calculatedScales": False},
+        "kv_cache": {"dtype": "bfloat16", "layout": "LBHNC", "canonical": False},
         "attention": {"platform": "cuda", "capability": "9.0", "backend": None, "runner": 2},
         "block": {
             "tokensPerHash": 32,
@@ -39,8 +39,9 @@ def make_facts(**changes: Any) -> dict[str, Any]:
             "workerBytes": PAYLOAD_BYTES,
             "groups": [{"tokens": 32, "layers": ["model.layers.0.self_attn.attn"]}],
         },
-        "parallel": {"tp": 1, "pp": 1, "pcp": 1, "dcp": 1, "replicated": False},
+        "parallel": {"tp": 1, "pp": 1, "pcp": 1, "dcp": 1, "replicated": False, "interleave": None},
         "block_hash": {"algorithm": "sha256", "seedSha256": None},
+        "settings": {},
         "format_version": FORMAT_VERSION,
     }
     return Identity(**(fields | changes)).facts()

@@ -677,6 +677,23 @@ def test_stores_without_room_wait_and_then_end_while_loads_go_on(
     assert play.counted("deadline_misses", "store") == 0 and not play.engine.parts.breaker.is_open
 
 
+def test_a_retired_engine_uses_storage_for_nothing(bench: Callable[..., Bench], sick: SickStore) -> None:
+    """Its weights were changed: whatever is under way was looked up or computed for others."""
+    play = bench()
+    play.store_rows([0, 1])
+    sick.hanging.add("read")
+    play.engine.submit_load(1, "r", [key(0)], [8])
+    play.engine.retire(Unusable("weights"))
+    assert not play.results()[0].success
+    assert play.ask(0, "later") is LookupStatus.MISS
+    assert not play.store_rows([2], job=2).success
+    assert play.counted("store_drops", "unusable") == 1
+    assert play.engine.gauges()["usable", ""] == 0
+    assert str(play.engine.fault) == "weights"
+    sick.well.set()
+    assert play.engine.close(5) == 0
+
+
 def test_gauges_say_how_things_are_now(bench: Callable[..., Bench], sick: SickStore) -> None:
     play = bench()
     play.engine.wait_open(CEILING_S)

@@ -7,11 +7,16 @@ On a filesystem whose client keeps no names, each component of a path is a round
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+_Result = TypeVar("_Result")
 
 
 class Folder:
@@ -56,10 +61,21 @@ class Folders:
         with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="llmd-folders") as pool:
             list(pool.map(self.at, names))
 
-    def drop(self, name: str, folder: Folder) -> None:
-        """Open `name` anew at its next use, unless another thread has done so already."""
-        if self._open.get(name) is folder:
+    def use(self, name: str, call: Callable[[int], _Result]) -> _Result:
+        """call(descriptor of the folder `name`); once more with the folder opened anew where that is stale.
+
+        Raises: OSError.
+        """
+        folder = self.at(name)
+        try:
+            return call(folder.fd)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        if self._open.get(name) is folder:  # unless another thread has opened it anew
             self._open.pop(name, None)
+        folder = self.at(name)
+        return call(folder.fd)
 
     def forget(self) -> None:
         """Open everything anew: after a server or a mount went away, old descriptors stay dead."""

@@ -16,19 +16,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from llmd_storage_connector.blocks import format as block_format
 from llmd_storage_connector.blocks import layout
-from llmd_storage_connector.blocks.file_check import UNFINISHED_GRACE_S, check_file
-from llmd_storage_connector.blocks.files import READ, write_all
+from llmd_storage_connector.blocks.file_check import check_file
+from llmd_storage_connector.blocks.files import refresh_mtime, write_all
 from llmd_storage_connector.blocks.folders import Folder, Folders
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount, is_healthy, probe_mount, try_writing
 from llmd_storage_connector.blocks.namespace import open_namespace, unusable
+from llmd_storage_connector.blocks.quarantine import is_of_another_shape, quarantine
 from llmd_storage_connector.blocks.reader import BlockBuffer, BlockReader
 from llmd_storage_connector.blocks.result import UNFINISHED, BlockResult, reason_of
 from llmd_storage_connector.errors import Rule, Unusable
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_core import publish
 
 # Under vLLM's logger, so that its handlers and level apply.
@@ -45,13 +47,6 @@ Sink = Callable[[int, memoryview], None]
 # may change later, when its job is cancelled while a write of it hangs: what is written then does not match.
 # Raises: Cancelled.
 Source = Callable[[int, int], tuple[memoryview, int]]
-
-
-_Found = TypeVar("_Found")
-
-
-def _open_plain(path: str, _: int) -> int:
-    return os.open(path, READ)
 
 
 class BlockStore:
@@ -81,7 +76,7 @@ class BlockStore:
         self._folders = Folders()
         self._mount = Mount()
         self._opening = threading.Lock()
-        self._said_unrefreshable = False
+        self._once = RateLimitedLog(logger, every_s=float("inf"))
 
     def open(self) -> None:
         """Make or find the namespace, and probe its mount. Requires: called first. Raises: Unusable."""
@@ -134,7 +129,9 @@ class BlockStore:
         """Whether a file of the right kind, owner and length has the block's name: one stat."""
         name = layout.block_name(key)
         try:
-            found = self._in_folder(key, lambda fd: os.stat(name, dir_fd=fd, follow_symlinks=False))
+            found = self._folders.use(
+                layout.block_folder(key), lambda fd: os.stat(name, dir_fd=fd, follow_symlinks=False)
+            )
         except OSError as error:
             return BlockResult(False, reason_of(error))
         return self._check(found)
@@ -143,7 +140,7 @@ class BlockStore:
         """Begin to read the block; the result when it cannot be had."""
         name, flags = layout.block_name(key), self._mount.read_flags
         try:
-            fd = self._in_folder(key, lambda folder: os.open(name, flags, dir_fd=folder))
+            fd = self._folders.use(layout.block_folder(key), lambda folder: os.open(name, flags, dir_fd=folder))
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return BlockResult(False, Rule.NOT_REGULAR.value)
@@ -175,7 +172,7 @@ class BlockStore:
         One that is whole, and only of another shape than this engine's blocks, is somebody's: it stays.
         """
         result = self.get(key, buffer, sink)
-        if result.corrupt and self._is_of_another_shape(key):
+        if result.corrupt and is_of_another_shape(self.spec, key, self.path(key)):
             return BlockResult(False, Rule.SHAPE.value)
         if result.corrupt:
             logger.warning("block file %s is corrupt (%s): not used", self.path(key), result.reason)
@@ -196,7 +193,7 @@ class BlockStore:
                 if present.refresh:
                     self.refresh_mtime(key)
                 return BlockResult(True, already_stored=True)
-            if present.corrupt and self._is_of_another_shape(key):
+            if present.corrupt and is_of_another_shape(self.spec, key, self.path(key)):
                 return BlockResult(False, Rule.SHAPE.value)
             if present.corrupt:
                 self._quarantine(key)
@@ -220,33 +217,8 @@ class BlockStore:
         return try_writing(self.folder, self.spec.file_bytes)
 
     def refresh_mtime(self, key: bytes) -> None:
-        """Mark the block as used now. Where that is not permitted it is said once."""
-        try:
-            os.utime(self.path(key), follow_symlinks=False)
-        except PermissionError as error:
-            if not self._said_unrefreshable:
-                self._said_unrefreshable = True
-                logger.warning(
-                    "%s cannot be marked as used (%s): the evictor will take such blocks for unused; let the pods "
-                    "share a group (fsGroup) that may write its files",
-                    self.path(key),
-                    error.strerror,
-                )
-        except OSError:
-            logger.debug("could not refresh %s", self.path(key), exc_info=True)
-
-    def _in_folder(self, key: bytes, look: Callable[[int], _Found]) -> _Found:
-        """look(descriptor of the block's folder); once more with the folder opened anew where that is stale."""
-        name = layout.block_folder(key)
-        folder = self._folders.at(name)
-        try:
-            return look(folder.fd)
-        except OSError as error:
-            if error.errno != errno.ESTALE:
-                raise
-        self._folders.drop(name, folder)
-        folder = self._folders.at(name)
-        return look(folder.fd)
+        """Mark the block as used now. Failure is no one's loss but the evictor's knowledge."""
+        refresh_mtime(self.path(key), self._once)
 
     def _publish(self, key: bytes, write: publish.Write) -> bool:
         try:
@@ -276,23 +248,6 @@ class BlockStore:
         age_s = self._now() - found.st_mtime
         return check_file(found, self.spec, self._mount, age_s, refresh_after_s=self.refresh_after_s)
 
-    def _is_of_another_shape(self, key: bytes) -> bool:
-        """Whether the block's file is whole, as another engine of this identity writes it. Blocks: as storage does."""
-        try:
-            with open(self.path(key), "rb", opener=_open_plain) as file:
-                size, header = os.fstat(file.fileno()).st_size, file.read(block_format.MAX_HEADER_BYTES)
-        except OSError:
-            return False
-        return block_format.is_of_another_shape(self.spec, key, header, size)
-
     def _quarantine(self, key: bytes) -> None:
-        """Out of the way, so that the block can be stored again; kept, so that someone can look."""
-        path = self.path(key)
-        try:
-            found = os.stat(path, follow_symlinks=False)
-            # Where files are created under their final name, a young one may be another node's unfinished work.
-            if self.publish_strategy == "exclusive" and self._now() - found.st_mtime < UNFINISHED_GRACE_S:
-                return
-            os.rename(path, f"{self.folder}/{layout.DAMAGED}/{layout.block_name(key)}")
-        except OSError:
-            logger.debug("could not quarantine %s", path, exc_info=True)
+        in_place = self.publish_strategy == "exclusive"
+        quarantine(self.folder, key, self.path(key), self._now(), is_made_in_place=in_place)

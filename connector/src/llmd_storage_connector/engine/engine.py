@@ -80,6 +80,13 @@ class StorageEngine:
         """The phase once opening is over, or at the timeout. Blocks up to timeout_s."""
         return self.parts.scheduler.wait_phase(timeout_s)
 
+    def retire(self, fault: ConnectorError) -> None:
+        """Use storage no more: jobs end, lookups miss, nothing is stored. Never blocks on storage."""
+        if self.parts.scheduler.phase is not Phase.CLOSED:
+            logger.error("%s", fault)
+        self._background.fault = fault
+        self.parts.scheduler.enter(Phase.CLOSED, UNUSABLE)
+
     def gauges(self) -> dict[tuple[str, str], int]:
         """{(metric, detail): value} now."""
         parts = self.parts

@@ -33,6 +33,7 @@ class Identity:
     block: Mapping[str, Any]
     parallel: Mapping[str, Any]
     block_hash: Mapping[str, Any]
+    settings: Mapping[str, Any]
     format_version: int
 
     def facts(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from llmd_storage_connector.blocks.format import FORMAT_VERSION
 from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.identity.facts import Identity, plain
 from llmd_storage_connector.identity.weights import fingerprint
+from llmd_storage_connector.vllm.engine_settings import settings_of
 from llmd_storage_connector.vllm.internals_0_32 import cpu_attention_isa
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ def identity_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Iden
     """Raises: Misconfigured when blocks could not be told apart, or never be found again."""
     model, cache = vllm_config.model_config, vllm_config.cache_config
     offloading = build_offloading_config(vllm_config, kv_cache_config)
+    if getattr(cache, "calculate_kv_scales", False):
+        raise Misconfigured(
+            "calculate_kv_scales takes scales from the first prompts of each process, so no other could read its "
+            "blocks: use scales from the checkpoint, or none"
+        )
     return Identity(
         # Layouts and kernels may change with a minor version; patch releases keep the cache.
         runner="vllm " + ".".join(vllm.__version__.split(".")[:2]),
@@ -44,12 +50,12 @@ def identity_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Iden
             "dtype": offloading.model.dtype,
             "layout": offloading.kv_cache_layout,
             "canonical": offloading.canonical_layout,
-            "calculatedScales": bool(getattr(cache, "calculate_kv_scales", False)),
         },
         attention=_attention(vllm_config, offloading),
         block=_block(offloading),
-        parallel=_parallel(offloading),
+        parallel=_parallel(vllm_config, offloading),
         block_hash=_block_hash(cache.prefix_caching_hash_algo),
+        settings=_settings(vllm_config),
         format_version=FORMAT_VERSION,
     )
 
@@ -132,7 +138,16 @@ def _is_topology_free(offloading: OffloadingConfig) -> bool:
     return bool(offloading.canonical_layout and offloading.parallel.is_parallelism_agnostic)
 
 
-def _parallel(offloading: OffloadingConfig) -> dict[str, Any]:
+def _settings(vllm_config: VllmConfig) -> dict[str, Any]:
+    settings = settings_of(vllm_config)
+    speculative = vllm_config.speculative_config
+    draft = getattr(speculative, "draft_model_config", None)
+    if draft is not None:  # its layers keep their KV in the same blocks
+        settings |= settings_of(speculative) | {"draft": plain(draft.hf_config)}
+    return settings
+
+
+def _parallel(vllm_config: VllmConfig, offloading: OffloadingConfig) -> dict[str, Any]:
     parallel = offloading.parallel
     return {
         "tp": ANY_TP if _is_topology_free(offloading) else parallel.tp_size,
@@ -140,7 +155,20 @@ def _parallel(offloading: OffloadingConfig) -> dict[str, Any]:
         "pcp": parallel.pcp_size,
         "dcp": parallel.dcp_size,
         "replicated": offloading.replicated_layout,
+        "interleave": _interleave(vllm_config),
     }
+
+
+def _interleave(vllm_config: VllmConfig) -> int | str | None:
+    """How many tokens in a row a context-parallel rank holds; None without such ranks.
+
+    Where NIXL is a connector too, vLLM's workers make a block of 1, and the scheduler never hears of it.
+    """
+    parallel, transfer = vllm_config.parallel_config, vllm_config.kv_transfer_config
+    if parallel.decode_context_parallel_size * parallel.prefill_context_parallel_size == 1:
+        return None
+    size: int = parallel.cp_kv_cache_interleave_size
+    return "block" if size == 1 and "nixl" in str(transfer).lower() else size
 
 
 def _block_hash(algorithm: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import (
 from vllm.platforms import current_platform
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, MLAAttentionSpec
+from vllm.v1.outputs import KVConnectorOutput
 from vllm.v1.request import Request
 
 from llmd_storage_connector.config import Config, check_topology, parse
@@ -39,6 +40,7 @@ from llmd_storage_connector.vllm.config_adapter import identity_of
 from llmd_storage_connector.vllm.internals_0_32 import secondary_tiers
 from llmd_storage_connector.vllm.spec import TIER_TYPE, LlmdStorageSpec
 from llmd_storage_connector.vllm.tier import LlmdStorageTier
+from llmd_storage_connector.vllm.weight_change import WeightMark, weights_changed
 
 TESTED_VLLM = "0.32."
 
@@ -56,11 +58,18 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
         tier = _tier(vllm_config, kv_cache_config, config) if role == KVConnectorRole.SCHEDULER else {}
         super().__init__(_with_spec(vllm_config, config, tier), role, kv_cache_config)
         self._config = config
+        self._weight_mark = WeightMark(str(vllm_config.kv_transfer_config.engine_id))
+        if role == KVConnectorRole.WORKER:
+            self._weight_mark.watch()
+        else:
+            self._weight_mark.clear()
+        self._weights_changed = False
         self._step_timer = StepTimer()
         self._tiers = [tier for tier in secondary_tiers(self) if isinstance(tier, LlmdStorageTier)]
 
     def on_new_request(self, request: Request) -> None:
         """Take a request on; one whose blocks' names do not say all that is in them meets no cache."""
+        self._heed_weight_change()
         reason = bypass_reason(request, self._config)
         if not reason:
             super().on_new_request(request)
@@ -69,6 +78,30 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
             tier.bypass(request.request_id, reason)
         with without_offloading(request):
             super().on_new_request(request)
+
+    def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int) -> tuple[int | None, bool]:
+        """What the tiers have of a waiting request; asked after anything that changed weights."""
+        self._heed_weight_change()
+        matched: tuple[int | None, bool] = super().get_num_new_matched_tokens(request, num_computed_tokens)
+        return matched
+
+    def update_connector_output(self, connector_output: KVConnectorOutput) -> None:
+        """Workers are through with copies, which now go on to the tiers."""
+        self._heed_weight_change()
+        super().update_connector_output(connector_output)
+
+    def shutdown(self) -> None:
+        """End this process' half."""
+        super().shutdown()
+        if self.connector_scheduler is not None:
+            self._weight_mark.clear()
+
+    def _heed_weight_change(self) -> None:
+        if self._weights_changed or not self._weight_mark.is_set:
+            return
+        self._weights_changed = True
+        for tier in self._tiers:
+            tier.retire(weights_changed())
 
     def build_connector_meta(self, scheduler_output: SchedulerOutput) -> KVConnectorMetadata:
         """A step is handed out: its time, and so what computing costs, is measured from here."""
@@ -136,6 +169,11 @@ def _check_engine(vllm_config: VllmConfig, config: Config) -> None:
 def _tier(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig, config: Config) -> dict[str, Any]:
     """The tier's own arguments. Not knowing whose cache it is costs the cache, not the engine."""
     try:
+        if extension := vllm_config.parallel_config.worker_extension_cls:
+            raise Misconfigured(
+                f"worker_extension_cls {extension} can change the weights without a word, so nothing says whose KV "
+                "cache this would be: serve without it"
+            )
         facts = identity_of(vllm_config, kv_cache_config).facts()
         return {"identity": facts, "needs_full_prefix": _needs_full_prefix(kv_cache_config)}
     except (Misconfigured, OSError) as error:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from vllm.config import ModelConfig
@@ -31,6 +32,26 @@ def disown(region: SharedOffloadRegion) -> bool:
     created: bool = region._creator
     region._creator = False
     return created
+
+
+# Methods of a worker that change weights (v1/worker/gpu_worker.py, of which the CPU's and the XPU's are subclasses).
+_WEIGHT_CHANGES = ("reload_weights", "start_weight_update", "start_draft_weight_update", "update_weights")
+
+
+def before_weight_change(call: Callable[[], None]) -> None:
+    """Have the workers of this process call it before they change weights. Instead of what was given before."""
+    from vllm.v1.worker.gpu_worker import Worker
+
+    for name in _WEIGHT_CHANGES:
+        change = getattr(Worker, name)
+        change = getattr(change, "__wrapped__", change)
+
+        @functools.wraps(change)
+        def announced(*args: Any, _change: Callable[..., Any] = change, **kwargs: Any) -> Any:
+            call()
+            return _change(*args, **kwargs)
+
+        setattr(Worker, name, announced)
 
 
 def secondary_tiers(connector: Any) -> Iterable[Any]:

@@ -35,7 +35,7 @@ from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.config import parse
 from llmd_storage_connector.engine.engine import BYPASSED, StorageEngine
-from llmd_storage_connector.errors import Unusable
+from llmd_storage_connector.errors import ConnectorError, Unusable
 from llmd_storage_connector.identity.facts import digest_of
 from llmd_storage_connector.lookup.service import LookupStatus
 from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX, Counters, Metric, MetricKind
@@ -154,6 +154,10 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         self._bypassed.add(request_id)
         self._counters.add("bypassed_requests", detail=reason)
         self._log.log(logging.WARNING, reason, "%s", EXPLANATIONS[reason])
+
+    def retire(self, fault: ConnectorError) -> None:
+        """Use storage no more."""
+        self._engine.retire(fault)
 
     def on_request_finished(self, req_context: ReqContext) -> None:
         """Forget what the request waited for."""

@@ -21,7 +21,6 @@ _DESCRIPTIONS = {
     "kv_cache.dtype": "type of stored keys and values",
     "kv_cache.layout": "order of the KV cache's dimensions",
     "kv_cache.canonical": "whether the layout is independent of the topology",
-    "kv_cache.calculatedScales": "whether scales are computed at run time",
     "attention": "attention",
     "attention.platform": "kind of accelerator",
     "attention.capability": "compute capability of the accelerator",
@@ -39,6 +38,8 @@ _DESCRIPTIONS = {
     "parallel.pcp": "prefill context-parallel size",
     "parallel.dcp": "decode context-parallel size",
     "parallel.replicated": "whether all ranks share one copy",
+    "parallel.interleave": "tokens in a row on a context-parallel rank",
+    "settings": "setting of vLLM",
     "block_hash": "hash of prefixes",
     "block_hash.algorithm": "hash algorithm of prefixes",
     "block_hash.seedSha256": "seed of the hash (PYTHONHASHSEED)",
@@ -58,6 +59,7 @@ _REMEDIES = {
     "parallel": "use the same parallel sizes, or canonical_layout where the model allows it",
     "block_hash.algorithm": "set --prefix-caching-hash-algo alike",
     "block_hash.seedSha256": "set PYTHONHASHSEED to one value in all pods",
+    "settings": "start vLLM with the same flags",
     "model_config": "set --hf-overrides and --max-model-len alike",
 }
 

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user would lose: right answers, to blocks made under another setting; or every hit, if harmless ones counted.
+
+No engine is started: vLLM's own configuration classes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+pytest.importorskip("vllm", reason="needs the engine environment")
+
+import vllm.config as vllm_config
+from vllm.config import CacheConfig, ParallelConfig
+
+from llmd_storage_connector.vllm.engine_settings import ELSEWHERE, HARMLESS, RELEVANT, settings_of, unjudged
+
+pytestmark = pytest.mark.engine
+
+CLASSES = sorted({*ELSEWHERE, *HARMLESS, *RELEVANT})
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_field_of_vllm_is_judged(name: str) -> None:
+    """A new one counts until somebody has looked at it: look whether it can change a block, and put it into a table."""
+    assert unjudged(getattr(vllm_config, name)) == set()
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_tables_name_fields_of_vllm_once(name: str) -> None:
+    fields = set(getattr(vllm_config, name).__dataclass_fields__)
+    listed = [field for table in (ELSEWHERE, HARMLESS, RELEVANT) for field in table.get(name, ())]
+    assert set(listed) <= fields, "gone from vLLM"
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"mamba_cache_dtype": "float32"},
+        {"mamba_ssm_cache_dtype": "float32"},
+        {"kv_cache_dtype_skip_layers": ["0"]},
+        {"sliding_window": 4096},
+        {"kv_sharing_fast_prefill": True},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_what_changes_blocks_counts(changed: dict[str, Any]) -> None:
+    name = next(iter(changed))
+    assert set(settings_of(CacheConfig(**changed))) - set(settings_of(CacheConfig())) == {f"CacheConfig.{name}"}
+
+
+def test_what_differs_between_the_pods_of_a_release_does_not() -> None:
+    one, other = CacheConfig(gpu_memory_utilization=0.5), CacheConfig(gpu_memory_utilization=0.9)
+    one.num_gpu_blocks, other.num_gpu_blocks = 100, 200
+    assert settings_of(one) == settings_of(other)
+    here, there = ParallelConfig(master_port=1, master_addr="a"), ParallelConfig(master_port=2, master_addr="b")
+    assert settings_of(here) == settings_of(there)
+
+
+def test_a_field_that_nobody_has_judged_counts_and_is_not_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a token, and the manifest is read by whoever mounts the claim."""
+    monkeypatch.setitem(RELEVANT, "CacheConfig", RELEVANT["CacheConfig"] - {"mamba_cache_dtype"})
+    found = settings_of(CacheConfig(mamba_cache_dtype="float32"))
+    assert set(found["CacheConfig.mamba_cache_dtype"]) == {"sha256"}
+    assert "float32" not in json.dumps(found["CacheConfig.mamba_cache_dtype"])
