@@ -92,9 +92,8 @@ class BlockStore:
             try:
                 folders.open_all(layout.fanout_names(), _OPEN_THREADS)
             except OSError as error:
-                raise Unusable(
-                    f"{folder} cannot be read: {error.strerror} at {error.filename}", transient=True
-                ) from error
+                text = f"{folder} cannot be read: {error.strerror} at {error.filename}"
+                raise Unusable(text, transient=True) from error
             self._mount, self._folders = mount, folders
 
     @property
@@ -116,10 +115,6 @@ class BlockStore:
     def folder(self) -> str:
         """The namespace's; "" before it is open."""
         return self._folders.root
-
-    def reopen_folders(self) -> None:
-        """Forget what may be tied to a mount that is gone. Thread: any; opens nothing by itself."""
-        self._folders.forget()
 
     def path(self, key: bytes) -> str:
         """Where the block is, if it is there."""
@@ -209,7 +204,7 @@ class BlockStore:
         """Whether storage answers (mount_probe.is_healthy); never before it is open. May hang."""
         if not self.folder:
             return False
-        self.reopen_folders()
+        self._folders.forget()  # they may be tied to a mount that is gone
         return is_healthy(self.folder, self._mount.read_flags)
 
     def try_writing(self) -> BlockResult:
@@ -217,7 +212,7 @@ class BlockStore:
         return try_writing(self.folder, self.spec.file_bytes)
 
     def refresh_mtime(self, key: bytes) -> None:
-        """Mark the block as used now. Failure is no one's loss but the evictor's knowledge."""
+        """Mark the block as used now, if that is permitted."""
         refresh_mtime(self.path(key), self._once)
 
     def _publish(self, key: bytes, write: publish.Write) -> bool:
@@ -249,5 +244,5 @@ class BlockStore:
         return check_file(found, self.spec, self._mount, age_s, refresh_after_s=self.refresh_after_s)
 
     def _quarantine(self, key: bytes) -> None:
-        in_place = self.publish_strategy == "exclusive"
-        quarantine(self.folder, key, self.path(key), self._now(), is_made_in_place=in_place)
+        is_made_in_place = self.publish_strategy == "exclusive"
+        quarantine(self.folder, key, self.path(key), self._now(), is_made_in_place=is_made_in_place)
