@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from functools import partial
 
+from llmd_storage_connector.blocks.result import BlockResult
+from llmd_storage_connector.lookup.cache import LookupCache
+from llmd_storage_connector.lookup.pool import LookupPool
+from llmd_storage_connector.lookup.service import LookupService
+from llmd_storage_connector.telemetry.metrics import Counters
 from tests.bench.bench import Bench
 from tests.bench.places import Place, forget_names, settle
 from tests.bench.rows import OURS, Goal, Row
@@ -15,9 +21,53 @@ SAMPLE = 500
 PRESENT = 5_000
 
 
+WAITING, WAITING_KEYS = 40, 6_250  # prompts of 100 000 tokens in blocks of 16
+STEPS = 200
+
+
 def run(bench: Bench) -> None:
+    _step(bench)
     with bench.slow() as slow:
         _look_up(bench, slow)
+
+
+class _Hanging:
+    """Storage, its health, and a cost model, none of which ever answers."""
+
+    def contains(self, key: bytes) -> BlockResult:
+        raise NotImplementedError  # no thread is started
+
+    def missed(self, operation: str) -> None: ...
+    def failed(self, operation: str, reason: str) -> None: ...
+    def answered(self, operation: str) -> None: ...
+    def skips_storage(self, now: float) -> bool:
+        return False
+
+    def lookup_timeout_s(self, blocks: int, longest_s: float) -> float:
+        return longest_s
+
+
+def _step(bench: Bench) -> None:
+    """What waiting requests cost the scheduler in each of its steps."""
+    case = f"a step of the scheduler while {WAITING} prompts of {WAITING_KEYS} blocks wait for answers"
+    bench.say(case)
+    none, cache, clock = _Hanging(), LookupCache(), time.monotonic
+    pool = LookupPool(none, cache, none, deadline_s=3600, threads=64, needs_full_prefix=True, clock=clock)
+    service = LookupService(pool, cache, none, none, Counters(), deadline_s=3600, adaptive=False, clock=clock)
+    prompts = [[random.randbytes(32) + bytes(4) for _ in range(WAITING_KEYS)] for _ in range(WAITING)]
+    began = time.perf_counter()
+    for number, keys in enumerate(prompts):
+        for key in keys:
+            service.lookup(str(number), key)
+    service.flush()
+    first_s, steps = time.perf_counter() - began, []
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        if not all([service.is_waiting(str(number)) for number in range(WAITING)]):
+            raise RuntimeError("a request does not wait")
+        steps.append(time.perf_counter() - began)
+    note = f"looking all of them up, once, took {first_s:.2f} s"
+    bench.add(Row(case, "s", steps, (), (), Goal(OURS, 0.005, at_least=False), note, "", "lookups"))
 
 
 def _look_up(bench: Bench, place: Place) -> None:

@@ -119,6 +119,11 @@ class StorageEngine:
             return LookupStatus.MISS
         return self.parts.lookups.lookup(request_id, key)
 
+    def is_waiting(self, request_id: str) -> bool:
+        """Whether looking up the request's blocks again would change nothing yet."""
+        parts = self.parts
+        return not (parts.scheduler.refuses or parts.breaker.is_open) and parts.lookups.is_waiting(request_id)
+
     def end_step(self) -> None:
         """Send out the step's lookups together."""
         self.parts.lookups.flush()

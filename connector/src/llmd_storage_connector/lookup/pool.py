@@ -3,7 +3,7 @@
 
 field                    | owner | guarded by
 _queue, _closed          | any   | _wake (its lock)
-a _Search's prefix       | any   | its lock
+a Search's prefix       | any   | its lock
 a LookupTask's done      | any   | set once
 _cache, _breaker         | any   | their own locks
 """
@@ -44,12 +44,16 @@ class Health(Protocol):
 
 
 @dataclass(slots=True)
-class _Search:
-    """The lookups of one request's prefix."""
+class Search:
+    """The lookups of one request's prefix. is_over: every one of its blocks is in the cache, or will be in a moment."""
 
     keys: list[bytes]
     prefix: PrefixSearch
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_over(self) -> bool:
+        return self.prefix.found
 
 
 @dataclass(slots=True)
@@ -61,7 +65,7 @@ class LookupTask:
 
     asked: float
     keys: list[bytes]
-    search: _Search | None = None
+    search: Search | None = None
     at: list[int] = field(default_factory=list)
     done: bool = False
 
@@ -114,7 +118,7 @@ class LookupPool:
     def send(self, keys: list[bytes], now: float) -> list[LookupTask]:
         """Look for the blocks of one request, in the order of its prefix. Never waits. Returns: the tasks."""
         if self._needs_full_prefix and len(keys) > self._thread_count:
-            tasks = self._next_round(_Search(keys, PrefixSearch(len(keys), self._thread_count)), now)
+            tasks = self._next_round(Search(keys, PrefixSearch(len(keys), self._thread_count)), now)
         else:
             size = max(1, min(_MAX_KEYS_A_TASK, -(-len(keys) // self._thread_count)))
             tasks = [LookupTask(now, keys[at : at + size]) for at in range(0, len(keys), size)]
@@ -122,7 +126,7 @@ class LookupPool:
         return tasks
 
     @staticmethod
-    def _next_round(search: _Search, now: float) -> list[LookupTask]:
+    def _next_round(search: Search, now: float) -> list[LookupTask]:
         return [LookupTask(now, [search.keys[at]], search, [at]) for at in search.prefix.next_round()]
 
     def _enqueue(self, tasks: list[LookupTask]) -> None:
@@ -166,7 +170,7 @@ class LookupPool:
             self._log.unexpected("looking up a block")
             return BlockResult(False, "internal")
 
-    def _note(self, search: _Search, at: int, result: BlockResult) -> None:
+    def _note(self, search: Search, at: int, result: BlockResult) -> None:
         """One result of a search: cache it; after the round's last one go on, or cache what follows from all."""
         now = self._clock()
         self._cache.put(search.keys[at], CachedLookup(result.ok, result.reason, now))

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from llmd_storage_connector.blocks.result import DEADLINE
 from llmd_storage_connector.lookup.cache import CachedLookup, LookupCache
-from llmd_storage_connector.lookup.pool import LOOKUP, Health, LookupPool, LookupTask
+from llmd_storage_connector.lookup.pool import LOOKUP, Health, LookupPool, LookupTask, Search
 from llmd_storage_connector.telemetry.metrics import Counters
 
 logger = logging.getLogger("vllm.llmd_storage_connector.lookup.service")
@@ -45,7 +45,7 @@ class Cost(Protocol):
 class _Request:
     """since: when it first had to wait; skipped: it is told of nothing. missed: final, whatever comes later.
 
-    patient: it waits as long as the deadlines allow, whatever computing would take.
+    patient: it waits as long as the deadlines allow, whatever computing would take. searches: for parts of its prefix.
     """
 
     skipped: bool
@@ -53,6 +53,7 @@ class _Request:
     since: float | None = None
     missed: set[bytes] = field(default_factory=set)
     waiting: dict[bytes, float] = field(default_factory=dict)
+    searches: list[Search] = field(default_factory=list)
 
 
 class LookupService:
@@ -95,6 +96,16 @@ class LookupService:
         """Whether be_patient was called for it."""
         request = self._requests.get(request_id)
         return request is not None and request.patient
+
+    def is_waiting(self, request_id: str) -> bool:
+        """Whether asking about the request's blocks again would change nothing: a search for them is not over.
+
+        Of a long prefix each such round would be ten thousands of calls.
+        """
+        request = self._requests.get(request_id)
+        if request is None or request.since is None or all(search.is_over for search in request.searches):
+            return False
+        return self._clock() - request.since < self._timeout_s(request)
 
     def lookup(self, request_id: str, key: bytes) -> LookupStatus:
         """What to tell the scheduler about this block now."""
@@ -162,5 +173,9 @@ class LookupService:
         if not self._batch:
             return
         batch, self._batch = self._batch, {}
-        for keys in batch.values():
-            self._out.extend(self._pool.send(keys, now))
+        for (request_id, _), keys in batch.items():
+            tasks = self._pool.send(keys, now)
+            self._out.extend(tasks)
+            request = self._requests.get(request_id)
+            if request is not None and tasks[0].search is not None:
+                request.searches.append(tasks[0].search)

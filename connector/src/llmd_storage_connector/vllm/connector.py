@@ -82,6 +82,8 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
     def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int) -> tuple[int | None, bool]:
         """What the tiers have of a waiting request; asked after anything that changed weights."""
         self._heed_weight_change()
+        if any(tier.is_waiting(request.request_id) for tier in self._tiers):
+            return None, False
         matched: tuple[int | None, bool] = super().get_num_new_matched_tokens(request, num_computed_tokens)
         return matched
 

@@ -170,6 +170,10 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
             return LookupResult.MISS
         return _STATUS[self._engine.lookup(req_context.req_id, bytes(key))]
 
+    def is_waiting(self, request_id: str) -> bool:
+        """Whether looking up the request's blocks again would change nothing yet."""
+        return self._engine.is_waiting(request_id)
+
     def step_begun(self, requests: int) -> None:
         """A step of the engine computes for so many requests."""
         self._engine.step_begun(requests)
