@@ -21,6 +21,11 @@ SCHEMA_ID = "urn:llm-d-storage:schema:connector-config:1"
 LOOKUP_DEADLINE_S = 2.0
 
 
+IO_THREADS = 32
+# Where a call takes no time worth mentioning, more threads only take the interpreter from each other.
+LOW_LATENCY_THREADS = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The settings, checked, defaults filled in."""
@@ -41,11 +46,13 @@ class Config:
         Setting("Tokens per block file, a multiple of vLLM's block size. Unset: one vLLM block.", minimum=1),
     ] = None
     io_threads: Annotated[
-        int,
+        int | None,
         Setting(
-            "Threads that read and write blocks; each holds one buffer of 2 MiB, or of a smaller block.", minimum=1
+            "Threads that read and write blocks; each holds one buffer of 2 MiB, or of a smaller block. Unset: "
+            f"{IO_THREADS}, of which {LOW_LATENCY_THREADS} work where storage answers at once.",
+            minimum=1,
         ),
-    ] = 32
+    ] = None
     lookup_threads: Annotated[int, Setting("Threads that ask whether blocks are there.", minimum=1)] = 64
     lookup_deadline_s: Annotated[
         float | None,
@@ -130,6 +137,16 @@ class Config:
     def has_adaptive_lookups(self) -> bool:
         """Whether a request may wait less than the longest, by what computing would take."""
         return self.lookup_deadline_s is None
+
+    @property
+    def effective_io_threads(self) -> int:
+        """Threads that are started for reading and writing."""
+        return IO_THREADS if self.io_threads is None else self.io_threads
+
+    @property
+    def low_latency_threads(self) -> int:
+        """How many of them work where storage answers at once: all, if somebody said how many."""
+        return LOW_LATENCY_THREADS if self.io_threads is None else self.io_threads
 
     @property
     def effective_store_queue_bytes(self) -> int:

@@ -34,8 +34,6 @@ UNUSABLE = "unusable"
 REOPEN_S = 5.0
 # Between two looks whether refused writing is due for a trial, or whether storage is used again.
 MAINTENANCE_EVERY_S = 1.0
-# Where a call takes no time worth mentioning, more threads only take the interpreter from each other.
-LOW_LATENCY_THREADS = 8
 # What storing a block costs the interpreter, and what a thread writes without it meanwhile, about
 # (docs/decisions/0003-transfers.md). The figures only have to be right to a factor of two.
 _STORE_PYTHON_S = 150e-6
@@ -73,7 +71,7 @@ class Background:
             ("feed", lambda: self._poll(lambda: parts.feed.pause_s, self._poll_feed)),
             ("budget", lambda: self._poll(lambda: parts.budget_client.pause_s, self._poll_budget)),
         ]
-        targets += [(f"io-{index}", self._move_blocks) for index in range(parts.config.io_threads)]
+        targets += [(f"io-{index}", self._move_blocks) for index in range(parts.config.effective_io_threads)]
         for name, target in targets:
             thread = threading.Thread(target=target, name=f"llmd-{name}", daemon=True)
             self._threads.append(thread)
@@ -111,7 +109,7 @@ class Background:
         logger.info("KV cache storage is open: %s, blocks are published by %s", store.folder, store.publish_strategy)
         if store.is_low_latency:
             writers = useful_writers(store.create_remove_s, store.spec.payload_bytes)
-            scheduler.queue.limit(threads=LOW_LATENCY_THREADS, max_writers=writers)
+            scheduler.queue.limit(threads=parts.config.low_latency_threads, max_writers=writers)
         else:
             scheduler.queue.limit(blocks_per_writer=1)  # who waits for storage takes the interpreter from nobody
         self._poll_budget()
