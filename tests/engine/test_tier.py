@@ -29,7 +29,7 @@ from vllm.v1.kv_offload.base import (
     ReqContext,
     make_offload_key,
 )
-from vllm.v1.kv_offload.tiering.base import SecondaryTierManager
+from vllm.v1.kv_offload.tiering.base import SecondaryTierManager, TransferJob
 
 from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.lookup.service import LookupStatus
@@ -61,6 +61,8 @@ class StandIn:
         self.events: list[tuple[bytes, bool]] = []
         self.asked: list[tuple[str, bytes]] = []
         self.answer = LookupStatus.HIT
+        self.stored: list[tuple[int, list[bytes], list[int], str]] = []
+        self.patient: list[str] = []
 
     def start(self) -> None: ...
 
@@ -70,6 +72,16 @@ class StandIn:
     def lookup(self, request_id: str, key: bytes) -> LookupStatus:
         self.asked.append((request_id, key))
         return self.answer
+
+    def submit_store(
+        self, job_id: int, request_id: str, keys: list[bytes], chunks: list[int], no_store: str = ""
+    ) -> None:
+        self.stored.append((job_id, keys, chunks, no_store))
+
+    def be_patient(self, request_id: str) -> None:
+        self.patient.append(request_id)
+
+    def forget(self, request_id: str) -> None: ...
 
     def take_events(self) -> list[tuple[bytes, bool]]:
         events, self.events = self.events, []
@@ -124,6 +136,38 @@ def values(stats: OffloadingConnectorStats) -> dict[str, Any]:
             assert labels[0] == LABEL
             shown[name.removeprefix(PREFIX) + (f"{{{labels[1]}}}" if labels[1:] else "")] = value
     return shown
+
+
+# ---- jobs --------------------------------------------------------------------------------------------
+
+
+def test_blocks_of_a_job_come_in_the_order_of_their_prefix(tier: LlmdStorageTier) -> None:
+    """What finds no room is dropped from the end: a hole would make all behind it useless."""
+    context = ReqContext("one")
+    for number in range(8):
+        context.set_offload_key_position(key(number), (number + 1) * BLOCK_TOKENS)
+    keys = frozenset(key(number) for number in range(8))
+    chunks = np.array([one[0] for one in keys], dtype=np.int32)  # each block's chunk has its number
+    tier.submit_store(TransferJob(7, keys, chunks, False, context))
+    assert engine_of(tier).stored == [(7, [key(number) for number in range(8)], list(range(8)), "")]
+
+
+def test_nothing_of_a_request_that_is_kept_out_is_stored_or_found(tier: LlmdStorageTier) -> None:
+    """vLLM stores the unfinished last block of recurrent layers even where it was told to offload nothing."""
+    context = ReqContext("one")
+    tier.bypass("one", "adapter")
+    assert tier.lookup(key(1), context) is LookupResult.MISS
+    tier.submit_store(TransferJob(7, [key(1)], np.array([0], dtype=np.int32), False, context))
+    assert [no_store for *_, no_store in engine_of(tier).stored] == ["bypassed"]
+    tier.on_request_finished(context)
+    assert tier.lookup(key(1), context) is LookupResult.HIT, "another request of that name is another request"
+
+
+def test_a_request_that_says_so_waits_for_storage(tier: LlmdStorageTier) -> None:
+    tier.on_new_request(ReqContext("one", kv_transfer_params={"llmd_storage_patient": True}))
+    tier.on_new_request(ReqContext("two", kv_transfer_params={"llmd_storage_patient": "yes"}))
+    tier.on_new_request(ReqContext("three"))
+    assert engine_of(tier).patient == ["one"]
 
 
 # ---- metrics -----------------------------------------------------------------------------------------

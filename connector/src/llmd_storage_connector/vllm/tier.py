@@ -283,5 +283,12 @@ class _NoStore(BlockStore):
 
 
 def _blocks(job: TransferJob) -> tuple[list[bytes], list[int]]:
-    """Keys and chunks, parallel to each other; vLLM may hand keys over as a set, whose order is its chunks'."""
-    return [bytes(key) for key in job.keys], [int(chunk) for chunk in job.chunk_ids]
+    """Keys and chunks, parallel to each other, in the order of their prefix.
+
+    vLLM may hand keys over as a set, whose order is its chunks'. Where not all can be stored the last ones are left
+    out: a hole in a prefix would make all behind it useless.
+    """
+    position = job.req_context.get_offload_key_position
+    blocks = [(position(key), bytes(key), int(chunk)) for key, chunk in zip(job.keys, job.chunk_ids, strict=True)]
+    blocks.sort(key=lambda block: float("inf") if block[0] is None else block[0])
+    return [key for _, key, _ in blocks], [chunk for _, _, chunk in blocks]
