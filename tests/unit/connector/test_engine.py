@@ -525,6 +525,33 @@ def test_writing_resumes_by_itself(
     assert list(Path(sick.folder).rglob("*.tmp")) == []
 
 
+def test_writing_is_tried_again_while_blocks_are_read_all_the_time(
+    bench: Callable[..., Bench], sick: SickStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty seconds went by without a trial while six thousand blocks waited to be marked as used."""
+    monkeypatch.setattr(background_module, "MAINTENANCE_EVERY_S", 0.01)
+    monkeypatch.setattr("llmd_storage_connector.health.write_backoff.FIRST_PAUSE_S", 0.05)
+    play = bench()
+    play.store_rows([0])
+    sick.refuses = "enospc"
+    assert not play.store_rows([1], job=2).success
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            for number in range(200):
+                play.engine._background._refreshes.add(number.to_bytes(36, "big"))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    sick.refuses = ""
+    try:
+        eventually(lambda: not play.engine.parts.backoff.is_paused, "writing to go on", every_s=0.01)
+    finally:
+        over.set()
+        reader.join()
+
+
 def test_a_load_that_nobody_could_begin_with_is_given_up_too(bench: Callable[..., Bench], sick: SickStore) -> None:
     play = bench(io_threads=1)
     play.store_rows([0, 1])

@@ -6,7 +6,7 @@ open breaker for the jobs under way, the evictor's news for lookups and writers.
 
     field      | owner      | guarded by
     fault      | opener     | written before the phase that shows it
-    _refreshes | any        | itself (a queue)
+    _refreshes | any        | itself
     _closing   | any        | itself
     a thread's BlockBuffer | the thread |
 """
@@ -17,11 +17,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 
 from llmd_storage_connector.blocks.reader import BlockBuffer
 from llmd_storage_connector.blocks.result import DEADLINE, UNHEALTHY, BlockResult
 from llmd_storage_connector.engine.parts import Parts
+from llmd_storage_connector.engine.refreshes import Refreshes
 from llmd_storage_connector.errors import ConnectorError
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_connector.transfer.scheduler import Phase
@@ -54,7 +54,7 @@ class Background:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._log = RateLimitedLog(logger)
-        self._refreshes: SimpleQueue[bytes | None] = SimpleQueue()
+        self._refreshes = Refreshes()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self.fault: ConnectorError | None = None
@@ -86,7 +86,7 @@ class Background:
         parts.pool.close()
         parts.breaker.close()
         self._closing.set()
-        self._refreshes.put(None)
+        self._refreshes.close()
         limit = time.monotonic() + timeout_s
         threads = [*self._threads, *parts.pool.threads]
         for thread in threads:
@@ -146,7 +146,7 @@ class Background:
         if result.corrupt:
             parts.counters.add("corrupt_blocks", detail=result.reason)
         if result.refresh:
-            self._refreshes.put(key)
+            self._refreshes.add(key)
         if result.ok:
             parts.breaker.answered(direction.value)
         if direction is Direction.LOAD and result.reason in UNHEALTHY:
@@ -177,16 +177,16 @@ class Background:
 
     def _maintain(self) -> None:
         """Blocks that were read are marked as used, and refused writing is tried again."""
-        parts = self._parts
+        parts, looked_at = self._parts, float("-inf")
         while not self._closing.is_set():
-            try:
-                key = self._refreshes.get(timeout=MAINTENANCE_EVERY_S)
-            except Empty:
-                if parts.backoff.is_paused and parts.in_use and parts.backoff.admits(parts.clock()):
+            key = self._refreshes.next(MAINTENANCE_EVERY_S)
+            if key is not None:
+                parts.store.refresh_mtime(key)
+            # Also while blocks are read all the time.
+            if (now := parts.clock()) - looked_at >= MAINTENANCE_EVERY_S:
+                looked_at = now
+                if parts.backoff.is_paused and parts.in_use and parts.backoff.admits(now):
                     self._judge_writing(parts.store.try_writing())
-            else:
-                if key is not None:
-                    parts.store.refresh_mtime(key)
 
     def _poll(self, pause_s: Callable[[], float], poll: Callable[[], None]) -> None:
         """Call it again and again. What is due while storage is not used is done soon after it is used again."""
