@@ -7,6 +7,7 @@ No engine is started: vLLM's own configuration classes.
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ pytest.importorskip("vllm", reason="needs the engine environment")
 import vllm.config as vllm_config
 from vllm.config import CacheConfig, ParallelConfig
 
+from llmd_storage_connector.config import parse
+from llmd_storage_connector.errors import Misconfigured
+from llmd_storage_connector.vllm import connector
 from llmd_storage_connector.vllm.engine_settings import ELSEWHERE, HARMLESS, RELEVANT, settings_of, unjudged
 
 pytestmark = pytest.mark.engine
@@ -51,6 +55,30 @@ def test_the_tables_name_fields_of_vllm_once(name: str) -> None:
 def test_what_changes_blocks_counts(changed: dict[str, Any]) -> None:
     name = next(iter(changed))
     assert set(settings_of(CacheConfig(**changed))) - set(settings_of(CacheConfig())) == {f"CacheConfig.{name}"}
+
+
+@pytest.mark.parametrize("error", [OSError("no such file"), KeyError("rope"), RecursionError(), Misconfigured("odd")])
+def test_whatever_a_models_configuration_raises_the_engine_starts(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not knowing whose cache it is costs the cache, not the engine."""
+
+    def identity_of(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(connector, "identity_of", identity_of)
+    settings = {"root_dir": "/unused", "cpu_bytes_to_use": 1}
+    engine: Any = SimpleNamespace(parallel_config=SimpleNamespace(worker_extension_cls=""))
+    fault = connector._tier(engine, None, parse(settings))["identity_fault"]
+    assert fault
+    with pytest.raises(type(error)):
+        connector._tier(engine, None, parse(settings | {"fail_fast": True}))
+
+
+def test_code_that_can_change_weights_without_a_word_is_refused() -> None:
+    engine: Any = SimpleNamespace(parallel_config=SimpleNamespace(worker_extension_cls="my.Extension"))
+    fault = connector._tier(engine, None, parse({"root_dir": "/unused", "cpu_bytes_to_use": 1}))["identity_fault"]
+    assert "worker_extension_cls my.Extension" in fault
 
 
 def test_what_differs_between_the_pods_of_a_release_does_not() -> None:

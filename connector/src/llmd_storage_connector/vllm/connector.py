@@ -178,10 +178,12 @@ def _tier(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig, config: Confi
             )
         facts = identity_of(vllm_config, kv_cache_config).facts()
         return {"identity": facts, "needs_full_prefix": _needs_full_prefix(kv_cache_config)}
-    except (Misconfigured, OSError) as error:
+    except Exception as error:  # models bring code of their own, and files of any kind
         if config.fail_fast:
             raise
-        return {"identity_fault": str(error)}
+        if not isinstance(error, Misconfigured | OSError):
+            logger.exception("reading the model's configuration failed unexpectedly")
+        return {"identity_fault": f"{error}" or type(error).__name__}
 
 
 def _needs_full_prefix(kv_cache_config: KVCacheConfig) -> bool:

@@ -55,6 +55,7 @@ _STATUS = {
 # A request's kv_transfer_params may say so: it waits for storage also where computing would be quicker.
 PATIENT = "llmd_storage_patient"
 _OPEN_TIMEOUT_S = 60.0
+_DRAIN_TIMEOUT_S = 5.0
 _SHUTDOWN_TIMEOUT_S = 5.0
 
 
@@ -115,7 +116,6 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         self._bypassed: set[str] = set()  # ids of requests
         # Nobody takes events that vLLM was not asked to publish.
         self._emits_events = bool(offloading_spec.kv_events_config.enable_kv_cache_events)
-        self._drain_timeout_s = max(config.load_deadline_s, config.store_deadline_s) + 1.0
         self._chunks = CpuTierChunks(primary_kv_view)
         store = BlockStore(Path(config.root_dir), facts, spec, config.publish, direct_io=config.direct_io)
         if identity is None:
@@ -214,9 +214,12 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         )
 
     def drain_jobs(self) -> None:
-        """End every job; those past their deadline by force. Blocks up to the longest deadline."""
-        if not self._engine.drain(self._drain_timeout_s):
-            logger.warning("storage did not finish its transfers in time: they were cancelled")
+        """End every job; those that storage does not finish soon, by force. Blocks up to _DRAIN_TIMEOUT_S.
+
+        At a reset: nothing is computed meanwhile, so blocks that are not stored yet are not worth a minute.
+        """
+        if not self._engine.drain(_DRAIN_TIMEOUT_S):
+            logger.warning("storage did not finish its transfers in %g s: they were cancelled", _DRAIN_TIMEOUT_S)
 
     def take_events(self) -> Iterable[OffloadingEvent]:
         """Blocks that this engine stored, or found gone or damaged, since the last call.
