@@ -14,7 +14,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from llmd_storage_connector.blocks import layout
-from llmd_storage_evictor import cli
+from llmd_storage_connector.identity.facts import digest_of
+from llmd_storage_evictor import __version__, cli
 from llmd_storage_evictor.cli.app import app, main
 from tests.unit.evictor.support import BLOCK, Namespace, key, namespace
 
@@ -134,6 +135,42 @@ def test_evict_leaves_other_namespaces_alone(cache: Namespace) -> None:
     put(other, 3, 90 * DAY)
     json_of("evict", cache.root, "--namespace", cache.name[:8], "--yes")
     assert cache.numbers() == [] and other.numbers() == [3]
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        ("--namespace", ""),
+        ("--namespace", " "),
+        ("--older-than", ""),
+        ("--free", "", "--older-than", "1s"),
+        ("--down-to", "", "--older-than", "1s"),
+    ],
+    ids=" ".join,
+)
+def test_an_unset_variable_removes_nothing(cache: Namespace, selection: tuple[str, ...]) -> None:
+    """`llmd-kv evict --namespace "$UNSET" --yes` removed everything."""
+    result = call("evict", cache.root, *selection, "--yes")
+    assert result.exit_code == 2 and f"{selection[0]} is empty" in result.stderr
+    assert json_of("stats", cache.root)["files"] == 10
+
+
+def test_a_directory_without_a_cache_is_told(tmp_path: Path) -> None:
+    result = call("stats", tmp_path)
+    assert result.exit_code == 0 and "not the root_dir of the connector" in result.stderr
+
+
+@pytest.mark.parametrize("fields", [[], {"weights": 3}, {"model_config": {"hf": {"architectures": {}}}}], ids=str)
+def test_one_odd_manifest_does_not_hide_the_others(cache: Namespace, fields: object) -> None:
+    odd = cache.root / layout.namespace_name(digest_of(fields))
+    odd.mkdir()
+    (odd / layout.MANIFEST).write_text(json.dumps({"fields": fields}))
+    found = json_of("stats", cache.root)["namespaces"]
+    assert {one["namespace"] for one in found} >= {cache.name}
+
+
+def test_it_says_its_version() -> None:
+    assert call("--version").stdout == f"llmd-kv {__version__}\n"
 
 
 def test_explain_says_in_words_why_two_do_not_share(cache: Namespace, tmp_path: Path) -> None:

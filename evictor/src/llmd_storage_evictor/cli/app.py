@@ -7,9 +7,11 @@ Exit codes: 0 success, 1 something is damaged, different or failed, 2 wrong usag
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+from llmd_storage_evictor import __version__
 from llmd_storage_evictor.cli import bench, evict, explain, ls, migrate, output, plan, run, stats, verify
 from llmd_storage_evictor.errors import EvictorError, Misconfigured, Unavailable
 
@@ -26,6 +28,23 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     migrate.migrate,
     run.run,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"llmd-kv {__version__}")
+        raise typer.Exit
+
+
+@app.callback(help=__doc__)
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """What comes before a command."""
+
+
 for _command in _COMMANDS:
     app.command()(_command)
 

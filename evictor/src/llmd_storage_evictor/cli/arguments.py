@@ -11,7 +11,7 @@ from typing import Any
 
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cache.scanner import Scanner
-from llmd_storage_evictor.cli.output import EXIT_USAGE, fail
+from llmd_storage_evictor.cli.output import EXIT_USAGE, fail, print_stderr
 from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.errors import Unavailable
 
@@ -30,10 +30,21 @@ def open_cache(root: str) -> CacheDirectory:
 
 def scan(directory: CacheDirectory, threads: int, on_progress: Callable[[], None] = lambda: None) -> Index:
     """Index everything in the cache. Raises: OSError."""
+    if not directory.namespaces():
+        print_stderr(
+            f"{directory.root} holds no namespace: nothing was stored yet, or it is not the root_dir of the connector"
+        )
     index = Index()
     with ThreadPoolExecutor(threads, thread_name_prefix="io") as pool:
         Scanner(directory, index, pool, relist_s=_NEVER_S, rescan_s=_NEVER_S, on_progress=on_progress).scan()
     return index
+
+
+def given(option: str, value: str) -> str:
+    """The value of an option. Ends the command when it is empty, as an unset variable of a shell is."""
+    if not value.strip():
+        fail(f"{option} is empty: is a variable unset? Give it a value, or leave the option out", EXIT_USAGE)
+    return value
 
 
 def select_namespaces(present: Iterable[str], wanted: list[str] | None) -> list[str]:
@@ -42,6 +53,7 @@ def select_namespaces(present: Iterable[str], wanted: list[str] | None) -> list[
     if not wanted:
         return found
     for prefix in wanted:
+        given("--namespace", prefix)
         if not any(name.startswith(prefix) for name in found):
             fail(f"no namespace begins with {prefix!r}; there are: {', '.join(found) or 'none'}", EXIT_USAGE)
     return [name for name in found if any(name.startswith(prefix) for prefix in wanted)]

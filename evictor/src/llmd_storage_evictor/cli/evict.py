@@ -29,8 +29,8 @@ def evict(
     *,
     namespace: NamespaceOption = None,
     older_than: Annotated[str, typer.Option("--older-than", help="Blocks not used for this long: 12h, 30d.")] = "0",
-    free: Annotated[str, typer.Option("--free", help="Stop when this much is freed: 500Gi.")] = "",
-    down_to: Annotated[str, typer.Option("--down-to", help="Stop when only this much is left: 2Ti.")] = "",
+    free: Annotated[str | None, typer.Option("--free", help="Stop when this much is freed: 500Gi.")] = None,
+    down_to: Annotated[str | None, typer.Option("--down-to", help="Stop when only this much is left: 2Ti.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove. Without it, only show what would be removed.")] = False,
     threads: ThreadsOption = 8,
     output_: OutputOption = OutputFormat.TABLE,
@@ -41,6 +41,10 @@ def evict(
 
     Example: llmd-kv evict /mnt/kv-cache/blocks --older-than 30d --yes
     """
+    limits = {"--free": free, "--down-to": down_to, "--older-than": older_than}
+    for option, value in limits.items():
+        if value is not None:
+            arguments.given(option, value)
     if not (namespace or free or down_to) and older_than == "0":
         output.fail("select what to remove with --older-than, --namespace, --free or --down-to", output.EXIT_USAGE)
     try:

@@ -92,9 +92,11 @@ def title_of(manifest: Mapping[str, Any] | None) -> str:
     name = model_of(manifest)
     if manifest is None or "/" in name:
         return name
-    text = manifest["fields"].get("model_config", {}).get("hf", {})
-    architectures = text.get("architectures") if isinstance(text, Mapping) else None
-    return f"{architectures[0] if architectures else 'model'} {name[:12]}".strip()
+    try:
+        architecture = str(manifest["fields"]["model_config"]["hf"]["architectures"][0])
+    except (KeyError, IndexError, TypeError):  # of another version, or of somebody's making
+        architecture = "model"
+    return f"{architecture} {name[:12]}".strip()
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[IdentityDifference]:
