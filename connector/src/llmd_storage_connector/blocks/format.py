@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import xxhash
 
@@ -34,6 +35,36 @@ DEFAULT_STRIPE_BYTES = 2 * 1024 * 1024
 _FIXED = struct.Struct("<8sHHIQII32sIH")
 _STRIPES_AT = 256
 _CHECKSUM = struct.Struct("<Q")
+
+
+class _Fields(NamedTuple):
+    """A header's fixed fields, in their order in the file; not believed yet."""
+
+    magic: bytes
+    version: int
+    flags: int
+    header_bytes: int
+    payload_bytes: int
+    stripe_bytes: int
+    stripes: int
+    identity: bytes
+    ranks: int
+    key_bytes: int
+
+    @classmethod
+    def of(cls, header: memoryview) -> _Fields:
+        return cls(*_FIXED.unpack_from(header))
+
+    @property
+    def is_other_version(self) -> bool:
+        return self.version != FORMAT_VERSION or self.flags != 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.header_bytes, self.payload_bytes, self.stripe_bytes, self.stripes, self.ranks
+
+    def key_in(self, header: memoryview) -> bytes:
+        return bytes(header[_FIXED.size : _FIXED.size + min(self.key_bytes, MAX_KEY_BYTES)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +102,11 @@ class BlockSpec:
     @property
     def file_bytes(self) -> int:
         return self.header_bytes + self.payload_bytes
+
+
+def _shape_of(spec: BlockSpec) -> tuple[int, ...]:
+    """What _Fields.shape has to be."""
+    return spec.header_bytes, spec.payload_bytes, spec.stripe_bytes, spec.stripe_count, spec.ranks
 
 
 def checksum(data: Buffer) -> int:
@@ -149,20 +185,16 @@ def is_of_another_shape(spec: BlockSpec, key: bytes, header: Buffer, file_bytes:
     view = memoryview(header).cast("B")
     if len(view) < _STRIPES_AT:
         return False
-    magic, version, flags, header_bytes, payload_bytes, stripe_bytes, stripe_count, identity, ranks, key_bytes = (
-        _FIXED.unpack_from(view)
-    )
-    end = header_bytes - _CHECKSUM.size
-    if magic != MAGIC or not _STRIPES_AT <= end <= len(view) - _CHECKSUM.size:
+    fields = _Fields.of(view)
+    end = fields.header_bytes - _CHECKSUM.size
+    if fields.magic != MAGIC or not _STRIPES_AT <= end <= len(view) - _CHECKSUM.size:
         return False
-    if _CHECKSUM.unpack_from(view, end)[0] != checksum(view[:end]) or header_bytes + payload_bytes != file_bytes:
+    if _CHECKSUM.unpack_from(view, end)[0] != checksum(view[:end]):
         return False
-    ours = identity == spec.identity and bytes(view[_FIXED.size : _FIXED.size + key_bytes]) == key
-    shape = (version, flags, header_bytes, payload_bytes, stripe_bytes, stripe_count, ranks)
-    return ours and shape != (
-        *(FORMAT_VERSION, 0, spec.header_bytes, spec.payload_bytes),
-        *(spec.stripe_bytes, spec.stripe_count, spec.ranks),
-    )
+    if fields.header_bytes + fields.payload_bytes != file_bytes:
+        return False
+    ours = fields.identity == spec.identity and fields.key_bytes == len(key) and fields.key_in(view) == key
+    return ours and (fields.is_other_version or fields.shape != _shape_of(spec))
 
 
 def check_length(spec: BlockSpec, file_bytes: int) -> None:
@@ -185,24 +217,22 @@ def check_header(spec: BlockSpec, key: bytes, header: Buffer, checksums: Sequenc
 
 
 def _check_fields(spec: BlockSpec, key: bytes, header: memoryview) -> None:
-    magic, version, flags, header_bytes, payload_bytes, stripe_bytes, stripes, identity, ranks, key_bytes = (
-        _FIXED.unpack_from(header)
-    )
-    if magic != MAGIC:
+    fields = _Fields.of(header)
+    if fields.magic != MAGIC:
         raise Corrupt(Rule.MAGIC, f"starts with {bytes(header[:8]).hex()}")
     # The header's own checksum comes before its fields are believed; it ends where *we* expect it to.
     end = spec.header_bytes - _CHECKSUM.size
     (stored,) = _CHECKSUM.unpack_from(header, end)
     if checksum(header[:end]) != stored:
         raise Corrupt(Rule.HEADER_CHECKSUM, "the header was damaged, or is of another length")
-    if version != FORMAT_VERSION or flags != 0:
-        raise Corrupt(Rule.VERSION, f"format version {version} flags {flags}, this reads {FORMAT_VERSION}")
-    seen = (header_bytes, payload_bytes, stripe_bytes, stripes, ranks)
-    expected = (spec.header_bytes, spec.payload_bytes, spec.stripe_bytes, spec.stripe_count, spec.ranks)
-    if seen != expected:
-        raise Corrupt(Rule.SHAPE, f"header/payload/stripe/stripes/ranks {seen}, expected {expected}")
-    if identity != spec.identity:
-        raise Corrupt(Rule.IDENTITY, f"belongs to {identity.hex()[:16]}…, not {spec.identity.hex()[:16]}…")
-    stored_key = bytes(header[_FIXED.size : _FIXED.size + min(key_bytes, MAX_KEY_BYTES)])
-    if key_bytes != len(key) or stored_key != key:
+    if fields.is_other_version:
+        raise Corrupt(
+            Rule.VERSION, f"format version {fields.version} flags {fields.flags}, this reads {FORMAT_VERSION}"
+        )
+    if fields.shape != _shape_of(spec):
+        raise Corrupt(Rule.SHAPE, f"header/payload/stripe/stripes/ranks {fields.shape}, expected {_shape_of(spec)}")
+    if fields.identity != spec.identity:
+        raise Corrupt(Rule.IDENTITY, f"belongs to {fields.identity.hex()[:16]}…, not {spec.identity.hex()[:16]}…")
+    stored_key = fields.key_in(header)
+    if fields.key_bytes != len(key) or stored_key != key:
         raise Corrupt(Rule.KEY, f"holds block {stored_key.hex()[:24]}…, not {key.hex()[:24]}…")
