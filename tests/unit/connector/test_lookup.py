@@ -14,22 +14,14 @@ from llmd_storage_connector.lookup.pool import LookupPool
 from llmd_storage_connector.lookup.service import LookupService, LookupStatus
 from llmd_storage_connector.telemetry.metrics import Counters
 from tests.patience import CEILING_S
-from tests.unit.connector.conftest import key
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.connector.conftest import Clock, key
 
 
 class Scene:
     """Lookups over a set of present keys; answers come when `answer_all` says so."""
 
     def __init__(self, needs_full_prefix: bool = False, threads: int = 2) -> None:
-        self.clock, self.present = FakeClock(), set[bytes]()
+        self.clock, self.present = Clock(), set[bytes]()
         self.asked: list[bytes] = []
         self.late: list[float] = []
         self.sick: list[str] = []

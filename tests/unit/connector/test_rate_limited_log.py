@@ -9,16 +9,9 @@ import threading
 import pytest
 
 from llmd_storage_connector.telemetry.rate_limited_log import EVERY_S, RateLimitedLog
+from tests.unit.connector.conftest import Clock
 
 logger = logging.getLogger("test.quiet")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

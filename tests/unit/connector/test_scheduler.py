@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -67,9 +67,15 @@ class Crowd:
 
 
 @pytest.fixture
-def crowds() -> Iterator[list[Crowd]]:
+def crowd_of() -> Iterator[Callable[[int], Crowd]]:
+    """crowd_of(bytes of a chunk); ended with the test."""
     made: list[Crowd] = []
-    yield made
+
+    def make(chunk_bytes: int) -> Crowd:
+        made.append(Crowd(chunk_bytes))
+        return made[-1]
+
+    yield make
     for crowd in made:
         crowd.end()
 
@@ -85,10 +91,9 @@ def crowds() -> Iterator[list[Crowd]]:
     ],
 )
 def test_stores_take_as_many_threads_as_their_backlog_is_worth(
-    crowds: list[Crowd], chunk_bytes: int, blocks: int, writers: int
+    crowd_of: Callable[[int], Crowd], chunk_bytes: int, blocks: int, writers: int
 ) -> None:
-    crowd = Crowd(chunk_bytes)
-    crowds.append(crowd)
+    crowd = crowd_of(chunk_bytes)
     crowd.submit(Direction.STORE, blocks)
     assert crowd.taken(Direction.STORE, writers) == writers
 
@@ -101,10 +106,9 @@ def test_stores_take_as_many_threads_as_their_backlog_is_worth(
     ],
 )
 def test_stores_take_as_many_threads_as_the_storage_is_worth(
-    crowds: list[Crowd], setting: str, value: int, blocks: int, writers: int
+    crowd_of: Callable[[int], Crowd], setting: str, value: int, blocks: int, writers: int
 ) -> None:
-    crowd = Crowd(MIB)
-    crowds.append(crowd)
+    crowd = crowd_of(MIB)
     crowd.scheduler.queue.limit(**{setting: value})
     crowd.submit(Direction.STORE, blocks)
     assert crowd.taken(Direction.STORE, writers) == writers
@@ -125,18 +129,16 @@ def test_writers_are_as_many_as_have_something_to_wait_for(
     assert useful_writers(create_remove_s, block_bytes) == writers
 
 
-def test_a_growing_backlog_gets_more_threads(crowds: list[Crowd]) -> None:
-    crowd = Crowd(MIB)
-    crowds.append(crowd)
+def test_a_growing_backlog_gets_more_threads(crowd_of: Callable[[int], Crowd]) -> None:
+    crowd = crowd_of(MIB)
     crowd.submit(Direction.STORE, 4)
     assert crowd.taken(Direction.STORE, 1) == 1
     crowd.submit(Direction.STORE, 40, number=2)
     assert crowd.taken(Direction.STORE, 6) == 6
 
 
-def test_loads_get_every_thread_that_stores_left(crowds: list[Crowd]) -> None:
-    crowd = Crowd(MIB)
-    crowds.append(crowd)
+def test_loads_get_every_thread_that_stores_left(crowd_of: Callable[[int], Crowd]) -> None:
+    crowd = crowd_of(MIB)
     crowd.submit(Direction.STORE, 4)
     assert crowd.taken(Direction.STORE, 1) == 1
     crowd.submit(Direction.LOAD, 20, number=2)

@@ -10,14 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd_storage_connector.health.write_backoff import ADVICE, FIRST_PAUSE_S, LONGEST_PAUSE_S, WriteBackoff
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.connector.conftest import Clock
 
 
 class Writing:

@@ -4,16 +4,7 @@
 from __future__ import annotations
 
 from llmd_storage_connector.eviction.write_budget import VOID_S, WriteBudget
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.connector.conftest import Clock
 
 
 def budget_of(clock: Clock) -> WriteBudget:

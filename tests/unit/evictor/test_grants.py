@@ -18,7 +18,8 @@ from llmd_storage_evictor.controller import write_grants
 from llmd_storage_evictor.controller.write_grants import WriteGrants
 from llmd_storage_evictor.core import grants
 from llmd_storage_evictor.core.grants import EngineReport
-from tests.unit.connector.test_write_budget import Clock, budget_of
+from tests.unit.connector.conftest import Clock
+from tests.unit.connector.test_write_budget import budget_of
 from tests.unit.evictor.support import BLOCK, config, evictor, namespace
 
 BUDGET = 1000

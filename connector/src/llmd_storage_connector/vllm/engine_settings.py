@@ -22,7 +22,16 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# By class of vllm.config. VllmConfig's own fields that are configurations and stand in no table are looked into.
+# Fields that hold a configuration whose own fields are judged, each by itself.
+_LOOKED_INTO = {
+    ("VllmConfig", "model_config"),
+    ("VllmConfig", "cache_config"),
+    ("VllmConfig", "parallel_config"),
+    ("VllmConfig", "attention_config"),
+    ("VllmConfig", "mamba_config"),
+    ("ModelConfig", "multimodal_config"),
+}
+# By class of vllm.config.
 ELSEWHERE = {
     "VllmConfig": _words("kv_transfer_config load_config quant_config speculative_config weight_transfer_config"),
     "ModelConfig": _words(
@@ -132,7 +141,7 @@ RELEVANT = {
         "allow_missing_mm_embeddings"
     ),
 }
-# Named by what they hold: whole configurations would be written down with all their defaults.
+# Judged to count, and still only a digest is written down: a platform may take anything in there.
 _SECRET_BY_NATURE = {"additional_config"}
 
 
@@ -148,19 +157,8 @@ def unjudged(config_class: type) -> set[str]:
     """Fields of a class of vllm.config that stand in no table."""
     name = config_class.__name__
     known = [table.get(name, frozenset()) for table in (ELSEWHERE, HARMLESS, RELEVANT)]
-    nested = {field.name for field in dataclasses.fields(config_class) if _is_looked_into(name, field.name)}
+    nested = {field.name for field in dataclasses.fields(config_class) if (name, field.name) in _LOOKED_INTO}
     return {field.name for field in dataclasses.fields(config_class)} - nested - frozenset().union(*known)
-
-
-def _is_looked_into(class_name: str, field: str) -> bool:
-    return (class_name, field) in {
-        ("VllmConfig", "model_config"),
-        ("VllmConfig", "cache_config"),
-        ("VllmConfig", "parallel_config"),
-        ("VllmConfig", "attention_config"),
-        ("VllmConfig", "mamba_config"),
-        ("ModelConfig", "multimodal_config"),
-    }
 
 
 def _settings(config: Any) -> Iterator[tuple[str, Any]]:
@@ -171,7 +169,7 @@ def _settings(config: Any) -> Iterator[tuple[str, Any]]:
         value = getattr(config, field.name, None)
         if field.name in left_out or value is None:
             continue
-        if _is_looked_into(name, field.name):
+        if (name, field.name) in _LOOKED_INTO:
             yield from _settings(value)
         elif value != _default(field):
             said = _plain(value)

@@ -40,11 +40,10 @@ def scan(directory: CacheDirectory, threads: int, on_progress: Callable[[], None
     return index
 
 
-def given(option: str, value: str) -> str:
-    """The value of an option. Ends the command when it is empty, as an unset variable of a shell is."""
+def refuse_empty(option: str, value: str) -> None:
+    """End the command when an option was given without a value, as an unset variable of a shell is."""
     if not value.strip():
         fail(f"{option} is empty: is a variable unset? Give it a value, or leave the option out", EXIT_USAGE)
-    return value
 
 
 def select_namespaces(present: Iterable[str], wanted: list[str] | None) -> list[str]:
@@ -53,7 +52,7 @@ def select_namespaces(present: Iterable[str], wanted: list[str] | None) -> list[
     if not wanted:
         return found
     for prefix in wanted:
-        given("--namespace", prefix)
+        refuse_empty("--namespace", prefix)
         if not any(name.startswith(prefix) for name in found):
             fail(f"no namespace begins with {prefix!r}; there are: {', '.join(found) or 'none'}", EXIT_USAGE)
     return [name for name in found if any(name.startswith(prefix) for prefix in wanted)]

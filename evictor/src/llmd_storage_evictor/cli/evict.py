@@ -41,10 +41,9 @@ def evict(
 
     Example: llmd-kv evict /mnt/kv-cache/blocks --older-than 30d --yes
     """
-    limits = {"--free": free, "--down-to": down_to, "--older-than": older_than}
-    for option, value in limits.items():
+    for option, value in (("--free", free), ("--down-to", down_to), ("--older-than", older_than)):
         if value is not None:
-            arguments.given(option, value)
+            arguments.refuse_empty(option, value)
     if not (namespace or free or down_to) and older_than == "0":
         output.fail("select what to remove with --older-than, --namespace, --free or --down-to", output.EXIT_USAGE)
     try:
