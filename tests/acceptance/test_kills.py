@@ -23,7 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = int(os.environ.get("LLMD_TEST_KILL_ROUNDS", "5"))
-KILLS_A_ROUND = 4
+KILLS_A_ROUND = int(os.environ.get("LLMD_TEST_KILLS_A_ROUND", "4"))
 # What a run writes when it begins with a layer; a kill comes so many seconds after one of them.
 MOMENTS = {"start": 20, "unit": 60, "process": 40, "chart": 40, "engine": 240, "cluster": 400}
 
