@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 import threading
@@ -162,7 +163,7 @@ class Claim:
         self.root = root
         self.counters = Counters()
         self.store = SimpleNamespace(folder=str(root))
-        self.temp_files = TempFileCollector(lambda: NOW)
+        self.temp_files = TempFileCollector(lambda: NOW, spread=lambda most: most / 2)
         self.in_use = True
         for name in [*layout.fanout_names(), layout.DAMAGED]:
             (root / name).mkdir()
@@ -266,7 +267,37 @@ def test_a_walk_takes_every_folder_once_and_then_rests_for_a_day(claim: Claim) -
     for _ in range(layout.FANOUT + 2):
         claim.temp_files.poll(str(claim.root))
         pauses.append(claim.temp_files.pause_s)
-    assert pauses == [temp_files.PAUSE_S] * (layout.FANOUT + 1) + [temp_files.EVERY_S]
+    rest = temp_files.EVERY_S + temp_files.SPREAD_S / 2
+    assert pauses == [temp_files.PAUSE_S] * (layout.FANOUT + 1) + [rest]
+
+
+def test_of_many_engines_one_walks(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 pods that each list ten million names a day would be 640 million."""
+    listed = []
+    monkeypatch.setattr(temp_files, "collect_folder", lambda *_: listed.append(1) or Collected())
+    mine, other = claim.temp_files, TempFileCollector(lambda: NOW + 60, spread=lambda _: 0.0)
+    mine.poll(str(claim.root))
+    os.utime(claim.root / layout.COLLECTED, (NOW, NOW))
+    other.poll(str(claim.root))
+    assert (len(listed), other.pause_s) == (1, temp_files.EVERY_S - 60)
+
+
+@pytest.mark.parametrize(
+    "age_s", [temp_files.EVERY_S, -2 * temp_files.EVERY_S], ids=["yesterday's", "of a wrong clock"]
+)
+def test_a_walk_of_long_ago_is_done_again(claim: Claim, age_s: float) -> None:
+    write(claim.root / layout.COLLECTED, NOW - age_s)
+    write(claim.root / LITTER, OLD)
+    assert claim.temp_files.poll(str(claim.root)).files == 1
+
+
+def test_a_full_disk_is_collected_all_the_same(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> bool:
+        raise OSError(errno.ENOSPC, "no room for a marker")
+
+    monkeypatch.setattr(publish, "publish", full)
+    write(claim.root / LITTER, OLD)
+    assert claim.temp_files.poll(str(claim.root)).files == 1
 
 
 def test_it_ends_at_once_even_between_two_days(claim: Claim) -> None:

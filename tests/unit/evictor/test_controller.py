@@ -172,6 +172,7 @@ def test_a_namespace_that_nobody_uses_goes_and_comes_back_whole(cache: Namespace
         cache.store(number, age_s=40 * DAY)
         used.store(number, age_s=40 * DAY)
     used.store(9, age_s=DAY)
+    (cache.path / layout.COLLECTED).touch()
     for path in (cache.path / layout.MANIFEST, cache.path, used.path / layout.MANIFEST, used.path):
         stamp(path, 40 * DAY)
     with evictor(config(cache.root)) as bench:

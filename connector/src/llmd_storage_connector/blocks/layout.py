@@ -5,6 +5,7 @@
     <root>/<identity>/<xx>/<key>.kvb       a block; xx = first byte of its hash
     <root>/<identity>/<xx>/.<writer>.tmp   a block that is being written
     <root>/<identity>/damaged/<key>.kvb    a block that failed its checks, out of the way
+    <root>/<identity>/.collected           when an engine last began to remove leftovers: its mtime
 
 One level of 256 folders, all made when the namespace is opened: an absent block costs one failed
 name look-up in a folder the client already knows, and no store ever makes a folder. More levels would
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 BLOCK_SUFFIX = ".kvb"
 MANIFEST = "manifest.json"
 DAMAGED = "damaged"
+COLLECTED = ".collected"
 FANOUT = 256
 # 128 bits tell namespaces apart; every block's header carries the whole digest.
 NAMESPACE_NAME_BYTES = 16

@@ -57,13 +57,15 @@ def namespace_last_used_ns(directory: CacheDirectory, namespace: str) -> int:
 
 
 def remove_manifest(directory: CacheDirectory, namespace: str, may_remove: MayRemove) -> None:
-    """Remove the manifest, so that an engine that comes back creates the namespace anew. Raises: OSError.
+    """Remove the manifest, so that an engine that comes back creates the namespace anew, and what lies beside it.
 
-    Requires: called before the blocks are removed. A manifest with another identity stays.
+    Requires: called before the blocks are removed. A manifest with another identity stays. Raises: OSError.
     """
     if directory.manifest(namespace) is not None and may_remove():
-        with directory.folder(namespace) as fd, contextlib.suppress(FileNotFoundError):
-            os.unlink(layout.MANIFEST, dir_fd=fd)
+        with directory.folder(namespace) as fd:
+            for name in (layout.MANIFEST, layout.COLLECTED):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=fd)
 
 
 def remove_empty_folders(directory: CacheDirectory, namespace: str, may_remove: MayRemove) -> bool:
