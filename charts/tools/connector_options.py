@@ -61,9 +61,10 @@ class Value:
 
 
 def values() -> list[Value]:
-    """All that can be set, in the connector's order."""
+    """All that can be set, in the connector's order; what vLLM takes in any shape goes through extraConfig."""
     options = json.loads(SOURCE.read_text())["properties"]
-    return [_value(name, spec) for name, spec in options.items() if name not in CHART_OWNED]
+    own = {name: spec for name, spec in options.items() if spec["type"] not in ("array", "object")}
+    return [_value(name, spec) for name, spec in own.items() if name not in CHART_OWNED]
 
 
 def _value(option: str, spec: dict[str, Any]) -> Value:

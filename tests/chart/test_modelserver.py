@@ -118,6 +118,7 @@ def test_every_tuning_key_reaches_the_connector() -> None:
             "store_queue_bytes": 2 * 2**30,
             "adapters_by_name": True,
             "media_by_id": True,
+            "self_describing_kv_events": True,
         }
     )
 
@@ -139,7 +140,9 @@ def test_every_key_of_the_connector_has_a_value_or_a_reason() -> None:
     schema = json.loads(CONNECTOR_SCHEMA.read_text())
     tier = "modelserver.storageTier"
     tuned = f"{tier}.skipSlowLoads=false,{tier}.evictionPolicy=arc,{tier}.canonicalLayout=true"
-    given = kv_config(vllm("everything", "--set", tuned)["args"])["kv_connector_extra_config"]
+    theirs = {"secondary_tiers": [{"type": "fs", "root_dir": "/mnt/nvme"}], "backpressure": {}}
+    options = ["--set", tuned, "--set-json", f"{tier}.extraConfig={json.dumps(theirs)}"]
+    given = kv_config(vllm("everything", *options)["args"])["kv_connector_extra_config"]
     assert set(schema["properties"]) == set(given)
     assert (given["skip_slow_loads"], given["eviction_policy"], given["canonical_layout"]) == (False, "arc", True)
 

@@ -55,15 +55,22 @@ def start_engine(
 ) -> Iterator[Callable[..., Engine]]:
     """start_engine(model, root, **setup) -> an engine that is still starting: call wait_ready().
 
-    root None: without the connector and without any prefix cache.
+    root None: without the connector and without any prefix cache. transfer: another --kv-transfer-config than usual.
     """
     logs = pytestconfig.stash[LOGS] = tmp_path_factory.mktemp("logs")
     engines: list[Engine] = []
 
-    def start(model: Path, root: Path | None, *, extra: dict[str, Any] | None = None, **setup: Any) -> Engine:
+    def start(
+        model: Path,
+        root: Path | None,
+        *,
+        extra: dict[str, Any] | None = None,
+        transfer: dict[str, Any] | None = None,
+        **setup: Any,
+    ) -> Engine:
         if root is None:
             setup["llm"] = {"enable_prefix_caching": False} | setup.get("llm", {})
-        config = None if root is None else transfer_config(root, extra)
+        config = None if root is None else transfer or transfer_config(root, extra)
         engine = Engine(logs / f"engine-{len(engines)}.log", model, config, **setup)
         engines.append(engine)
         return engine

@@ -19,7 +19,7 @@ from vllm.config import CacheConfig, ParallelConfig
 
 from llmd_storage_connector.config import parse
 from llmd_storage_connector.errors import Misconfigured
-from llmd_storage_connector.vllm import connector
+from llmd_storage_connector.vllm import config_adapter, connector
 from llmd_storage_connector.vllm.engine_settings import ELSEWHERE, HARMLESS, RELEVANT, settings_of, unjudged
 
 pytestmark = pytest.mark.engine
@@ -95,3 +95,27 @@ def test_a_field_that_nobody_has_judged_counts_and_is_not_written_down(monkeypat
     found = settings_of(CacheConfig(mamba_cache_dtype="float32"))
     assert set(found["CacheConfig.mamba_cache_dtype"]) == {"sha256"}
     assert "float32" not in json.dumps(found["CacheConfig.mamba_cache_dtype"])
+
+
+def dcp(*, explicit: bool = True, **settings: int) -> ParallelConfig:
+    made = ParallelConfig(tensor_parallel_size=2, decode_context_parallel_size=2, **settings)
+    made._allow_auto_resolve_cp_interleave_size = not explicit
+    return made
+
+
+def test_how_context_parallel_ranks_share_a_block_is_what_the_workers_make_of_it() -> None:
+    """The scheduler's own configuration never hears of what vLLM's workers rewrite."""
+    assert config_adapter._interleave(ParallelConfig()) is None
+    assert config_adapter._interleave(dcp()) == 1
+    assert config_adapter._interleave(dcp(cp_kv_cache_interleave_size=16)) == 16
+    for asked in (dcp(dcp_kv_cache_interleave_size=16), dcp(cp_kv_cache_interleave_size=16)):
+        workers = SimpleNamespace(parallel_config=asked, kv_transfer_config=None)
+        told = config_adapter._interleave(asked)
+        vllm_config.VllmConfig.adjust_dcp_kv_cache_interleave_size(workers, None)
+        assert told == asked.cp_kv_cache_interleave_size == 16
+
+
+def test_what_a_connector_beside_this_one_would_decide_has_to_be_said() -> None:
+    """Blocks of 1 token in a row and of 16 would have one name: a wrong answer."""
+    with pytest.raises(Misconfigured, match="set --cp-kv-cache-interleave-size"):
+        config_adapter._interleave(dcp(explicit=False))

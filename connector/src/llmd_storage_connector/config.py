@@ -127,6 +127,16 @@ class Config:
     canonical_layout: Annotated[
         bool, Setting("vLLM's topology-free block layout, which lets different TP sizes share; GPU only.")
     ] = False
+    self_describing_kv_events: Annotated[
+        bool, Setting("Whether vLLM's own tiers tell tokens and parents in their KV events, as some routers want.")
+    ] = False
+    secondary_tiers: Annotated[
+        tuple[dict[str, Any], ...],
+        Setting("Further tiers of vLLM's, as it takes them; asked after this one, and stored to as well."),
+    ] = ()
+    backpressure: Annotated[
+        dict[str, Any] | None, Setting("vLLM's backpressure of stores to tiers, as it takes it. Unset: none.")
+    ] = None
 
     @property
     def effective_lookup_deadline_s(self) -> float:
@@ -166,6 +176,8 @@ VLLM_OPTIONS = (
     "eviction_policy",
     "offload_prompt_only",
     "canonical_layout",
+    "self_describing_kv_events",
+    "backpressure",
 )
 
 

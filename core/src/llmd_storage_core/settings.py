@@ -6,7 +6,8 @@
         root_dir: Annotated[str, Setting("Absolute path of the cache.")]
         io_threads: Annotated[int, Setting("Threads that read.", minimum=1)] = 32
 
-Fields may be str, int, float, bool, Bytes, further such dataclasses, tuples and dicts of these, each with `| None`.
+Fields may be str, int, float, bool, Bytes, Any (as it is), further such dataclasses, tuples and dicts of these,
+each with `| None`.
 Where a field has a default, null and absent are the same. An unknown key or a wrong type is a problem; all problems
 are told at once, each in a sentence that names the place, what is there and what is expected. Pure.
 """
@@ -137,6 +138,8 @@ def _value(hint: Any, raw: object, where: str, naming: Naming, problems: list[st
     bare, setting = _bare(hint), _setting(hint)
     if dataclasses.is_dataclass(bare):
         return _record(bare, raw, where, naming, problems)
+    if bare is Any:
+        return raw
     if typing.get_origin(bare) in _CONTAINERS:
         return _container(bare, raw, where, naming, problems)
     try:
@@ -223,6 +226,8 @@ def _schema(hint: Any, naming: Naming) -> dict[str, Any]:
         return {"type": "array", **described, "items": _schema(typing.get_args(bare)[0], naming)}
     if origin is dict:
         return {"type": "object", **described, "additionalProperties": _schema(typing.get_args(bare)[1], naming)}
+    if bare is Any:
+        return described
     if dataclasses.is_dataclass(bare):
         return described | json_schema(typing.cast(type, bare), naming=naming)
     if _is_quantity(hint):

@@ -28,7 +28,8 @@ FAULTS = [
     ({"publish": "move"}, "publish must be one of auto, rename_fsync, link, exclusive, rename"),
     ({"fail_fast": "yes"}, "fail_fast must be true or false"),
     ({"io_thread": 3}, "did you mean 'io_threads'"),
-    ({"secondary_tiers": []}, "unknown key secondary_tiers"),
+    ({"secondary_tiers": ["fs"]}, 'must be a JSON object, not "fs"'),
+    ({"spec_name": "x"}, "unknown key spec_name"),
 ]
 
 
@@ -57,6 +58,14 @@ def test_defaults() -> None:
     assert config.publish == "auto"
     assert config.vllm_options == {"cpu_bytes_to_use": 1 << 30}
     assert parse(GOOD | {"block_size": 256}).vllm_options["block_size"] == 256
+
+
+def test_what_vllm_has_beside_this_connector_is_handed_on() -> None:
+    theirs = {"backpressure": {"backpressure_cls": "EMABackpressureDetector"}, "self_describing_kv_events": True}
+    tiers = [{"type": "fs", "root_dir": "/mnt/nvme", "n_read_threads": 4}]
+    config = parse(GOOD | theirs | {"secondary_tiers": tiers})
+    assert theirs.items() <= config.vllm_options.items()
+    assert list(config.secondary_tiers) == tiers
 
 
 def test_the_schema_file_is_what_the_parser_does() -> None:

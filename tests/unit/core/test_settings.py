@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import jsonschema
 import pytest
@@ -28,6 +28,7 @@ class Config:
     rules: tuple[Rule, ...] = ()
     labels: dict[str, str] | None = None
     nested: Rule | None = None
+    theirs: tuple[dict[str, Any], ...] = ()
 
 
 GOOD = {"rootDir": "/cache"}
@@ -42,10 +43,12 @@ def test_defaults_and_all_kinds_of_values() -> None:
         "labels": {"a": "b"},
         "rules": [{"modelName": "m", "quotaBytes": "2Gi"}, {"modelName": "n", "quotaBytes": 7}],
         "nested": {"modelName": "x", "quotaBytes": None},
+        "theirs": [{"type": "fs", "deep": {"er": [1, None]}}],
     }
     found = decode(Config, raw, naming=camel)
     assert (found.threads, found.share, found.mode, found.labels) == (2, 1.0, "auto", {"a": "b"})
     assert found.rules == (Rule("m", 2 << 30), Rule("n", 7)) and found.nested == Rule("x")
+    assert found.theirs == ({"type": "fs", "deep": {"er": [1, None]}},), "what is somebody else's to judge"
     assert isinstance(found.threads, int) and isinstance(found.share, float)
     assert decode(Config, encode(found, naming=camel), naming=camel) == found
 
@@ -55,7 +58,7 @@ def test_defaults_and_all_kinds_of_values() -> None:
     [
         ([], "the configuration must be a JSON object, not []"),
         ({"thread": 1}, "unknown key thread (did you mean 'threads'?)"),
-        ({"x": 1}, "unknown key x (known: rootDir, threads, share, mode, dryRun, rules, labels, nested)"),
+        ({"x": 1}, "unknown key x (known: rootDir, threads, share, mode, dryRun, rules, labels, nested, theirs)"),
         ({"rootDir": None}, "rootDir must be a string, not null"),
         ({"threads": 0}, "threads must be at least 1, not 0"),
         ({"threads": 9}, "threads must be at most 8, not 9"),

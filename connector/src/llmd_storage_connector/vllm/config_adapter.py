@@ -20,7 +20,7 @@ from llmd_storage_connector.vllm.engine_settings import settings_of
 from llmd_storage_connector.vllm.internals_0_32 import cpu_attention_isa
 
 if TYPE_CHECKING:
-    from vllm.config import ModelConfig, VllmConfig
+    from vllm.config import ModelConfig, ParallelConfig, VllmConfig
     from vllm.v1.kv_cache_interface import KVCacheConfig
     from vllm.v1.kv_offload.config import OffloadingConfig
 
@@ -155,20 +155,30 @@ def _parallel(vllm_config: VllmConfig, offloading: OffloadingConfig) -> dict[str
         "pcp": parallel.pcp_size,
         "dcp": parallel.dcp_size,
         "replicated": offloading.replicated_layout,
-        "interleave": _interleave(vllm_config),
+        "interleave": _interleave(vllm_config.parallel_config),
     }
 
 
-def _interleave(vllm_config: VllmConfig) -> int | str | None:
+def _interleave(parallel: ParallelConfig) -> int | None:
     """How many tokens in a row a context-parallel rank holds; None without such ranks.
 
-    Where NIXL is a connector too, vLLM's workers make a block of 1, and the scheduler never hears of it.
+    Left to vLLM, its workers decide (VllmConfig.adjust_dcp_kv_cache_interleave_size): a block beside NIXL, or 1.
+    A connector within MultiConnector cannot see which.
+
+    Raises: Misconfigured when it is left to vLLM.
     """
-    parallel, transfer = vllm_config.parallel_config, vllm_config.kv_transfer_config
     if parallel.decode_context_parallel_size * parallel.prefill_context_parallel_size == 1:
         return None
     size: int = parallel.cp_kv_cache_interleave_size
-    return "block" if size == 1 and "nixl" in str(transfer).lower() else size
+    if parallel.decode_context_parallel_size == 1:
+        return size
+    if parallel._allow_auto_resolve_cp_interleave_size:
+        raise Misconfigured(
+            "with decode context parallelism vLLM decides by its other connectors how tokens lie in blocks, which this "
+            "one cannot see: set --cp-kv-cache-interleave-size alike in all pods, to 1 or, beside NIXL, the block size"
+        )
+    replaced: int = parallel.dcp_kv_cache_interleave_size
+    return replaced if replaced > 1 else size
 
 
 def _block_hash(algorithm: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ here is the whole model configuration known, so here the blocks' identity is com
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import vllm
 from vllm.config import VllmConfig
 from vllm.distributed.kv_events import KVCacheEvent
+from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 from vllm.distributed.kv_transfer.kv_connector.v1 import KVConnectorRole
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorMetadata
 from vllm.distributed.kv_transfer.kv_connector.v1.metrics import (
@@ -134,6 +136,11 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
         return super().build_prom_metrics(filled, metric_types, labelnames, per_engine_labelvalues)
 
 
+# Under MultiConnector vLLM looks the class of a connector's statistics up by name. Registering twice is an error.
+with contextlib.suppress(ValueError):
+    KVConnectorFactory.register_connector(LlmdStorageConnector.__name__, __name__, LlmdStorageConnector.__name__)
+
+
 def __getattr__(name: str) -> Any:
     """Refuse to be replaced: --kv-offloading-size makes vLLM look for its own connector's name in this module.
 
@@ -203,6 +210,9 @@ def _with_spec(vllm_config: VllmConfig, config: Config, tier: dict[str, Any]) ->
         **config.vllm_options,
         "spec_name": LlmdStorageSpec.__name__,
         "spec_module_path": LlmdStorageSpec.__module__,
-        "secondary_tiers": [{"type": TIER_TYPE, "settings": _settings(vllm_config), **tier}],
+        # The first, which is part of its label in metrics. A copy, because vLLM writes into what it is given.
+        "secondary_tiers": copy.deepcopy(
+            [{"type": TIER_TYPE, "settings": _settings(vllm_config), **tier}, *config.secondary_tiers]
+        ),
     }
     return filled
