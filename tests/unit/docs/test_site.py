@@ -112,6 +112,22 @@ def test_the_list_of_sentences_is_of_these_checks() -> None:
     assert (DOCS / "sentences.md").read_text() == tool("sentences").markdown(), "run make generate"
 
 
+def test_every_check_that_can_end_badly_has_its_sentences_under_its_id() -> None:
+    """Who reads an id in a report looks for it here."""
+    for check_id, told in tool("sentences").sentences().items():
+        assert told, check_id
+        assert all(re.search(r"\w", sentence) for sentence, _ in told), check_id
+
+
+def test_a_sentence_is_found_under_its_own_id_only() -> None:
+    page, found = (DOCS / "sentences.md").read_text(), tool("sentences").findable
+    said = 'StorageClass "nfs" does not exist; the cluster has: none.'
+    assert found("preflight.storageclass.exists", said, page)
+    assert not found("preflight.storageclass.rwx", said, page)
+    assert found("preflight.secret.llm-d-hf-token", 'Secret "llm-d-hf-token" does not exist in namespace llm.', page)
+    assert not found("preflight.storageclass.exists", "What nobody says.", page)
+
+
 def test_pictures_are_of_these_sources() -> None:
     draw = tool("draw")
     sources = sorted(draw.PICTURES.glob("*.dot"))
