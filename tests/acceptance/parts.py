@@ -99,6 +99,14 @@ PARTS = (
         lab=True,
     ),
     Part(
+        "flux",
+        "what Flux does by examples/flux, done with Helm: a remedied install over the kept claim, and a rollback",
+        (f"{CLUSTER}/test_flux.py",),
+        (CHART, "examples/flux", "hooks/src", f"{CLUSTER}/test_storage.py", *LAB),
+        5,
+        lab=True,
+    ),
+    Part(
         "metrics",
         "every alert fires by its fault made for real, and every panel has data, in a Prometheus that scrapes the lab",
         (f"{CLUSTER}/test_metrics.py",),

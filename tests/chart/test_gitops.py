@@ -63,7 +63,31 @@ def test_flux_proves_each_change_and_never_waits_where_a_hook_should_speak() -> 
             spec = doc["spec"]
             assert spec["test"]["enable"] is True
             assert spec["install"]["disableWait"] and spec["upgrade"]["disableWait"]
-            assert spec["timeout"] == "2h", "longer than hooks.proof.timeoutSeconds"
+
+
+def test_flux_waits_longer_than_any_hook() -> None:
+    """Else the release fails with "timed out", not with the hook's sentence. Flux's own timeout is five minutes."""
+    jobs = [o for o in helm.objects("default", "--set", "benchmark.enabled=true") if o["kind"] == "Job"]
+    deadlines = {o["metadata"]["name"].removeprefix("kv-"): o["spec"]["activeDeadlineSeconds"] for o in jobs}
+    benchmark = deadlines.pop("benchmark")
+    assert 300 < max(deadlines.values()) < 7200 <= benchmark, "docs/gitops.md says so"
+    for doc in FLUX:
+        if doc["kind"] == "HelmRelease":
+            spec = doc["spec"]
+            parts = [
+                spec,
+                *(spec.get(action, {}) for action in ("install", "upgrade", "test", "rollback", "uninstall")),
+            ]
+            assert {part["timeout"] for part in parts if "timeout" in part} == {"2h"}
+
+
+def test_flux_leaves_the_last_failure_and_goes_back_after_an_upgrade() -> None:
+    """tests/acceptance/cluster/test_flux.py does, with Helm, what these fields have Flux do."""
+    for doc in FLUX:
+        if doc["kind"] == "HelmRelease":
+            assert doc["spec"]["install"]["remediation"] == {"retries": 1, "remediateLastFailure": False}
+            back = {"strategy": "rollback", "retries": 0, "remediateLastFailure": True}
+            assert doc["spec"]["upgrade"]["remediation"] == back
 
 
 def test_the_values_of_the_flux_example_are_the_charts(tmp_path: Path) -> None:
