@@ -6,13 +6,17 @@ Model servers run only where KV blocks are what is looked at: one a release, and
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster.harness import (
     CHART,
+    HELM_S,
     LAB_VALUES,
     REUSED_TOKENS,
     STORAGE_HITS,
@@ -241,6 +245,29 @@ def test_an_upgrade_with_the_same_values_changes_no_byte(one: Release) -> None:
     said = dry.ok().out
     would, _ = json.JSONDecoder().raw_decode(said[said.index("{") :])
     assert would["manifest"].strip() == there.strip()
+
+
+def test_another_version_of_the_chart_takes_over_the_release_with_its_blocks(one: Release, tmp_path: Path) -> None:
+    """The checkout under another version stands for the next release; tests/chart/test_upgrade.py has all scenarios."""
+    one.upgrade(*BARE, "hooks.probe.enabled=false").ok()
+    before, blocks = claim(one), look(one.cluster, HERE, "one-kv-cache", BLOCKS)
+    chart = tmp_path / CHART.name
+    shutil.copytree(CHART, chart)
+    version = yaml.safe_load((chart / "Chart.yaml").read_text())["version"]
+    for path in chart.rglob("Chart.yaml"):
+        path.write_text(path.read_text().replace(version, "97.98.99"))
+    # The image is the one that the nodes have.
+    sets = [word for s in (*BARE, f"global.image.tag={version}") for word in ("--set", s)]
+    argv = ("upgrade", one.name, str(chart), "-n", HERE, "-f", str(LAB_VALUES), "--timeout", f"{HELM_S:.0f}s", *sets)
+    one.cluster.helm(*argv).ok()
+    after = claim(one)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["metadata"]["labels"]["helm.sh/chart"].endswith("97.98.99")
+    assert look(one.cluster, HERE, "one-kv-cache", BLOCKS) == blocks != "0"
+    assert one.report("probe")["verdict"] == "pass"
+    # And back, as `helm rollback` would.
+    one.upgrade(*BARE, "hooks.probe.enabled=false").ok()
+    assert claim(one)["metadata"]["uid"] == before["metadata"]["uid"]
 
 
 def test_a_kept_claim_is_taken_up_again_with_its_blocks(one: Release) -> None:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from llmd_storage_connector.blocks.format import FORMAT_VERSION
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cache.scanner import Scanner
 from llmd_storage_evictor.cli.output import EXIT_USAGE, fail, print_stderr
@@ -44,6 +45,12 @@ def refuse_empty(option: str, value: str) -> None:
     """End the command when an option was given without a value, as an unset variable of a shell is."""
     if not value.strip():
         fail(f"{option} is empty: is a variable unset? Give it a value, or leave the option out", EXIT_USAGE)
+
+
+def is_of_other_format(manifest: Mapping[str, Any] | None) -> bool:
+    """Whether a namespace says that its blocks have a format that this program does not read."""
+    fields = manifest["fields"] if manifest else None
+    return isinstance(fields, dict) and fields.get("format_version", FORMAT_VERSION) != FORMAT_VERSION
 
 
 def select_namespaces(present: Iterable[str], wanted: list[str] | None) -> list[str]:

@@ -24,5 +24,5 @@ def migrate(root: RootArgument, output_: OutputOption = OutputFormat.TABLE) -> N
     if output_ is OutputFormat.JSON:
         output.show_json({"newest": FORMAT_VERSION, "namespaces": versions, "migrated": 0})
         return
-    there = ", ".join(f"version {version}: {count} namespaces" for version, count in sorted(versions.items()))
-    print(f"Nothing to do: version {FORMAT_VERSION} is the only format version. Found {there or 'no namespaces'}.")
+    there = ", ".join(f"version {version}: {count} namespaces" for version, count in sorted(versions.items(), key=str))
+    print(f"Nothing to do: this program knows version {FORMAT_VERSION} only. Found {there or 'no namespaces'}.")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmd_storage_connector.blocks.format import FORMAT_VERSION
 from llmd_storage_evictor.cache import blocks, names
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.cli import arguments, output
@@ -37,9 +38,13 @@ def verify(
     """
     directory = arguments.open_cache(root)
     done = set(state.read_text(encoding="utf-8").split()) if state and state.exists() else set()
+    selected = arguments.select_namespaces(directory.namespaces(), namespace)
+    # While versions are mixed: to this program the good blocks of a later one look damaged.
+    foreign = [name for name in selected if arguments.is_of_other_format(directory.manifest(name))]
     work = [
         (name, folder)
-        for name in arguments.select_namespaces(directory.namespaces(), namespace)
+        for name in selected
+        if name not in foreign
         for folder in names.BLOCK_FOLDERS
         if folder != "damaged" and f"{name}/{folder}" not in done
     ]
@@ -63,7 +68,7 @@ def verify(
     seconds = time.monotonic() - began
     result = {
         "checked": checked, "bytes": size, "seconds": round(seconds, 3), "skipped_folders": len(done),
-        "damaged": damaged, "unread": unread, "repaired": repair,
+        "damaged": damaged, "unread": unread, "repaired": repair, "other_format": foreign,
     }  # fmt: skip
     if output_ is OutputFormat.JSON:
         output.show_json(result)
@@ -109,3 +114,8 @@ def _show_result(result: dict[str, Any]) -> None:
         print(f"{len(result['damaged'])} are damaged, {what}")
     if result["skipped_folders"]:
         print(f"{result['skipped_folders']} folders were checked by an earlier run")
+    if result["other_format"]:
+        shown = ", ".join(name[:12] for name in result["other_format"])
+        print(
+            f"Not checked: {shown}, of another block format than {FORMAT_VERSION}. Use the llmd-kv of what stores there"
+        )
