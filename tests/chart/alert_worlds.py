@@ -68,6 +68,9 @@ HEALTHY: dict[str, str] = {
     f"{_EVICTOR}last_scan_timestamp_seconds{{{_WAITING}}}": always(0),
     f"{_EVICTOR}budget_bytes{{{_LEADER}}}": always(1000),
     f"{_EVICTOR}budget_bytes{{{_WAITING}}}": always(0),
+    f"{_EVICTOR}filesystem_free_bytes{{{_LEADER}}}": always(150),
+    # It led once, when the volume was full.
+    f"{_EVICTOR}filesystem_free_bytes{{{_WAITING}}}": always(3),
     f'{_EVICTOR}cache_bytes{{{_LEADER},cache_namespace="a"}}': always(600),
     f'inference_pool_ready_pods{{{_PICKER},name="kv-pool"}}': always(2),
     _JOB.replace("proof", "proof-of-another"): always(1),
@@ -112,6 +115,9 @@ FAULTS: dict[str, list[tuple[Series, int, int]]] = {
     ],
     "LlmdStorageBudgetNear": [
         ({f'{_EVICTOR}cache_bytes{{{_LEADER},cache_namespace="a"}}': then(600, 980)}, 10, 20),
+    ],
+    "LlmdStorageVolumeFull": [
+        ({f"{_EVICTOR}filesystem_free_bytes{{{_LEADER}}}": then(150, 15)}, 8, 13),
     ],
     "LlmdStorageEvictorStalled": [
         ({f"{_EVICTOR}last_scan_timestamp_seconds{{{_LEADER}}}": f"0+60x{FAULT_AT} {60 * FAULT_AT}x{END}"}, 5, 10),

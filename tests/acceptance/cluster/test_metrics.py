@@ -209,6 +209,19 @@ def test_damaged_blocks(pair: Pair, urls: tuple[str, str], stored: set[Path]) ->
     assert 'the rule "payload_checksum"' in said
 
 
+def test_a_volume_that_something_else_fills(pair: Pair, stored: set[Path]) -> None:
+    filler = pair.volume / "filler"
+    size = sum(file.stat().st_size for file in pair.volume.rglob("*") if file.is_file())
+    try:
+        # A file of holes: the claim's quota counts its length.
+        with filler.open("wb") as file:
+            file.truncate((7 << 30) - size)
+        pair.until_firing("LlmdStorageVolumeFull")
+    finally:
+        filler.unlink(missing_ok=True)
+    pair.until_silent("LlmdStorageVolumeFull")
+
+
 def test_storage_that_hangs(pair: Pair, urls: tuple[str, str], stored: set[Path]) -> None:
     nodes, wanted = [n.name for n in lab().nodes], {"NotUsed", "HitRateFell", "EvictorStalled"}
     pair.until_loading(urls)

@@ -25,6 +25,8 @@ SOONER: dict[str, dict[str, Any]] = {
     "LlmdStorageWritesPaused": {"for": "0s"},
     "LlmdStorageNotFaster": {"for": "0s", "window": "20s"},
     "LlmdStorageBudgetNear": {"for": "0s"},
+    # Long before the evictor has to remove anything: the other tests need their blocks.
+    "LlmdStorageVolumeFull": {"for": "0s", "threshold": 0.5},
     # It looks every 10 s.
     "LlmdStorageEvictorStalled": {"for": "0s", "threshold": 16},
     "LlmdStorageHookFailed": {},
