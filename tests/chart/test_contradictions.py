@@ -147,7 +147,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "mounted model that is not used": (
         "modelserver.modelSource.type=claim,modelserver.modelSource.claimName=m",
         "whose files are under /models",
-        "set modelserver.model to a path that begins with /models",
+        "set modelserver.model to /models",
     ),
     "autoscaler with nothing to scale by": (
         "modelserver.autoscaling.kind=hpa",

@@ -3,6 +3,7 @@ The arguments of `vllm` as a JSON list. Flags that have a value of their own are
 (llm-d-storage.validate), so no flag can be there twice.
 */}}
 {{- define "llm-d-storage.modelserver.args" -}}
+{{- $extra := include "llm-d-storage.texts" .Values.extraArgs | fromJsonArray -}}
 {{- $args := list "serve" .Values.model "--port" "8000" -}}
 {{- with .Values.servedModelName }}{{ $args = concat $args (list "--served-model-name" .) }}{{ end -}}
 {{- $args = concat $args (list "--tensor-parallel-size" (int64 .Values.tensorParallelSize | toString)) -}}
@@ -12,9 +13,9 @@ The arguments of `vllm` as a JSON list. Flags that have a value of their own are
 {{- with include "llm-d-storage.modelserver.kvTransferConfig" . -}}
 {{- $args = concat $args (list "--kv-transfer-config" .) -}}
 {{- /* Each answer says how much of its prompt was cached: the proof needs it where others are served meanwhile. */ -}}
-{{- if not (has "--enable-prompt-tokens-details" $.Values.extraArgs) -}}
+{{- if not (has "--enable-prompt-tokens-details" $extra) -}}
 {{- $args = append $args "--enable-prompt-tokens-details" -}}
 {{- end -}}
 {{- end -}}
-{{- concat $args .Values.extraArgs | toJson -}}
+{{- concat $args $extra | toJson -}}
 {{- end -}}

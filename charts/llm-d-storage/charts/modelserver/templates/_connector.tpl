@@ -37,7 +37,7 @@ then the connector's own. docs/connectors.md says what each connector is and how
 {{- $tier := .Values.storageTier -}}
 {{- $extra := dict
       "root_dir" (include "llm-d-storage.modelserver.root" .)
-      "cpu_bytes_to_use" (include "llm-d-storage.bytes" .Values.cpuTier.size | int64)
+      "cpu_bytes_to_use" (include "llm-d-storage.modelserver.cpuBytes" . | int64)
       "block_size" (int64 $tier.blockTokens)
       "offload_prompt_only" $tier.promptOnly -}}
 {{- range (include "llm-d-storage.modelserver.connectorOptions" . | fromYaml).options -}}
@@ -64,7 +64,7 @@ then the connector's own. docs/connectors.md says what each connector is and how
 {{- with $tier.ioThreads }}{{ $_ := set $fs "n_read_threads" (int64 .) }}{{ $_ := set $fs "n_write_threads" (int64 .) }}{{ end -}}
 {{- $extra := dict
       "spec_name" "TieringOffloadingSpec"
-      "cpu_bytes_to_use" (include "llm-d-storage.bytes" .Values.cpuTier.size | int64)
+      "cpu_bytes_to_use" (include "llm-d-storage.modelserver.cpuBytes" . | int64)
       "block_size" (int64 $tier.blockTokens)
       "offload_prompt_only" $tier.promptOnly
       "secondary_tiers" (list $fs) -}}
@@ -91,7 +91,7 @@ local_disk is not, since its index is in the process's memory. Memory is for eac
 {{- $bytes := include "llm-d-storage.bytes" .Values.cpuTier.size | int64 -}}
 chunk_size: {{ int64 .Values.storageTier.blockTokens }}
 local_cpu: true
-max_local_cpu_size: {{ divf $bytes (mulf 1073741824 (int64 .Values.tensorParallelSize)) | printf "%.3f" }}
+max_local_cpu_size: {{ divf $bytes (mulf 1073741824 (include "llm-d-storage.modelserver.accelerators" . | int64)) | printf "%.3f" }}
 save_unfull_chunk: false
 save_decode_cache: {{ not .Values.storageTier.promptOnly }}
 remote_serde: naive

@@ -22,17 +22,20 @@ are refused by server-side apply.
 {{- range .Values.extraEnv }}{{ $_ := set $replaced .name true }}{{ end -}}
 {{- $env := list -}}
 {{- range $own }}{{ if not (hasKey $replaced .name) }}{{ $env = append $env . }}{{ end }}{{ end -}}
-{{- toYaml (concat $env .Values.extraEnv) -}}
+{{- range .Values.extraEnv -}}
+{{- $env = append $env (kindIs "invalid" .value | ternary . (merge (dict "value" (include "llm-d-storage.text" .value)) .)) -}}
+{{- end -}}
+{{- toYaml $env -}}
 {{- end -}}
 
-{{/* The values' resources, plus the accelerators that tensor parallelism takes. */}}
+{{/* The values' resources, plus the accelerators that the engines take. */}}
 {{- define "llm-d-storage.modelserver.resources" -}}
 {{- $resources := deepCopy .Values.resources -}}
 {{- with include "llm-d-storage.accelerator" .Values -}}
 {{- $accelerator := . -}}
 {{- range $kind := list "requests" "limits" -}}
 {{- $of := deepCopy (get $resources $kind | default dict) -}}
-{{- $_ := set $of $accelerator (int64 $.Values.tensorParallelSize | toString) -}}
+{{- $_ := set $of $accelerator (include "llm-d-storage.modelserver.accelerators" $) -}}
 {{- $_ := set $resources $kind $of -}}
 {{- end -}}
 {{- end -}}

@@ -6,12 +6,15 @@
 {{- if not .Values.accelerator.resource }}
 modelserver.accelerator.resource is "", which names nothing; set it to none for CPU.
 {{- end }}
-{{- if and (gt $tp 1) (not $accelerator) }}
+{{- $all := include "llm-d-storage.modelserver.accelerators" . | int64 -}}
+{{- if and (gt $all $tp) (not $accelerator) }}
+modelserver.extraArgs split the model over {{ $all }} accelerators but modelserver.accelerator.resource is none (CPU); remove --data-parallel-size and --pipeline-parallel-size, or set accelerator.resource to what your nodes offer, such as nvidia.com/gpu.
+{{- else if and (gt $tp 1) (not $accelerator) }}
 modelserver.tensorParallelSize is {{ $tp }} but modelserver.accelerator.resource is none (CPU): the model would be split over accelerators that are not asked for; set tensorParallelSize to 1, or accelerator.resource to what your nodes offer, such as nvidia.com/gpu.
 {{- end }}
 {{- range $kind := list "requests" "limits" }}
 {{- if and $accelerator (hasKey (get $server.resources $kind | default dict) $accelerator) }}
-modelserver.resources.{{ $kind }} names {{ $accelerator }}, which the chart sets from modelserver.tensorParallelSize ({{ $tp }}): two numbers for one thing; remove it from resources.
+modelserver.resources.{{ $kind }} names {{ $accelerator }}, which the chart sets from modelserver.tensorParallelSize and the parallel sizes in extraArgs ({{ $all }}): two numbers for one thing; remove it from resources.
 {{- end }}
 {{- with get (get $server.resources $kind | default dict) "memory" }}
 {{- if regexMatch "^[0-9]+([KMGTP]i|[kMGTP])?$" (toString .) }}
@@ -53,8 +56,8 @@ modelserver.modelSource.type is claim but claimName is not set; set modelserver.
 {{- if and (eq .type "image") (not .imageReference) }}
 modelserver.modelSource.type is image but imageReference is not set; set modelserver.modelSource.imageReference to the image that holds the model.
 {{- end }}
-{{- if and (ne .type "hub") (not (hasPrefix "/models" $server.model)) }}
-modelserver.model is {{ $server.model | quote }} but modelserver.modelSource.type is {{ .type }}, whose files are under /models: vLLM would download another copy; set modelserver.model to a path that begins with /models.
+{{- if and (ne .type "hub") (not (hasPrefix "/models/" (printf "%s/" $server.model))) }}
+modelserver.model is {{ $server.model | quote }} but modelserver.modelSource.type is {{ .type }}, whose files are under /models: vLLM would download another copy; set modelserver.model to /models or a path that begins with /models/.
 {{- end }}
 {{- end }}
 {{- with $server.autoscaling }}
@@ -94,11 +97,29 @@ modelserver.storageTier.blockTokens is {{ int64 $server.storageTier.blockTokens 
       "--block-size" "modelserver.blockSize"
       "--max-num-seqs" "modelserver.maxNumSeqs"
       "--shutdown-timeout" "modelserver.termination.drainSeconds"
-      "--kv-transfer-config" "modelserver.connector, modelserver.cpuTier and modelserver.storageTier" }}
-{{- range .Values.extraArgs }}
+      "--kv-transfer-config" "modelserver.connector, modelserver.cpuTier and modelserver.storageTier"
+      "--kv-offloading-size" "modelserver.connector and modelserver.cpuTier.size"
+      "--kv-offloading-backend" "modelserver.connector" }}
+{{- $apart := list "--nnodes" "-n" "--node-rank" "-r" "--master-addr" "--headless"
+      "--data-parallel-rank" "-dpn" "--data-parallel-start-rank" "-dpr" "--data-parallel-size-local" "-dpl"
+      "--data-parallel-address" "-dpa" "--data-parallel-hybrid-lb" "-dph" "--data-parallel-external-lb" "-dpe"
+      "--data-parallel-multi-port-external-lb" "-dpm" }}
+{{- range include "llm-d-storage.texts" .Values.extraArgs | fromJsonArray }}
 {{- $flag := regexFind "^--?[a-zA-Z0-9_-]+" . | replace "_" "-" }}
+{{- $value := regexReplaceAll "(?s)^--?[a-zA-Z0-9_.+-]+[[:space:]]+" . "" }}
 {{- if hasKey $owned $flag }}
 modelserver.extraArgs holds {{ . | quote }}, a flag that the chart sets itself; remove it there and set {{ get $owned $flag }}.
+{{- else if has $flag $apart }}
+modelserver.extraArgs holds {{ . | quote }}, which splits one model server over several pods, or has a port of its own for each rank, and here a model server is one pod with one port; remove it, and set modelserver.tensorParallelSize and --data-parallel-size to what fits one node.
+{{- else if ne $value . }}
+modelserver.extraArgs holds {{ . | quote }}, a flag and its value in one item, which vLLM would take for one long flag and end; write two items: {{ regexFind "^[^[:space:]]+" . | quote }}, {{ $value | quote }}.
+{{- else if or (hasPrefix "--ssl-" $flag) (eq $flag "--uds") }}
+modelserver.extraArgs holds {{ . | quote }}, but probes, picker and proof ask over plain HTTP on port 8000, so that no pod would ever be ready; remove it.
+{{- end }}
+{{- end }}
+{{- range $flags := list (list "--data-parallel-size" "-dp") (list "--pipeline-parallel-size" "-pp") (list "--prefill-context-parallel-size" "-pcp") }}
+{{- if lt (include "llm-d-storage.modelserver.flagNumber" (prepend $flags $) | int64) 1 }}
+modelserver.extraArgs holds {{ first $flags }} without a whole number of 1 or more: the pod's accelerators are counted by it; write two items, {{ first $flags | quote }} and its number.
 {{- end }}
 {{- end }}
 {{- $reserved := list "PYTHONHASHSEED" }}

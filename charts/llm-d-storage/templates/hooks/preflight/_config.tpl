@@ -50,7 +50,7 @@
 {{- $accelerator := include "llm-d-storage.accelerator" $server -}}
 {{- $_ := set $config "accelerator" (dict
       "resource" $accelerator
-      "perPod" (ternary (int64 $server.tensorParallelSize) (int64 0) (ne $accelerator ""))
+      "perPod" (ternary (include "llm-d-storage.modelserver.accelerators" (dict "Values" $server) | int64) (int64 0) (ne $accelerator ""))
       "replicas" (include "llm-d-storage.replicas" $server | int64)) -}}
 {{- $_ := set $config "workload" (include "llm-d-storage.preflight.workload" . | fromJson) -}}
 {{- $_ := set $config "podSecurity" "restricted" -}}
