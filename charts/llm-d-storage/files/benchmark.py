@@ -216,9 +216,11 @@ def table(result: dict[str, Any]) -> str:
 def wait_for(url: str, timeout_s: float) -> None:
     """Until the way in answers. Raises: SystemExit with the last error."""
     end = time.monotonic() + timeout_s
+    key = os.environ.get("OPENAI_API_KEY")
+    question = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"} if key else {})  # noqa: S310
     while True:
         try:
-            with urllib.request.urlopen(f"{url}/v1/models", timeout=10) as answer:  # noqa: S310
+            with urllib.request.urlopen(question, timeout=10) as answer:  # noqa: S310
                 answer.read()
                 return
         except (OSError, urllib.error.URLError) as error:

@@ -14,6 +14,7 @@
       (list $parts.gateway "gateway")
       (list $parts.inferencepool "inferencepool")
       (list . "index")
+      (list . "exposure")
       (list . "evictor")
       (list . "alerts")
       (list . "hooks")
@@ -32,6 +33,13 @@ inferencepool.scorers.cpuPrefixCache is {{ .cpuPrefixCache }} but the picker kee
 {{- if ne . $.Values.modelserver.cpuTier.size }}
 inferencepool.prefixIndex.cpuTierSize is {{ . }} but modelserver.cpuTier.size is {{ $.Values.modelserver.cpuTier.size }}: the picker would remember more or less than there is; set both to the same size.
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What the internet reaches asks for a key. */}}
+{{- define "llm-d-storage.validate.exposure" -}}
+{{- if and (include "llm-d-storage.envoy.isPublic" .Subcharts.inferencepool) (eq (include "llm-d-storage.modelserver.apiKey" .Subcharts.modelserver) "{}") }}
+inferencepool.envoy.serviceType is LoadBalancer, and envoy.public or envoy.serviceAnnotations make it a public one, but vLLM asks for no key: anybody could use it; set modelserver.apiKey.secretName, or envoy.public to false and no such annotation.
 {{- end }}
 {{- end -}}
 

@@ -18,6 +18,10 @@ are refused by server-side apply.
 {{- $ref := dict "name" .Values.hfToken.secretName "key" .Values.hfToken.secretKey -}}
 {{- $own = append $own (dict "name" "HF_TOKEN" "valueFrom" (dict "secretKeyRef" $ref)) -}}
 {{- end -}}
+{{- with .Values.apiKey.secretName -}}
+{{- $ref := dict "name" . "key" $.Values.apiKey.secretKey -}}
+{{- $own = append $own (dict "name" "VLLM_API_KEY" "valueFrom" (dict "secretKeyRef" $ref)) -}}
+{{- end -}}
 {{- $replaced := dict -}}
 {{- range .Values.extraEnv }}{{ $_ := set $replaced .name true }}{{ end -}}
 {{- $env := list -}}
@@ -26,6 +30,15 @@ are refused by server-side apply.
 {{- $env = append $env (kindIs "invalid" .value | ternary . (merge (dict "value" (include "llm-d-storage.text" .value)) .)) -}}
 {{- end -}}
 {{- toYaml $env -}}
+{{- end -}}
+
+{{/* Where vLLM's key is from, as JSON: an EnvVar without its name; {} when vLLM asks for none. */}}
+{{- define "llm-d-storage.modelserver.apiKey" -}}
+{{- $key := dict -}}
+{{- range include "llm-d-storage.modelserver.env" . | fromYamlArray -}}
+{{- if eq .name "VLLM_API_KEY" }}{{ $key = omit . "name" }}{{ end -}}
+{{- end -}}
+{{- toJson $key -}}
 {{- end -}}
 
 {{/* The values' resources, plus the accelerators that the engines take. */}}

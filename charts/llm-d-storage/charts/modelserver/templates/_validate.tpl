@@ -98,6 +98,7 @@ modelserver.storageTier.blockTokens is {{ int64 $server.storageTier.blockTokens 
       "--max-num-seqs" "modelserver.maxNumSeqs"
       "--shutdown-timeout" "modelserver.termination.drainSeconds"
       "--kv-transfer-config" "modelserver.connector, modelserver.cpuTier and modelserver.storageTier"
+      "--api-key" "modelserver.apiKey.secretName"
       "--kv-offloading-size" "modelserver.connector and modelserver.cpuTier.size"
       "--kv-offloading-backend" "modelserver.connector" }}
 {{- $apart := list "--nnodes" "-n" "--node-rank" "-r" "--master-addr" "--headless"
@@ -126,10 +127,11 @@ modelserver.extraArgs holds {{ first $flags }} without a whole number of 1 or mo
 {{- if eq .Values.connector "llmd-storage" }}{{ $reserved = append $reserved "PYTHONPATH" }}{{ end }}
 {{- if eq .Values.connector "lmcache" }}{{ $reserved = append $reserved "LMCACHE_CONFIG_FILE" }}{{ end }}
 {{- if .Values.hfToken.enabled }}{{ $reserved = append $reserved "HF_TOKEN" }}{{ end }}
+{{- if .Values.apiKey.secretName }}{{ $reserved = append $reserved "VLLM_API_KEY" }}{{ end }}
 {{- $seen := dict }}
 {{- range .Values.extraEnv }}
 {{- if has .name $reserved }}
-modelserver.extraEnv sets {{ .name }}, which the chart needs (PYTHONPATH and LMCACHE_CONFIG_FILE find the connector, PYTHONHASHSEED makes block keys equal on all pods, HF_TOKEN comes from modelserver.hfToken); remove it, and for HF_TOKEN set modelserver.hfToken.enabled to false.
+modelserver.extraEnv sets {{ .name }}, which the chart needs (PYTHONPATH and LMCACHE_CONFIG_FILE find the connector, PYTHONHASHSEED makes block keys equal on all pods, HF_TOKEN and VLLM_API_KEY come from modelserver.hfToken and apiKey); remove it, and for HF_TOKEN set modelserver.hfToken.enabled to false.
 {{- end }}
 {{- if hasKey $seen .name }}
 modelserver.extraEnv names {{ .name }} twice, which server-side apply refuses; keep one.

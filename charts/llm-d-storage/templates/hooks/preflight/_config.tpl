@@ -36,12 +36,7 @@
       "name" $server.hfToken.secretName "key" $server.hfToken.secretKey "required" true
       "neededFor" "modelserver.hfToken.enabled=true") -}}
 {{- end -}}
-{{- with .Values.hooks.proof.apiKey -}}
-{{- if and $.Values.hooks.proof.enabled .secretName -}}
-{{- $secrets = append $secrets (dict
-      "name" .secretName "key" .secretKey "required" true "neededFor" "hooks.proof.apiKey") -}}
-{{- end -}}
-{{- end -}}
+{{- range include "llm-d-storage.preflight.apiKeys" . | fromJsonArray }}{{ $secrets = append $secrets . }}{{ end -}}
 {{- range include "llm-d-storage.pullSecretNames" . | fromJsonArray -}}
 {{- $secrets = append $secrets (dict
       "name" . "key" ".dockerconfigjson" "required" false "neededFor" "global.imagePullSecrets") -}}
@@ -59,6 +54,21 @@
 {{- $_ := set $config "podSecurity" "" -}}
 {{- end -}}
 {{- toJson $config -}}
+{{- end -}}
+
+{{/* The Secrets with keys of vLLM, as a JSON list. */}}
+{{- define "llm-d-storage.preflight.apiKeys" -}}
+{{- $keys := list -}}
+{{- $sources := dict "modelserver.apiKey" (include "llm-d-storage.modelserver.apiKey" .Subcharts.modelserver | fromJson) -}}
+{{- if and .Values.hooks.proof.enabled .Values.hooks.proof.apiKey.secretName -}}
+{{- $_ := set $sources "hooks.proof.apiKey" (include "llm-d-storage.proof.apiKey" . | fromJson) -}}
+{{- end -}}
+{{- range $neededFor, $source := $sources -}}
+{{- with ($source.valueFrom | default dict).secretKeyRef -}}
+{{- $keys = append $keys (dict "name" .name "key" .key "required" true "neededFor" $neededFor) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $keys -}}
 {{- end -}}
 
 {{/* One model server's pod, as far as it decides on which nodes it fits, as JSON. */}}

@@ -14,13 +14,24 @@
 {{- $_ := set $config "requestTimeoutSeconds" (int64 .requestTimeoutSeconds) -}}
 {{- $_ := set $config "minReusedFraction" .minReusedFraction -}}
 {{- $_ := set $config "routerUrl" (.routerUrl | default (include "llm-d-storage.names.url" $)) -}}
-{{- with .apiKey.secretName }}{{ $_ := set $config "apiKeyEnv" "API_KEY" }}{{ end -}}
+{{- with include "llm-d-storage.proof.apiKey" $ | fromJson }}{{ $_ := set $config "apiKeyEnv" "API_KEY" }}{{ end -}}
 {{- if eq $.Values.modelserver.connector "llmd-storage" -}}
 {{- /* Only read when nothing was reused: the manifests say which field keeps the pods apart. */ -}}
 {{- $_ := set $config "claimPath" "/mnt/kv-cache/blocks" -}}
 {{- end -}}
 {{- with include "llm-d-storage.proof.gateway" $ | fromJson -}}{{- $_ := set $config "gateway" . -}}{{- end -}}
 {{- toJson $config -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The key to ask with, as JSON: an EnvVar without its name; {} when there is none. */}}
+{{- define "llm-d-storage.proof.apiKey" -}}
+{{- with .Values.hooks.proof.apiKey -}}
+{{- if .secretName -}}
+{{- dict "valueFrom" (dict "secretKeyRef" (dict "name" .secretName "key" .secretKey)) | toJson -}}
+{{- else -}}
+{{- include "llm-d-storage.modelserver.apiKey" $.Subcharts.modelserver -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
