@@ -32,7 +32,6 @@ TABLE: dict[str, tuple[str, str, str]] = {
     ),
     "empty text for not set": ("storage.storageClassName=", 'storage.storageClassName is ""', "set it to null"),
     "zero for not set": ("modelserver.blockSize=0", "modelserver.blockSize is 0", "set it to null"),
-    "id of root": ("global.podSecurity.fsGroup=0", "global.podSecurity.fsGroup is 0", "set it to none"),
     "accelerator of no name": (
         "modelserver.accelerator.resource=,modelserver.tensorParallelSize=1",
         "modelserver.accelerator.resource is",

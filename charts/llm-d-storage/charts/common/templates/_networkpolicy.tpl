@@ -19,11 +19,13 @@ metadata:
       {{- include "llm-d-storage.selectorLabels" . | nindent 6 }}
 {{- end -}}
 
-{{/* Names are asked of whatever DNS the cluster has; its pods carry no label that all clusters agree on. */}}
+{{/* Names are asked of whatever DNS the cluster has; its pods carry no label that all clusters agree on. OpenShift's listen on 5353. */}}
 {{- define "llm-d-storage.networkPolicy.dns" -}}
 - ports:
     - {port: 53, protocol: UDP}
     - {port: 53, protocol: TCP}
+    - {port: 5353, protocol: UDP}
+    - {port: 5353, protocol: TCP}
 {{- end -}}
 
 {{/* The API server has no pod: its address is the cluster's own, its port 443 or, behind it, 6443. */}}

@@ -35,11 +35,6 @@ Call with a list of (list $scope "rules").
 {{ $path }} is {{ toJson $value }}, which is no value for it; set it to null, or leave it out, if it is not to be set.
 {{- end }}
 {{- end -}}
-{{- range $key := list "runAsUser" "runAsGroup" "fsGroup" }}
-{{- if eq (get $.Values.global.podSecurity $key | toString) "0" }}
-global.podSecurity.{{ $key }} is 0, which would be root's; set it to none to leave it out, as OpenShift wants it.
-{{- end }}
-{{- end -}}
 {{- end -}}
 
 {{- define "llm-d-storage.validate.names" -}}

@@ -63,6 +63,9 @@ spec:
       {{- with .Values.runtimeClassName }}
       runtimeClassName: {{ . | quote }}
       {{- end }}
+      {{- with .Values.schedulerName }}
+      schedulerName: {{ . | quote }}
+      {{- end }}
       {{- with .Values.nodeSelector }}
       nodeSelector:
         {{- toYaml . | nindent 8 }}
@@ -86,7 +89,7 @@ spec:
             {{- include "llm-d-storage.containerSecurityContext" . | nindent 12 }}
           resources:
             requests: {cpu: 10m, memory: 32Mi}
-            limits: {memory: 128Mi}
+            limits: {cpu: "1", memory: 128Mi}
           volumeMounts:
             - {name: connector, mountPath: /connector}
         {{- end }}
@@ -102,6 +105,10 @@ spec:
             {{- include "llm-d-storage.modelserver.args" . | fromJsonArray | toYaml | nindent 12 }}
           env:
             {{- include "llm-d-storage.modelserver.env" . | nindent 12 }}
+          {{- with .Values.extraEnvFrom }}
+          envFrom:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
           ports:
             - {name: http, containerPort: 8000, protocol: TCP}
           {{- with .Values.probes }}
@@ -121,7 +128,7 @@ spec:
               sleep: {seconds: {{ . }}}
           {{- end }}
           securityContext:
-            {{- include "llm-d-storage.containerSecurityContext" . | nindent 12 }}
+            {{- include "llm-d-storage.modelserver.containerSecurityContext" . | nindent 12 }}
           resources:
             {{- include "llm-d-storage.modelserver.resources" . | nindent 12 }}
           volumeMounts:

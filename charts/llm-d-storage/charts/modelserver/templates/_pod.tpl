@@ -32,6 +32,15 @@ are refused by server-side apply.
 {{- toYaml $env -}}
 {{- end -}}
 
+{{/* The restricted one with what the user sets. Not by merge, for which false is nothing; of the capabilities drop stays. */}}
+{{- define "llm-d-storage.modelserver.containerSecurityContext" -}}
+{{- $own := include "llm-d-storage.containerSecurityContext" . | fromYaml -}}
+{{- range $key, $value := .Values.containerSecurityContext -}}
+{{- $_ := set $own $key (ternary (merge (dict) (kindIs "map" $value | ternary $value dict) $own.capabilities) $value (eq $key "capabilities")) -}}
+{{- end -}}
+{{- toYaml $own -}}
+{{- end -}}
+
 {{/* Where vLLM's key is from, as JSON: an EnvVar without its name; {} when vLLM asks for none. */}}
 {{- define "llm-d-storage.modelserver.apiKey" -}}
 {{- $key := dict -}}

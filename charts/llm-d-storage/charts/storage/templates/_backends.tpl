@@ -16,8 +16,8 @@ is `.` in its own templates and .Subcharts.storage in the umbrella's.
 {{- $ids := .Values.global.podSecurity -}}
 {{- $parameters := (include "llm-d-storage.storage.backend" . | fromJson).parameters | default dict -}}
 {{- range $key, $value := $parameters -}}
-{{- $uid := eq (toString $ids.runAsUser) "none" | ternary 1000 $ids.runAsUser | int64 | toString -}}
-{{- $gid := eq (toString $ids.fsGroup) "none" | ternary 1000 $ids.fsGroup | int64 | toString -}}
+{{- $uid := has (toString $ids.runAsUser) (list "none" "0") | ternary 1000 $ids.runAsUser | int64 | toString -}}
+{{- $gid := has (toString $ids.fsGroup) (list "none" "0") | ternary 1000 $ids.fsGroup | int64 | toString -}}
 {{- $_ := set $parameters $key ($value | replace "$(uid)" $uid | replace "$(gid)" $gid) -}}
 {{- end -}}
 {{- toJson $parameters -}}

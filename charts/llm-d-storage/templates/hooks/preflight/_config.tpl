@@ -49,7 +49,7 @@
       "replicas" (include "llm-d-storage.replicas" $server | int64)) -}}
 {{- $_ := set $config "workload" (include "llm-d-storage.preflight.workload" . | fromJson) -}}
 {{- $_ := set $config "podSecurity" "restricted" -}}
-{{- if concat $server.extraContainers $server.extraInitContainers $server.extraVolumes -}}
+{{- if or $server.containerSecurityContext (concat $server.extraContainers $server.extraInitContainers $server.extraVolumes) -}}
 {{- /* Whose level is not known here. */ -}}
 {{- $_ := set $config "podSecurity" "" -}}
 {{- end -}}
