@@ -286,9 +286,19 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "set gateway.className",
     ),
     "listener of another's gateway": (
-        "gateway.existing.name=g,gateway.tls.secretName=s",
+        "gateway.existing.name=g,gateway.pathPrefix=/,gateway.tls.secretName=s",
         "gateway.existing.name is",
         "set those where that Gateway is made",
+    ),
+    "a whole gateway that others use": (
+        "gateway.existing.name=g",
+        'gateway.existing.name is "g", a Gateway that others use too',
+        "set gateway.hostnames, gateway.models or gateway.pathPrefix",
+    ),
+    "route that leaves out the served model": (
+        "gateway.models={other}",
+        'gateway.models lacks "Qwen/Qwen3-32B"',
+        "set modelserver.servedModelName to one of other",
     ),
     "half of another's gateway": (
         "gateway.existing.namespace=g",

@@ -26,7 +26,7 @@ def test_it_takes_its_configuration() -> None:
     seen = config()
     jsonschema.validate(seen, SCHEMA)
     assert (seen["claim_bytes"], seen["budget_bytes"]) == ("10Ti", "7680Gi")
-    assert seen["lease_name"] == "kv-evictor"
+    assert seen["lease_name"] == "kv-kv-cache"
     assert seen["namespaces"] == [{"model": "Qwen/Qwen3-32B", "pinned": True}]
 
 
@@ -47,16 +47,16 @@ def test_it_looks_where_the_connector_writes() -> None:
 def test_its_lease_is_all_it_may_touch() -> None:
     """And the ConfigMap that the Lease goes with is one of the release, or it would stay when that is uninstalled."""
     objs = helm.objects("evictor")
-    names = [config()["lease_name"]]
-    assert helm.one(objs, "ConfigMap", "-evictor")["metadata"]["name"] == config()["lease_owner"]
+    lease, owner = config()["lease_name"], config()["lease_owner"]
+    assert helm.one(objs, "ConfigMap", "-evictor")["metadata"]["name"] == owner
     assert helm.one(objs, "Role", "-evictor")["rules"] == [
-        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"], "resourceNames": names},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"], "resourceNames": [owner]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
         {
             "apiGroups": ["coordination.k8s.io"],
             "resources": ["leases"],
             "verbs": ["get", "update"],
-            "resourceNames": names,
+            "resourceNames": [lease],
         },
     ]
 
@@ -94,3 +94,21 @@ def test_its_settings_are_checked_before_it_starts() -> None:
     assert "at '/evictor/config': additional properties 'budget' not allowed" in said
     assert "at '/evictor/config/low_watermark'" in said
     assert "'root_dir' not allowed" in helm.refusal("--set", "evictor.config.root_dir=/x"), "the chart sets it"
+
+
+def test_of_all_evictors_on_one_claim_one_leads() -> None:
+    """Two releases may share a claim: two leaders would each remove blocks until their own budget is kept."""
+    owner = config()["lease_name"]
+    guest = json.loads(
+        helm.one(
+            helm.objects(
+                "default",
+                "--set",
+                f"storage.existingClaim={owner},evictor.config.budget_bytes=1Ti",
+                release="guest",
+            ),
+            "ConfigMap",
+            "guest-evictor",
+        )["data"]["config.json"]
+    )
+    assert guest["lease_name"] == owner and guest["lease_owner"] == "guest-evictor"

@@ -68,6 +68,8 @@ def test_no_timeout_cuts_a_long_generation(scenario: str) -> None:
 def test_everything_goes_to_the_pool(scenario: str) -> None:
     objs = helm.objects(scenario)
     (rule,) = spec(scenario, "HTTPRoute", "-route")["rules"]
+    if scenario != "gateway-existing":
+        assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/"}}] and "filters" not in rule
     pool = helm.one(objs, "InferencePool", "-pool")["metadata"]["name"]
     ref = {"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": pool}
     assert rule["backendRefs"] == [ref]
@@ -136,3 +138,17 @@ def test_a_gateway_of_others_only_gets_the_route() -> None:
     assert not [
         rule for o in objs if o["kind"] == "ClusterRole" for rule in o["rules"] if "gatewayclasses" in rule["resources"]
     ]
+
+
+def test_two_releases_share_a_gateway_by_host_path_or_model() -> None:
+    """Of two routes that take everything, the younger one never sees a request."""
+    (rule,) = spec("gateway-existing", "HTTPRoute", "-route")["rules"]
+    path = {"type": "PathPrefix", "value": "/qwen3"}
+    assert rule["matches"] == [
+        {"path": path, "headers": [{"name": "X-Gateway-Model-Name", "value": model}]}
+        for model in ("Qwen/Qwen3-32B", "sql")
+    ]
+    (rewrite,) = rule["filters"]
+    assert rewrite["urlRewrite"]["path"] == {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}
+    for way in ("gateway.hostnames={a.example.com}", "gateway.pathPrefix=/", "gateway.models={Qwen/Qwen3-32B}"):
+        assert helm.objects("default", "--set", f"gateway.existing.name=shared,{way}")

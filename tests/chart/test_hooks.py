@@ -161,11 +161,13 @@ def gateway_rules(scenario: str, *extra: str) -> list[str]:
 
 
 def test_proof_asks_through_the_gateway_at_the_address_in_its_status() -> None:
-    assert json.loads(text("default", "proof"))["gateway"] == {"name": "kv-gateway", "section": "", "host": ""}
+    seen = json.loads(text("default", "proof"))["gateway"]
+    assert seen == {"name": "kv-gateway", "section": "", "host": "", "path": ""}
     assert json.loads(text("gateway-gke", "proof"))["gateway"]["host"] == "llm.example.com"
     assert gateway_rules("default") == gateway_rules("gateway-gke") == ["kv-gateway"]
     here = ("--set", "gateway.existing.namespace=inference")
     assert json.loads(text("gateway-existing", "proof", *here))["gateway"]["section"] == "https"
+    assert json.loads(text("gateway-existing", "proof", *here))["gateway"]["path"] == "/qwen3"
     assert gateway_rules("gateway-existing", *here) == ["shared"]
 
 

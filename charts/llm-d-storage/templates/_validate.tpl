@@ -15,6 +15,7 @@
       (list $parts.inferencepool "inferencepool")
       (list . "index")
       (list . "exposure")
+      (list . "models")
       (list . "evictor")
       (list . "alerts")
       (list . "hooks")
@@ -36,6 +37,16 @@ inferencepool.prefixIndex.cpuTierSize is {{ . }} but modelserver.cpuTier.size is
 {{- end }}
 {{- end -}}
 
+{{/* A route by models that leaves out the one that is served. */}}
+{{- define "llm-d-storage.validate.models" -}}
+{{- $served := .Values.modelserver.servedModelName | default .Values.modelserver.model -}}
+{{- with .Values.gateway.models }}
+{{- if and (eq $.Values.global.router.mode "gateway") (not (has $served .)) }}
+gateway.models lacks {{ $served | quote }}, which modelserver serves: the route would leave its requests to others; add it, or set modelserver.servedModelName to one of {{ join ", " . }}.
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* What the internet reaches asks for a key. */}}
 {{- define "llm-d-storage.validate.exposure" -}}
 {{- if and (include "llm-d-storage.envoy.isPublic" .Subcharts.inferencepool) (eq (include "llm-d-storage.modelserver.apiKey" .Subcharts.modelserver) "{}") }}
@@ -46,7 +57,7 @@ inferencepool.envoy.serviceType is LoadBalancer, and envoy.public or envoy.servi
 {{- define "llm-d-storage.validate.evictor" -}}
 {{- if include "llm-d-storage.evictor.isOn" . }}
 {{- if and .Values.storage.existingClaim (not .Values.evictor.config.budget_bytes) }}
-evictor.enabled is true but the size of {{ .Values.storage.existingClaim }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false.
+evictor.enabled is true but the size of {{ .Values.storage.existingClaim }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false where another release evicts there already.
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -104,6 +104,20 @@ def test_the_prompt_is_asked_through_the_gateway(monkeypatch: pytest.MonkeyPatch
     assert block["ttftRouterSeconds"] is not None and behind.requests
 
 
+def test_below_the_path_that_its_route_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a Gateway of several releases the bare address is another one's, or nobody's."""
+    behind = FakeVllm({})
+
+    def below(method: str, path: str, body: bytes) -> Any:
+        return behind.answer(method, path.removeprefix("/qwen3"), body) if path.startswith("/qwen3/") else (404, b"{}")
+
+    with http_server(below) as url:
+        port = int(url.rpartition(":")[2])
+        kube = WithGateway(raw(HTTP | {"port": port}, addresses=("127.0.0.1",)))
+        findings, _, _ = stand_ins.run(monkeypatch, kube=kube, gateway=replace(CONFIG.gateway, path="/qwen3"))
+    assert findings["proof.router.answer"].verdict.value == "pass" and behind.requests
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

@@ -10,7 +10,7 @@ the size is not known: then evictor.config.budget_bytes must be set.
 {{- define "llm-d-storage.evictor.config" -}}
 {{- $config := dict
       "root_dir" "/mnt/kv-cache/blocks"
-      "lease_name" (include "llm-d-storage.names.evictor" .)
+      "lease_name" (include "llm-d-storage.names.evictorLease" .)
       "lease_namespace" .Release.Namespace
       "lease_owner" (include "llm-d-storage.names.evictor" .) -}}
 {{- if not .Values.storage.existingClaim }}{{ $_ := set $config "claim_bytes" .Values.storage.size }}{{ end -}}

@@ -17,6 +17,7 @@ class ProofGateway:
     name: str = ""  # "" = none is asked
     section: str = ""  # of its listeners; "" = the first for HTTP
     host: str = ""  # a name that its route serves; "" = any
+    path: str = ""  # below which its route serves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

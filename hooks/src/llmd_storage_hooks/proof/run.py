@@ -108,7 +108,7 @@ def _through_the_router(
         observed = gateway.find(config, kube, clock, say)
         if not observed.url:
             return None, [answers.gateway_unusable(config.gateway.name, observed)]
-        url, host = observed.url, config.gateway.host
+        url, host = observed.url + config.gateway.path, config.gateway.host
     if not url:
         return None, []
     routed = ask_router(config, _at(config, url, host), prompt, clock, say)

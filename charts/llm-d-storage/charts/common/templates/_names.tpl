@@ -63,6 +63,11 @@ a longer release name is cut and gets a digest, so that two long names with one 
 {{- include "llm-d-storage.names.base" . }}-evictor
 {{- end -}}
 
+{{/* Named after the claim: of all evictors on one claim, whichever release they are of, one leads. */}}
+{{- define "llm-d-storage.names.evictorLease" -}}
+{{- include "llm-d-storage.names.claim" . -}}
+{{- end -}}
+
 {{- define "llm-d-storage.names.alerts" -}}
 {{- include "llm-d-storage.names.base" . }}-alerts
 {{- end -}}

@@ -8,6 +8,9 @@ gateway.provider is custom but gateway.className is not set: nobody would serve 
 {{- if and $gateway.existing.name (or $gateway.tls.secretName $gateway.annotations $gateway.className) }}
 gateway.existing.name is {{ $gateway.existing.name | quote }} but gateway.tls, annotations or className is set too, which only a Gateway of this release could have; set those where that Gateway is made.
 {{- end }}
+{{- if and (eq $mode "gateway") $gateway.existing.name (not (or $gateway.hostnames $gateway.pathPrefix $gateway.models)) }}
+gateway.existing.name is {{ $gateway.existing.name | quote }}, a Gateway that others use too, but this release's route would take every request there, and of two such routes the older one gets all; set gateway.hostnames, gateway.models or gateway.pathPrefix (/ if everything is meant for this release).
+{{- end }}
 {{- if and (not $gateway.existing.name) (or $gateway.existing.namespace $gateway.existing.sectionName) }}
 gateway.existing.namespace or sectionName is set but gateway.existing.name is not set; set the name too, or neither.
 {{- end }}

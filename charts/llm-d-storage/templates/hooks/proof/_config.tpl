@@ -46,6 +46,7 @@ One of another namespace is none: reading it would need rights there.
 {{- dict
       "name" ($existing.name | default (include "llm-d-storage.names.gateway" .))
       "section" ($existing.sectionName | default "")
+      "path" (.Values.gateway.pathPrefix | default "/" | trimSuffix "/")
       "host" (first .Values.gateway.hostnames | default "" | replace "*" "llm-d-storage") | toJson -}}
 {{- else -}}
 {}
