@@ -88,3 +88,43 @@ def test_the_container_may_get_what_rdma_needs(tmp_path: Path) -> None:
         "capabilities": {"add": ["IPC_LOCK"], "drop": ["ALL"]},
     }
     assert vllm["envFrom"] == server["extraEnvFrom"]
+
+
+def test_every_object_and_every_pod_carries_what_admission_asks_for() -> None:
+    """One object without a label that a policy requires, and the whole release is refused."""
+    for obj in helm.objects("everything"):
+        where, meta = (obj["kind"], obj["metadata"]["name"]), obj["metadata"]
+        assert meta["labels"]["cost-center"] == "42", where
+        assert meta["annotations"]["example.com/owner"] == "ml", where
+        if obj["kind"] in ("Deployment", "Job"):
+            pod_meta = obj["spec"]["template"]["metadata"]
+            assert pod_meta["labels"].items() >= {"cost-center": "42", "example.com/net": "open"}.items(), where
+            notes = {"example.com/owner": "ml", "example.com/logs": "json"}
+            assert pod_meta["annotations"].items() >= notes.items(), where
+            assert "cost-center" not in obj["spec"].get("selector", {}).get("matchLabels", {}), where
+
+
+def test_queues_are_named_on_the_deployment_alone() -> None:
+    """Kueue would hold back hook Jobs of its queue, and the install with them."""
+    objs = helm.objects("everything")
+    queued = [o for o in objs if "kueue.x-k8s.io/queue-name" in o["metadata"]["labels"]]
+    assert queued == [helm.one(objs, "Deployment", "-modelserver")]
+    assert queued[0]["metadata"]["annotations"]["example.com/reload"] == "true"
+
+
+def test_hook_jobs_get_no_sidecar_that_keeps_them_from_ending() -> None:
+    """An ordinary container of a mesh never ends, so the Job would run into its deadline: the release fails."""
+    for obj in helm.objects("benchmark"):
+        if obj["kind"] == "Job":
+            meta = obj["spec"]["template"]["metadata"]
+            assert meta["labels"]["sidecar.istio.io/inject"] == "false", obj["metadata"]["name"]
+            assert meta["annotations"]["linkerd.io/inject"] == "disabled", obj["metadata"]["name"]
+    off = helm.objects("benchmark", "--set", r"hooks.podLabels.sidecar\.istio\.io/inject=null")
+    labels = helm.one(off, "Job", "-proof")["spec"]["template"]["metadata"]["labels"]
+    assert "sidecar.istio.io/inject" not in labels
+
+
+@pytest.mark.parametrize("key", [r"app\.kubernetes\.io/name", r"helm\.sh/resource-policy"])
+def test_what_the_chart_sets_itself_is_refused(key: str) -> None:
+    said = helm.refusal("--set", f"global.commonLabels.{key}=x")
+    assert said.count("\n  - ") == 1 and "global.commonLabels sets" in said and "remove it" in said

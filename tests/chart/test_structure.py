@@ -181,7 +181,8 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
     "evictor": {
         ("", "configmaps", "get", "kv-evictor"),
         ("coordination.k8s.io", "leases", "create", ""),
-        ("coordination.k8s.io", "leases", "get update", "kv-evictor"),
+        # Of the claim's name.
+        *(("coordination.k8s.io", "leases", "get update", claim) for claim in ("kv-kv-cache", "team-kv-cache")),
     },
     "claim": {
         ("", "configmaps", "patch", "kv-storage-report"),

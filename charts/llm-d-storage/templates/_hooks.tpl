@@ -34,6 +34,20 @@ argocd.argoproj.io/sync-wave: "0"
     {{- include "llm-d-storage.resources" $root.Values.hooks.resources | nindent 4 }}
 {{- end -}}
 
+{{/*
+Labels and annotations of a Job's pod. A mesh's sidecar that is an ordinary container never ends, and neither would the Job: none is
+injected, unless hooks.podLabels say otherwise. Call with (list $ "component").
+*/}}
+{{- define "llm-d-storage.hooks.podMetadata" -}}
+{{- $root := index . 0 -}}
+labels:
+  {{- include "llm-d-storage.podLabels" (append . $root.Values.hooks.podLabels) | nindent 2 }}
+{{- with include "llm-d-storage.podAnnotations" (list $root $root.Values.hooks.podAnnotations) }}
+annotations:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* What every hook's configuration begins with. Call with (list $ $timeoutSeconds $reportName); gives JSON. */}}
 {{- define "llm-d-storage.hooks.commonConfig" -}}
 {{- $root := index . 0 -}}

@@ -10,9 +10,8 @@ metadata:
   namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "llm-d-storage.labels" (list $root (index . 2)) | nindent 4 }}
-    {{- with $root.Values.global.monitoring.labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- with include "llm-d-storage.furtherLabels" (list $root $root.Values.global.monitoring.labels) }}{{ . | nindent 4 }}{{ end }}
+  {{- with include "llm-d-storage.annotations" $root }}{{ . | nindent 2 }}{{ end }}
 {{- end -}}
 
 {{/* The one endpoint of a monitor. Call with (list $ "port's name"). */}}

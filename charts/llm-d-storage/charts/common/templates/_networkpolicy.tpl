@@ -10,6 +10,7 @@ metadata:
   namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "llm-d-storage.labels" (list $root (index . 1)) | nindent 4 }}
+  {{- with include "llm-d-storage.annotations" $root }}{{ . | nindent 2 }}{{ end }}
 {{- end -}}
 
 {{/* Pods of one component of this release, as a peer. Call with (list $ "component"). */}}

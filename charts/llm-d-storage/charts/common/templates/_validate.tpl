@@ -38,6 +38,13 @@ Call with a list of (list $scope "rules").
 {{- end -}}
 
 {{- define "llm-d-storage.validate.names" -}}
+{{- range $path := list "commonLabels" "podLabels" "commonAnnotations" "podAnnotations" }}
+{{- range $key, $_ := get $.Values.global $path }}
+{{- if regexMatch "^(app[.]kubernetes[.]io/(name|instance|component|managed-by|part-of|version)|helm[.]sh/.*|llm-d[.]ai/inference-serving|checksum/.*|argocd[.]argoproj[.]io/(hook|sync-wave|sync-options))$" $key }}
+global.{{ $path }} sets {{ $key }}, which the chart sets itself, since pods are found or objects kept by it; remove it.
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $base := include "llm-d-storage.names.base" . -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $base) }}
 The release name (or global.nameOverride) gives names that begin with {{ $base | quote }}, which Kubernetes refuses for a Service; set global.nameOverride to lower-case letters, digits and "-", beginning with a letter.

@@ -19,7 +19,7 @@ service.kubernetes.io/ibm-load-balancer-cloud-provider-ip-type: private
 {{- if and (eq $envoy.serviceType "LoadBalancer") (not $envoy.public) -}}
 {{- $internal = include "llm-d-storage.envoy.internalAnnotations" . | fromYaml -}}
 {{- end -}}
-{{- merge (deepCopy $envoy.serviceAnnotations) $internal | toJson -}}
+{{- merge (dict) $envoy.serviceAnnotations $internal .Values.global.commonAnnotations | toJson -}}
 {{- end -}}
 
 {{/* "true" where the internet may reach Envoy: asked for, or an annotation of the user's says another thing than the internal one. */}}

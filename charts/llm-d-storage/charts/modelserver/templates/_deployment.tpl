@@ -11,6 +11,11 @@ metadata:
   namespace: {{ .Release.Namespace | quote }}
   labels:
     {{- include "llm-d-storage.labels" (list . "modelserver") | nindent 4 }}
+    {{- with include "llm-d-storage.furtherLabels" (list . .Values.labels) }}{{ . | nindent 4 }}{{ end }}
+  {{- with merge (dict) .Values.annotations .Values.global.commonAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   {{- if eq .Values.autoscaling.kind "none" }}
   replicas: {{ .Values.replicas }}
@@ -30,20 +35,17 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "llm-d-storage.selectorLabels" (list . "modelserver") | nindent 8 }}
+        {{- include "llm-d-storage.podLabels" (list . "modelserver" .Values.podLabels) | nindent 8 }}
         {{- include "llm-d-storage.servingLabel" . | nindent 8 }}
-        {{- with .Values.podLabels }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
       {{- $scraped := include "llm-d-storage.monitoring.annotations" (list . "8000") | fromJson }}
       {{- $annotations := merge (deepCopy .Values.podAnnotations) $scraped }}
       {{- if eq .Values.connector "lmcache" }}
       {{- /* LMCache reads its configuration once. */}}
       {{- $_ := set $annotations "checksum/lmcache" (include "llm-d-storage.modelserver.lmcache" . | sha256sum) }}
       {{- end }}
-      {{- with $annotations }}
+      {{- with include "llm-d-storage.podAnnotations" (list . $annotations) }}
       annotations:
-        {{- toYaml . | nindent 8 }}
+        {{- . | nindent 8 }}
       {{- end }}
     spec:
       {{- with .Values.serviceAccountName }}

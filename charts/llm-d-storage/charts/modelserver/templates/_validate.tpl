@@ -75,8 +75,10 @@ modelserver.autoscaling.maxReplicas is {{ int64 .maxReplicas }}, less than minRe
 {{- end }}
 {{- end }}
 {{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "llm-d.ai/inference-serving" }}
-{{- if hasKey $server.podLabels $key }}
-modelserver.podLabels sets {{ $key }}, by which the pods are found; remove it.
+{{- range $values := list "labels" "podLabels" }}
+{{- if hasKey (get $server $values) $key }}
+modelserver.{{ $values }} sets {{ $key }}, by which the pods are found; remove it.
+{{- end }}
 {{- end }}
 {{- end }}
 {{- $block := int64 $server.blockSize | default (ternary (int64 16) (int64 128) (ne $accelerator "")) }}
