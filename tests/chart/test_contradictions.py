@@ -208,6 +208,11 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "there is no cache to prove",
         "set hooks.proof.enabled to false",
     ),
+    "prefill and decode": (
+        "modelserver.prefill.replicas=2",
+        "modelserver.prefill is set but this chart makes one group",
+        "set modelserver.replicas",
+    ),
     "TP on CPU": (
         "modelserver.accelerator.resource=none",
         "modelserver.tensorParallelSize is 2",

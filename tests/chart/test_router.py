@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.chart import helm
 from tests.patience import CEILING_S
@@ -221,3 +222,45 @@ def test_the_real_envoy_takes_its_configuration(envoy: Path, scenario: str, tmp_
     argv = [envoy, "--mode", "validate", "--disable-hot-restart", "--config-path", path]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=CEILING_S, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("picker", ["inference-extension", "llm-d-router"])
+def test_the_picker_can_prefer_who_has_the_adapter(picker: str) -> None:
+    extra = f"inferencepool.picker={picker},inferencepool.epp.image.repository=epp,inferencepool.scorers.loraAffinity=2"
+    data = helm.one(helm.objects("default", "--set", extra), "ConfigMap", "-epp")["data"]["epp.yaml"]
+    config = helm.load_yaml(data)[0]
+    assert {"type": "lora-affinity-scorer"} in config["plugins"]
+    assert {"pluginRef": "lora-affinity-scorer", "weight": 2} in config["schedulingProfiles"][0]["plugins"]
+
+
+def test_a_configuration_of_ones_own_is_taken_as_it_is() -> None:
+    own = {"apiVersion": "v1", "kind": "EndpointPickerConfig", "plugins": [{"type": "random-picker"}]}
+    for given in (own, yaml.safe_dump(own)):
+        extra = ("--set-json", f"inferencepool.pluginsCustomConfig={json.dumps(given)}")
+        data = helm.one(helm.objects("default", *extra), "ConfigMap", "-epp")["data"]["epp.yaml"]
+        assert helm.load_yaml(data)[0] == own
+
+
+def test_a_drain_leaves_one_of_several_pickers_and_envoys() -> None:
+    """And does not wait for ever for a single one."""
+    one = "global.router.mode=standalone"
+    budgets = {
+        o["metadata"]["name"]: o["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"]
+        for extra in (one, f"{one},inferencepool.epp.replicas=2,inferencepool.envoy.replicas=2")
+        for o in helm.objects("default", "--set", extra)
+        if o["kind"] == "PodDisruptionBudget" and o["spec"]["maxUnavailable"] == 1 and extra != one
+    }
+    assert budgets.items() >= {"kv-epp": "epp", "kv-router": "router"}.items()
+    single = {
+        o["metadata"]["name"] for o in helm.objects("default", "--set", one) if o["kind"] == "PodDisruptionBudget"
+    }
+    assert not single & {"kv-epp", "kv-router"}
+
+
+@pytest.mark.parametrize("mode", ["FailOpen", "FailClose"])
+def test_one_late_answer_of_the_picker_changes_nothing(mode: str) -> None:
+    extra = f"global.router.mode=standalone,inferencepool.failureMode={mode}"
+    data = helm.one(helm.objects("default", "--set", extra), "ConfigMap", "-router")["data"]["envoy.yaml"]
+    clusters = {c["name"]: c for c in helm.load_yaml(data)[0]["static_resources"]["clusters"]}
+    (check,) = clusters["picker"]["health_checks"]
+    assert check["unhealthy_threshold"] >= 2 and check["no_traffic_interval"] == check["interval"]

@@ -26,6 +26,7 @@ def annotations(obj: dict[str, Any]) -> dict[str, str]:
 
 # Together they have every object that the chart can make.
 ALL_OBJECTS = ("everything", "lab", "gateway-gke", "gateway-agentgateway-openshift", "static-nfs", "default")
+ALL_OBJECTS += ("standalone", "tiered-router")
 ALL_OBJECTS += ("lmcache", "model-claim-hpa", "model-image-keda", "network-policies", "evictor", "benchmark")
 
 

@@ -4,8 +4,18 @@ from typed values; a scorer of weight 0 is left out. The two pickers have differ
 
 inference-extension   one index of prefixes for each model server, which follows the accelerator's size or is as long as told
 llm-d-router          one index for each tier, and a scorer for each index
+
+A configuration of the user's own is taken as it is.
 */}}
 {{- define "llm-d-storage.epp.config" -}}
+{{- with .Values.pluginsCustomConfig -}}
+{{- kindIs "map" . | ternary (toYaml .) (toString . | trim) -}}
+{{- else -}}
+{{- include "llm-d-storage.epp.ownConfig" . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "llm-d-storage.epp.ownConfig" -}}
 {{- $ours := eq .Values.picker "llm-d-router" -}}
 {{- $weights := .Values.scorers -}}
 {{- $index := .Values.prefixIndex -}}
@@ -35,6 +45,7 @@ llm-d-router          one index for each tier, and a scorer for each index
       $prefix
       (dict "type" "prefix-cache-scorer" "name" "cpu-prefix-scorer" "weight" $weights.cpuPrefixCache
             "parameters" (dict "prefixMatchInfoProducerName" "cpu-prefixes"))
+      (dict "type" "lora-affinity-scorer" "weight" $weights.loraAffinity)
       (dict "type" (ternary "active-request-scorer" "running-requests-size-scorer" $ours) "weight" $weights.activeRequests)
       (dict "type" "no-hit-lru-scorer" "weight" $weights.noHitLru
             "parameters" (dict "prefixMatchInfoProducerName" "accelerator-prefixes")) -}}

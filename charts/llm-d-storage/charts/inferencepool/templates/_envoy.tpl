@@ -109,14 +109,16 @@ http_filters:
   connect_timeout: 5s
   # A picker that is known to be gone fails a request at once, before its body is on the way: only so can FailOpen let
   # a POST through (the requests of the first seconds still fail). Threshold 0: never try it against better knowledge.
-  # With FailClose that knowledge refuses requests: one check that a busy node was late for is not enough of it.
+  # That knowledge refuses requests (FailClose) or passes the picker by (FailOpen): one check that a busy node was late for
+  # is not enough of it.
   # Until the first request Envoy would look once a minute only, and miss a picker that came a second after it.
   common_lb_config: {healthy_panic_threshold: {value: 0}}
   health_checks:
     - timeout: 1s
       interval: 2s
       no_traffic_interval: 2s
-      unhealthy_threshold: {{ eq .Values.failureMode "FailOpen" | ternary 1 3 }}
+      unhealthy_interval: 1s
+      unhealthy_threshold: {{ eq .Values.failureMode "FailOpen" | ternary 2 3 }}
       healthy_threshold: 1
       tcp_health_check: {}
   {{- include "llm-d-storage.envoy.noLimits" . | nindent 2 }}

@@ -2,7 +2,7 @@
 {{- define "llm-d-storage.validate.inferencepool" -}}
 {{- $pool := .Values -}}
 {{- with $pool.scorers }}
-{{- if and (include "llm-d-storage.router.hasPool" $) (not (or .queue .kvCacheUtilization .prefixCache .cpuPrefixCache .activeRequests .noHitLru)) }}
+{{- if and (include "llm-d-storage.router.hasPool" $) (not $pool.pluginsCustomConfig) (not (or .queue .kvCacheUtilization .prefixCache .cpuPrefixCache .loraAffinity .activeRequests .noHitLru)) }}
 inferencepool.scorers are all 0: the picker would have nothing to pick by; set at least one weight, or global.router.mode to service for plain load balancing.
 {{- end }}
 {{- range $scorer := list "cpuPrefixCache" "noHitLru" }}

@@ -3,6 +3,9 @@
 {{- $server := .Values -}}
 {{- $tp := int64 $server.tensorParallelSize -}}
 {{- $accelerator := include "llm-d-storage.accelerator" $server -}}
+{{- if .Values.prefill }}
+modelserver.prefill is set but this chart makes one group of model servers, of which each prefills and decodes: what one has prefilled the others read from storage; remove modelserver.prefill and set modelserver.replicas, or take llm-d's own chart for groups of prefill and decode.
+{{- end }}
 {{- if not .Values.accelerator.resource }}
 modelserver.accelerator.resource is "", which names nothing; set it to none for CPU.
 {{- end }}
