@@ -32,7 +32,7 @@ def save(directory: CacheDirectory, index: Index) -> None:
     known = index.namespaces()
     with directory.folder(names.STATE_FOLDER, _FOLDER) as fd:
         for namespace in known:
-            replace_file(fd, namespace, encode(index.folders(namespace)))
+            replace_file(fd, namespace, encode(index.folders(namespace), index.models.get(namespace)))
         for name in os.listdir(fd):
             if names.is_namespace(name) and name not in known:
                 os.unlink(name, dir_fd=fd)
@@ -45,17 +45,20 @@ def load(directory: CacheDirectory) -> Index:
         with directory.folder(names.STATE_FOLDER, _FOLDER) as fd:
             for name in sorted(filter(names.is_namespace, os.listdir(fd))):
                 with contextlib.suppress(ValueError, FileNotFoundError):
-                    for folder, content in decode(read_file(fd, name, _LIMIT)).items():
+                    folders, model = decode(read_file(fd, name, _LIMIT))
+                    for folder, content in folders.items():
                         index.put(name, folder, content)
+                    if model is not None:
+                        index.models[name] = model
     except (FileNotFoundError, NotADirectoryError):
         return Index()
     return index
 
 
-def encode(folders: dict[str, Folder]) -> list[Buffer]:
-    """The content of the file, in parts."""
+def encode(folders: dict[str, Folder], model: str | None) -> list[Buffer]:
+    """The content of the file, in parts. model: None when it is not known."""
     counts = {name: len(folder.ids) for name, folder in folders.items()}
-    head = json.dumps({"byteorder": sys.byteorder, "folders": counts}).encode()
+    head = json.dumps({"byteorder": sys.byteorder, "folders": counts, "model": model}).encode()
     parts: list[Buffer] = [_MAGIC, len(head).to_bytes(4, "little"), head]
     for folder in folders.values():
         parts += [numbers.tobytes() for numbers in (folder.ids, folder.mtimes, folder.sizes)]
@@ -65,7 +68,7 @@ def encode(folders: dict[str, Folder]) -> list[Buffer]:
     return [*parts, digest.digest()]
 
 
-def decode(data: bytes) -> dict[str, Folder]:
+def decode(data: bytes) -> tuple[dict[str, Folder], str | None]:
     """The inverse of encode(). Raises: ValueError when the data is damaged."""
     if data[:8] != _MAGIC or xxhash.xxh3_64_digest(memoryview(data)[:-8]) != data[-8:]:
         raise ValueError("not a checkpoint, or a damaged one")
@@ -82,4 +85,4 @@ def decode(data: bytes) -> dict[str, Folder]:
             columns.append(numbers)
             at += 8 * count
         folders[name] = Folder(ids=columns[0], mtimes=columns[1], sizes=columns[2]).update_totals()
-    return folders
+    return folders, head.get("model")

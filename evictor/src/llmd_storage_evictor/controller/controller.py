@@ -34,7 +34,7 @@ class Controller:
         self._config, self._context = config, context
         self._directory, self._metrics, self._clock = context.directory, context.metrics, context.clock
         self._log = RateLimitedLog(logger, clock=context.clock)
-        self._namespace_rules = NamespaceRules(config, context.directory, self._log)
+        self._namespace_rules = NamespaceRules(config, context.directory, self._log, context.clock)
         self._rules: dict[str, NamespaceRule] = {}
         self._timer = ScanTimer(config)
         self._grants = WriteGrants(config, context, self._log)
@@ -70,7 +70,7 @@ class Controller:
         scanned = self._scan()
         scan_s, cpu_s = self._clock() - began, self._context.cpu_clock() - cpu_began
         self._metrics.last_scan_duration.set(scan_s)
-        self._rules = self._namespace_rules.of(self.index.namespaces())
+        self._rules = self._namespace_rules.of(self.index)
         held_before = self._held_bytes()
         if self._grants.has_shortage or self._timer.should_remove(began, held_before):
             self._in_progress.add((Reason.BUDGET, ""))
@@ -158,6 +158,8 @@ class Controller:
     def _update_metrics(self) -> None:
         config, unknown_files = self._config, self.index.unknown_files()
         self._metrics.update(self.index.usage(), config.effective_budget_bytes, config.high_watermark, unknown_files)
+        self._metrics.unknown_models.set(len(self._namespace_rules.unknown))
+        self._metrics.unmatched_rules.set(len(self._namespace_rules.unmatched))
 
     def _save_state(self) -> None:
         """Checkpoint and touch interval. The loop goes on when the disk is too full for them."""

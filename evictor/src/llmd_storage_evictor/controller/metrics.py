@@ -47,6 +47,10 @@ class Metrics:
         self.write_grant_shortage = gauge(
             "write_grant_shortage", "Whether an engine has more to write than its grant has left (1)."
         )
+        self.unknown_models = gauge(
+            "unknown_models", "Namespaces that count as pinned, since a rule asks for their model and it is not known."
+        )
+        self.unmatched_rules = gauge("unmatched_rules", "Configured rules under which no namespace falls.")
         self.over_budget = gauge("over_budget_bytes", "Bytes over the budget at the last scan; 0 when within it.")
 
     def _gauge(self, name: str, doc: str, *labels: str) -> Gauge:
@@ -61,6 +65,7 @@ class Metrics:
             family.clear()
         for gauge in (
             self.damaged, self.unknown_files, self.over_budget, self.reporting_engines, self.write_grant_shortage,
+            self.unknown_models, self.unmatched_rules,
         ):  # fmt: skip
             gauge.set(0)
 

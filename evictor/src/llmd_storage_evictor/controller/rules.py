@@ -4,34 +4,77 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import Config, NamespaceRule
 from llmd_storage_evictor.core import policy
+from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.manifests import model_of
+
+logger = logging.getLogger(__name__)
+
+_RETRY_S = 10.0
 
 
 class NamespaceRules:
-    """Reads each namespace's manifest once. Without a manifest, no rule for a model matches. Thread: one."""
+    """Reads each namespace's manifest until it is there; what was read is kept in the index. Thread: one.
 
-    def __init__(self, config: Config, directory: CacheDirectory, log: RateLimitedLog) -> None:
-        self._config, self._directory, self._log = config, directory, log
-        self._rules: dict[str, NamespaceRule] = {}
+    unknown: namespaces whose model is not known though a rule asks for it: they count as pinned. unmatched: rules, as
+    the operator wrote them, under which no namespace falls.
+    """
 
-    def of(self, namespaces: Iterable[str]) -> dict[str, NamespaceRule]:
+    def __init__(
+        self, config: Config, directory: CacheDirectory, log: RateLimitedLog, clock: Callable[[], float]
+    ) -> None:
+        self._config, self._directory, self._log, self._clock = config, directory, log, clock
+        self._tried: dict[str, float] = {}
+        self.unknown: list[str] = []
+        self.unmatched: list[str] = []
+
+    def of(self, index: Index) -> dict[str, NamespaceRule]:
         """The rule of each namespace."""
-        present = set(namespaces)
-        self._rules = {name: rule for name, rule in self._rules.items() if name in present}
-        for name in present - set(self._rules):
-            self._rules[name] = policy.rule_for(self._config, name, self._model(name))
-        return self._rules
+        names = index.namespaces()
+        self._tried = {name: at for name, at in self._tried.items() if name in names}
+        for name in names:
+            if name not in index.models and self._clock() - self._tried.get(name, float("-inf")) >= _RETRY_S:
+                self._read_model(index, name)
+        rules = {name: policy.rule_for(self._config, name, index.models.get(name)) for name in names}
+        self.unknown = [name for name, rule in rules.items() if rule is policy.UNKNOWN_MODEL]
+        if self.unknown:
+            text = (
+                "the manifest of %s is missing or damaged (%d such namespaces), and a rule asks for models: nothing "
+                "of it is removed until an engine has written it anew"
+            )
+            self._log.log(logging.WARNING, "unknown model", text, self.unknown[0], len(self.unknown))
+        elif names:
+            self._tell_unmatched(rules, index)
+        return rules
 
-    def _model(self, namespace: str) -> str:
-        """The model in the manifest; "" when there is none, or it cannot be read."""
+    def _read_model(self, index: Index, namespace: str) -> None:
+        self._tried[namespace] = self._clock()
         try:
-            return model_of(self._directory.manifest(namespace))
+            manifest = self._directory.manifest(namespace)
         except OSError as error:
             self._log.log(logging.WARNING, "manifest", "the manifest of %s cannot be read: %s", namespace, error)
-            return ""
+            return
+        if manifest is not None:
+            index.models[namespace] = model_of(manifest)
+
+    def _tell_unmatched(self, rules: dict[str, NamespaceRule], index: Index) -> None:
+        used = {id(rule) for rule in rules.values()}
+        before, self.unmatched = (
+            self.unmatched,
+            [
+                f"namespaces[{place}] ({rule.model or rule.namespace or 'any'})"
+                for place, rule in enumerate(self._config.namespaces)
+                if id(rule) not in used
+            ],
+        )
+        if self.unmatched and self.unmatched != before:
+            logger.warning(
+                "%s: no namespace falls under it, so it protects and limits nothing; the models here are %s",
+                ", ".join(self.unmatched),
+                ", ".join(sorted({model or "(none named)" for model in index.models.values()})),
+            )

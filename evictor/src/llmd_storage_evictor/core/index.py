@@ -72,10 +72,11 @@ class Folder:
 
 
 class Index:
-    """All namespaces' folders."""
+    """All namespaces' folders. models: what is known of namespaces' models; it stays when a manifest is lost."""
 
     def __init__(self) -> None:
         self._folders: dict[str, dict[str, Folder]] = {}
+        self.models: dict[str, str] = {}
 
     def namespaces(self) -> list[str]:
         """Names, sorted."""
@@ -100,6 +101,7 @@ class Index:
     def forget(self, namespace: str) -> None:
         """Drop a namespace that is gone."""
         self._folders.pop(namespace, None)
+        self.models.pop(namespace, None)
 
     def forget_folder(self, namespace: str, name: str) -> None:
         """Drop a folder that is gone."""

@@ -83,15 +83,26 @@ def eviction_order(mtime_ns: int, damaged: bool = False) -> int:
     return mtime_ns - (1 << 64) if damaged else mtime_ns
 
 
-def rule_for(config: Config, namespace: str, model: str) -> NamespaceRule:
-    """The first rule that matches; an empty rule when none does."""
+# Nothing of it is removed until its model is known: it may be the one that a rule pins.
+UNKNOWN_MODEL = NamespaceRule(pinned=True)
+_NO_RULE = NamespaceRule()
+
+
+def rule_for(config: Config, namespace: str, model: str | None) -> NamespaceRule:
+    """The first rule that matches; an empty rule when none does.
+
+    model: None when it is not known. UNKNOWN_MODEL when the answer depends on it.
+    """
     for rule in config.namespaces:
         if rule.namespace is not None and not namespace.startswith(rule.namespace):
             continue
-        if rule.model is not None and not fnmatch.fnmatchcase(model, rule.model):
-            continue
+        if rule.model is not None:
+            if model is None:
+                return UNKNOWN_MODEL
+            if not fnmatch.fnmatchcase(model, rule.model):
+                continue
         return rule
-    return NamespaceRule()
+    return _NO_RULE
 
 
 def pending_tasks(

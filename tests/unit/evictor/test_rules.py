@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user would lose: the blocks that a rule was to keep, because a manifest could not be read at one moment."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmd_storage_connector.blocks import layout
+from llmd_storage_evictor.cache.directory import CacheDirectory
+from tests.unit.connector.conftest import make_facts
+from tests.unit.evictor.support import BLOCK, Bench, Namespace, config, evictor, namespace
+
+MODEL = {"kind": "hub", "repository": "Qwen/Qwen3-32B", "revision": "a" * 40}
+PIN = [{"model": "Qwen/*", "pinned": True}]
+
+
+def full(root: Path) -> Namespace:
+    """Twice its budget."""
+    made = namespace(root, weights={**make_facts()["weights"], "model": MODEL})
+    for number in range(20):
+        made.store(number, age_s=1000 - number)
+    return made
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Namespace:
+    return full(tmp_path / "blocks")
+
+
+def pinned(cache: Namespace, **changes: Any) -> Any:
+    return evictor(config(cache.root, **({"namespaces": PIN} | changes)))
+
+
+def later(bench: Bench) -> None:
+    bench.ticks[0] += 30
+    bench.round()
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"fields": {}}'])
+def test_a_manifest_that_is_missing_or_damaged_removes_no_pin(cache: Namespace, content: str | None) -> None:
+    manifest = cache.path / layout.MANIFEST
+    good = manifest.read_bytes()
+    manifest.unlink()
+    if content is not None:
+        manifest.write_text(content)
+    with pinned(cache, namespaces=[{"model": "Qwen/*", "minimum_bytes": 15 * BLOCK}]) as bench:
+        bench.round()
+        assert len(cache.numbers()) == 20 and bench.metric("unknown_models") == 1
+        manifest.write_bytes(good)
+        later(bench)
+        assert len(cache.numbers()) == 15, "known now: its own rule holds, within the same leadership"
+        assert bench.metric("unknown_models") == 0
+
+
+def test_a_manifest_that_cannot_be_read_once_removes_no_pin(cache: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    with pinned(cache) as bench:
+        with monkeypatch.context() as broken:
+            broken.setattr(CacheDirectory, "manifest", refused)
+            bench.round()
+        later(bench)
+        assert len(cache.numbers()) == 20
+
+
+def test_what_was_known_once_is_known_to_the_next_leader(cache: Namespace) -> None:
+    with pinned(cache) as bench:
+        bench.round()
+        bench.controller.close()
+    (cache.path / layout.MANIFEST).unlink()
+    with pinned(cache) as bench:
+        bench.round()
+        assert bench.metric("unknown_models") == 0, "pinned by its rule, not for want of a manifest"
+    assert len(cache.numbers()) == 20
+
+
+def test_without_a_rule_for_models_no_manifest_is_needed(cache: Namespace) -> None:
+    (cache.path / layout.MANIFEST).unlink()
+    with evictor(config(cache.root, namespaces=[{"namespace": cache.name[:4], "minimum_bytes": BLOCK}])) as bench:
+        bench.round()
+    assert len(cache.numbers()) == 8
+
+
+def test_a_rule_that_matches_nothing_is_said_once_with_what_there_is(
+    cache: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A typing error in a model's name, found before the blocks are gone."""
+    caplog.set_level(logging.WARNING)
+    rules = [{"model": "Qwen/Qwen3-23B", "pinned": True}, {"namespace": cache.name, "minimum_bytes": BLOCK}]
+    with evictor(config(cache.root, namespaces=rules)) as bench:
+        bench.round()
+        later(bench)
+        assert bench.metric("unmatched_rules") == 1
+    (said,) = [one.message for one in caplog.records if "no namespace falls" in one.message]
+    assert "namespaces[0] (Qwen/Qwen3-23B)" in said and "Qwen/Qwen3-32B" in said and "namespaces[1]" not in said
