@@ -72,6 +72,7 @@ HEALTHY: dict[str, str] = {
     # It led once, when the volume was full.
     f"{_EVICTOR}filesystem_free_bytes{{{_WAITING}}}": always(3),
     f'{_EVICTOR}cache_bytes{{{_LEADER},cache_namespace="a"}}': always(600),
+    f"{_EVICTOR}floor_given_up{{{_LEADER}}}": always(0),
     f'inference_pool_ready_pods{{{_PICKER},name="kv-pool"}}': always(2),
     _JOB.replace("proof", "proof-of-another"): always(1),
     **{f"{_OWN}breaker_open{{{pod},{_TIER}}}": always(1) for pod in (_FOREIGN, _ELSEWHERE)},
@@ -118,6 +119,7 @@ FAULTS: dict[str, list[tuple[Series, int, int]]] = {
     ],
     "LlmdStorageVolumeFull": [
         ({f"{_EVICTOR}filesystem_free_bytes{{{_LEADER}}}": then(150, 15)}, 8, 13),
+        ({f"{_EVICTOR}floor_given_up{{{_LEADER}}}": then(0, 1)}, 8, 13),
     ],
     "LlmdStorageEvictorStalled": [
         ({f"{_EVICTOR}last_scan_timestamp_seconds{{{_LEADER}}}": f"0+60x{FAULT_AT} {60 * FAULT_AT}x{END}"}, 5, 10),

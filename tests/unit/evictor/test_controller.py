@@ -92,6 +92,29 @@ def test_a_disk_that_others_fill_is_relieved_and_only_once(cache: Namespace, mon
         assert bench.removed("floor") == 4
 
 
+def test_where_removing_makes_no_room_the_floor_does_not_empty_the_cache(
+    cache: Namespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Snapshots or a trash keep what was removed, or another tenant takes the room at once."""
+    for number in range(200):
+        cache.store(number, age_s=1000 - number)
+    free = [5 * BLOCK]
+    monkeypatch.setattr(CacheDirectory, "space", lambda self: (10**12, free[0]))
+    with evictor(config(cache.root, budget_bytes=300 * BLOCK, free_floor_bytes=7 * BLOCK)) as bench:
+        for _ in range(100):
+            bench.round()
+            bench.ticks[0] += 30
+        assert len(cache.numbers()) == 194, "three times what was lacking, then no more"
+        assert bench.metric("floor_given_up") == 1
+        assert any("snapshots or a trash" in one.message for one in caplog.records)
+        free[0] = 9 * BLOCK  # it shows after all, or somebody has cleared up
+        bench.round()
+        assert bench.metric("floor_given_up") == 0
+        free[0] = 6 * BLOCK
+        bench.round()
+        assert len(cache.numbers()) == 193, "removing helps again"
+
+
 def test_what_is_not_the_caches_own_survives_everything(cache: Namespace, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

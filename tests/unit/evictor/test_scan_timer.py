@@ -8,7 +8,6 @@ from pathlib import Path
 
 from llmd_storage_evictor.config import parse
 from llmd_storage_evictor.controller.metrics import Metrics
-from llmd_storage_evictor.core.free_space import PendingFreeSpace
 from llmd_storage_evictor.core.policy import Reason
 from llmd_storage_evictor.core.scan_timer import ScanTimer
 
@@ -54,16 +53,6 @@ def test_a_filesystem_that_others_fill_is_followed_as_well() -> None:
     one = timer(1000 * GIB, floor=20 * GIB)
     wait(one, 0, 100 * GIB, free=60 * GIB)
     assert wait(one, 1, 100 * GIB, free=40 * GIB) < 0.3
-
-
-def test_space_that_shows_late_is_counted_once_and_not_for_ever() -> None:
-    pending = PendingFreeSpace()
-    pending.add(0, free_before=100, size=50)
-    assert pending.estimate(1, reported=100) == 150
-    assert pending.estimate(2, reported=150) == 150, "it shows now: not twice"
-    pending.add(3, free_before=100, size=10)
-    assert pending.estimate(4, reported=100) == 160
-    assert pending.estimate(30, reported=100) == 100
 
 
 def test_the_page_names_every_metric_and_every_reason() -> None:

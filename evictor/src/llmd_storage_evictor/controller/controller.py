@@ -71,7 +71,7 @@ class Controller:
         scan_s, cpu_s = self._clock() - began, self._context.cpu_clock() - cpu_began
         self._metrics.last_scan_duration.set(scan_s)
         self._rules = self._namespace_rules.of(self.index)
-        held_before = self._held_bytes()
+        held_before = self.index.held_bytes()
         if self._grants.has_shortage or self._timer.should_remove(began, held_before):
             self._in_progress.add((Reason.BUDGET, ""))
         self._context.liveness.update("removing")
@@ -85,7 +85,7 @@ class Controller:
         self._context.liveness.update("waiting for the next scan")
         if not done:
             return 0.0
-        held_after = self._held_bytes()
+        held_after = self.index.held_bytes()
         self._last_freed = held_after < held_before
         free, _ = self._evictor.free_bytes()
         return self._timer.wait_s(
@@ -99,7 +99,7 @@ class Controller:
         """
         if self._config.dry_run or not self._context.may_remove():
             return False
-        config, held = self._config, self._grants.update(self._held_bytes())
+        config, held = self._config, self._grants.update(self.index.held_bytes())
         if held > config.effective_budget_bytes * config.high_watermark:
             return True
         # Pinned blocks do not go, however often one reconciles.
@@ -115,9 +115,6 @@ class Controller:
         """Save a checkpoint for the next leader. Requires: this process holds the file lease. Raises: OSError."""
         if not self._config.dry_run:
             checkpoint.save(self._directory, self.index)
-
-    def _held_bytes(self) -> int:
-        return sum(held.bytes for held in self.index.usage().values())
 
     def _scan(self) -> ScanResult:
         self._context.liveness.update("scanning for changes")
@@ -179,7 +176,7 @@ class Controller:
         usage = self.index.usage()
         oldest_ns = min((held.oldest_ns for held in usage.values() if held.files), default=0)
         # A cache that is less than half full evicts nothing soon: mtimes matter little.
-        filling = self._held_bytes() > self._config.effective_budget_bytes / 2
+        filling = self.index.held_bytes() > self._config.effective_budget_bytes / 2
         age_s = self._context.wall_clock() - oldest_ns / NS if filling and oldest_ns else float("inf")
         touch_s = policy.touch_after_s(self._config, age_s)
         if self._published_touch_s and 0.8 < touch_s / self._published_touch_s < 1.25:

@@ -47,6 +47,9 @@ class Metrics:
         self.write_grant_shortage = gauge(
             "write_grant_shortage", "Whether an engine has more to write than its grant has left (1)."
         )
+        self.floor_given_up = gauge(
+            "floor_given_up", "Whether less than the floor is free and removing blocks did not change that (1)."
+        )
         self.unknown_models = gauge(
             "unknown_models", "Namespaces that count as pinned, since a rule asks for their model and it is not known."
         )
@@ -65,7 +68,7 @@ class Metrics:
             family.clear()
         for gauge in (
             self.damaged, self.unknown_files, self.over_budget, self.reporting_engines, self.write_grant_shortage,
-            self.unknown_models, self.unmatched_rules,
+            self.unknown_models, self.unmatched_rules, self.floor_given_up,
         ):  # fmt: skip
             gauge.set(0)
 

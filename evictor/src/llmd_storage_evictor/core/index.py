@@ -107,6 +107,10 @@ class Index:
         """Drop a folder that is gone."""
         self._folders.get(namespace, {}).pop(name, None)
 
+    def held_bytes(self) -> int:
+        """Bytes of all files, damaged ones included."""
+        return sum(folder.bytes for folders in self._folders.values() for folder in folders.values())
+
     def usage(self) -> dict[str, NamespaceUsage]:
         """Totals by namespace."""
         return {name: _namespace_usage(folders) for name, folders in self._folders.items()}
