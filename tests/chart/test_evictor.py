@@ -89,6 +89,12 @@ def test_a_drain_takes_one_of_two_and_is_not_held_up_by_a_single_one() -> None:
     assert "PodDisruptionBudget" not in of_the_evictor("default", "--set", "evictor.replicas=1")
 
 
+def test_a_budget_that_does_not_hold_shows_as_not_ready_and_restarts_nothing() -> None:
+    (one,) = helm.one(helm.objects("default"), "Deployment", "-evictor")["spec"]["template"]["spec"]["containers"]
+    assert one["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert one["readinessProbe"]["httpGet"]["path"] == "/healthz"
+
+
 def test_its_settings_are_checked_before_it_starts() -> None:
     said = helm.refusal("--set", "evictor.config.budget=1Ti,evictor.config.low_watermark=2")
     assert "at '/evictor/config': additional properties 'budget' not allowed" in said

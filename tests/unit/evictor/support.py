@@ -22,6 +22,7 @@ from llmd_storage_evictor.controller.context import Context
 from llmd_storage_evictor.controller.controller import Controller
 from llmd_storage_evictor.controller.liveness import Liveness
 from llmd_storage_evictor.controller.metrics import Metrics
+from llmd_storage_evictor.controller.troubles import Troubles
 from tests.unit.connector.conftest import make_facts
 
 NOW = 1_800_000_000.0
@@ -95,6 +96,7 @@ class Bench:
     controller: Controller
     metrics: Metrics
     directory: CacheDirectory
+    troubles: Troubles
     may: list[bool]
     now: list[float]
     ticks: list[float]
@@ -114,12 +116,14 @@ class Bench:
 def evictor(settings: Config) -> Iterator[Bench]:
     directory, metrics = CacheDirectory(settings.root_dir), Metrics(lambda: now[0])
     may, now, ticks = [True], [NOW], [1000.0]
+    troubles = Troubles(lambda: ticks[0])
     directory.open()
     with ThreadPoolExecutor(2) as pool:
         context = Context(
-            directory, pool, lambda: may[0], metrics, Liveness(60), clock=lambda: ticks[0], wall_clock=lambda: now[0]
-        )
+            directory, pool, lambda: may[0], metrics, Liveness(60), troubles,
+            clock=lambda: ticks[0], wall_clock=lambda: now[0],
+        )  # fmt: skip
         controller = Controller(settings, context)
         controller.open()
-        yield Bench(controller, metrics, directory, may, now, ticks)
+        yield Bench(controller, metrics, directory, troubles, may, now, ticks)
     directory.close()

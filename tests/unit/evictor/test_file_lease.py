@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,14 +17,10 @@ from llmd_storage_evictor.leader.file_lease import LEASE_DURATION_S, RENEW_DEADL
 
 class Time:
     def __init__(self) -> None:
-        self.now, self.stamp = 100.0, 10**18
+        self.now = 100.0
 
     def clock(self) -> float:
         return self.now
-
-    def wall_ns(self) -> int:
-        self.stamp += 1
-        return self.stamp
 
 
 @pytest.fixture
@@ -30,7 +28,7 @@ def stand(tmp_path: Path) -> Callable[[Time], FileLease]:
     def make(time: Time) -> FileLease:
         directory = CacheDirectory(tmp_path)
         directory.open()
-        return FileLease(directory, "someone", time.clock, time.wall_ns)
+        return FileLease(directory, "someone", time.clock)
 
     return make
 
@@ -64,7 +62,7 @@ def test_a_pod_that_was_started_again_follows_itself_at_once_and_nobody_else(tmp
     directory.open()
 
     def pod(name: str) -> FileLease:
-        return FileLease(directory, name, time.clock, time.wall_ns, unique_holder=True)
+        return FileLease(directory, name, time.clock, unique_holder=True)
 
     assert pod("a_1").try_acquire_or_renew(True), "killed after this"
     assert not pod("b_1").try_acquire_or_renew(True)
@@ -87,7 +85,6 @@ def test_a_leader_that_hung_may_not_remove_before_anyone_else_may_and_stands_aga
     time.now += RENEW_DEADLINE_S + 0.1  # no refresh came through
     assert not first.held()
     other.now += LEASE_DURATION_S + 1.5
-    other.stamp += 10**12
     assert second.try_acquire_or_renew(True)
     assert not first.try_acquire_or_renew(True) and not first.held() and first.generation == 0
     time.now += 1
@@ -100,13 +97,13 @@ def test_a_refresh_that_took_too_long_is_not_believed(stand: Stand, monkeypatch:
     time = Time()
     first = stand(time)
     first.try_acquire_or_renew(True)
-    utime = os.utime
+    pwrite = os.pwrite
 
-    def hanging(*args: object, **named: object) -> None:
+    def hanging(*args: Any) -> int:
         time.now += RENEW_DEADLINE_S + 1
-        utime(*args, **named)
+        return pwrite(*args)
 
-    monkeypatch.setattr("llmd_storage_evictor.leader.file_lease.os.utime", hanging)
+    monkeypatch.setattr("llmd_storage_evictor.leader.file_lease.os.pwrite", hanging)
     assert not first.try_acquire_or_renew(True) and not first.held()
 
 
@@ -183,3 +180,58 @@ def test_a_disk_that_was_full_before_anyone_came_is_relieved_and_then_locked(
     time.now += 1.5
     assert first.try_acquire_or_renew(True) and first.generation == 1
     assert not second.try_acquire_or_renew(True)
+
+
+def test_attributes_that_are_cached_for_ten_seconds_do_not_move_the_lease(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS and FUSE: stat shows an old mtime, while what is opened and read is fresh."""
+    time = Time()
+    first, second = stand(time), stand(time)
+    assert first.try_acquire_or_renew(True)
+    stat = os.stat
+
+    def cached(path: Any, **named: Any) -> Any:
+        return SimpleNamespace(st_mtime_ns=5) if str(path).startswith("leader-") else stat(path, **named)
+
+    monkeypatch.setattr("llmd_storage_evictor.leader.file_lease.os.stat", cached)
+    for _ in range(200):
+        time.now += 1.5
+        assert first.try_acquire_or_renew(True) and not second.try_acquire_or_renew(True)
+
+
+def test_another_user_of_the_same_group_can_follow(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a file's owner may set its times to a value. Whoever may write the cache may keep it."""
+    time = Time()
+    first, second = stand(time), stand(time)
+    first.try_acquire_or_renew(True)
+    utime = os.utime
+
+    def not_the_owner(*args: Any, **named: Any) -> None:
+        if named.get("ns") is not None:
+            raise PermissionError(1, "Operation not permitted")
+        utime(*args, **named)
+
+    monkeypatch.setattr("llmd_storage_evictor.leader.file_lease.os.utime", not_the_owner)
+    second.try_acquire_or_renew(True)
+    time.now += LEASE_DURATION_S + 1
+    assert second.try_acquire_or_renew(True)
+    time.now += 1.5
+    assert second.try_acquire_or_renew(True)
+    second.release()
+    assert first.try_acquire_or_renew(True) or first.try_acquire_or_renew(True)
+
+
+def test_a_standby_knows_whether_anyone_leads(stand: Stand) -> None:
+    time = Time()
+    first, second = stand(time), stand(time)
+    assert not second.try_acquire_or_renew(False) and not second.someone_leads()
+    first.try_acquire_or_renew(True)
+    second.try_acquire_or_renew(False)
+    time.now += 1.5
+    assert first.try_acquire_or_renew(True)
+    second.try_acquire_or_renew(False)
+    assert first.someone_leads() and second.someone_leads()
+    time.now += LEASE_DURATION_S + 1
+    second.try_acquire_or_renew(False)
+    assert not second.someone_leads()

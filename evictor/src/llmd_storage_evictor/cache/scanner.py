@@ -75,7 +75,7 @@ class Scanner:
     def scan(self) -> ScanResult:
         """Bring the index up to date.
 
-        Raises: OSError when nothing could be listed; what was found before that is in the index.
+        Raises: OSError when storage answered for no namespace; what was found before that is in the index.
         """
         now = self._clock()
         # Rescans are spread over rescan_s.
@@ -84,7 +84,7 @@ class Scanner:
         for gone in set(self._index.namespaces()) - set(found):
             self._index.forget(gone)
         rescan_quota = max(1.0, elapsed_s / self._rescan_s * len(found) * len(names.BLOCK_FOLDERS))
-        result = ScanResult()
+        result, answered = ScanResult(), False
         for namespace in found:
             self._index.add_namespace(namespace)
             work = []
@@ -93,6 +93,7 @@ class Scanner:
             except OSError as error:
                 result.failed.append((namespace, error))
                 continue
+            answered = True
             for name, changed_ns in times:
                 known = self._index.folder(namespace, name)
                 rescan = known is None
@@ -101,7 +102,8 @@ class Scanner:
                 if known is None or rescan or self._needs_listing(known, changed_ns, now):
                     work.append((namespace, name, None if rescan else known))
             self._list(work, result)
-        if result.failed and not result.listed:
+        # A folder that cannot be read must not keep the others from being kept.
+        if result.failed and not answered:
             raise result.failed[0][1]
         return result
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.controller.liveness import Liveness
 from llmd_storage_evictor.controller.metrics import Metrics
+from llmd_storage_evictor.controller.troubles import Troubles
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class Context:
     may_remove: Callable[[], bool]
     metrics: Metrics
     liveness: Liveness
+    troubles: Troubles
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     cpu_clock: Callable[[], float] = time.process_time

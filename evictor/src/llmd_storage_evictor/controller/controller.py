@@ -15,6 +15,7 @@ from llmd_storage_evictor.controller.eviction import BlockEvictor
 from llmd_storage_evictor.controller.housekeeping import remove_leftovers
 from llmd_storage_evictor.controller.metrics import errno_label
 from llmd_storage_evictor.controller.rules import NamespaceRules
+from llmd_storage_evictor.controller.troubles import note_pass
 from llmd_storage_evictor.controller.write_grants import WriteGrants
 from llmd_storage_evictor.core import policy
 from llmd_storage_evictor.core.policy import NS, Entry, EvictionTask, Reason
@@ -81,6 +82,7 @@ class Controller:
             if not self._config.dry_run:
                 remove_leftovers(self._evictor, self._rules, scanned.scratch)
         self._update_metrics()
+        self._note_troubles(scanned, acted=self.index.held_bytes() < held_before)
         self._save_state()
         self._context.liveness.update("waiting for the next scan")
         if not done:
@@ -151,6 +153,12 @@ class Controller:
             self._evictor.evict(entries, task.reason)
             if self._clock() - scanned_at > max(_REMOVE_S, scanned_at - began):
                 return False
+
+    def _note_troubles(self, scanned: ScanResult, *, acted: bool) -> None:
+        """At the end of a pass. acted: what is being removed is no trouble."""
+        over = 0 if acted else self.index.held_bytes() - self._config.effective_budget_bytes
+        failure, self._evictor.last_failure = self._evictor.last_failure, ""
+        note_pass(self._context.troubles, scanned.failed, 0 if self._config.dry_run else over, failure)
 
     def _update_metrics(self) -> None:
         config, unknown_files = self._config, self.index.unknown_files()

@@ -13,6 +13,7 @@ from llmd_storage_evictor.cache.remover import RemovalResult, remove
 from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.controller.context import Context
 from llmd_storage_evictor.controller.metrics import errno_label
+from llmd_storage_evictor.controller.troubles import explain
 from llmd_storage_evictor.core.free_space import FreeSpace
 from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.policy import Entry, Reason
@@ -32,6 +33,7 @@ class BlockEvictor:
         self.config, self.context, self.index, self._log = config, context, index, log
         self._metrics, self._clock = context.metrics, context.clock
         self._journal = Journal(context.directory, config.effective_journal_bytes, context.wall_clock)
+        self.last_failure = ""
         self._failed_until: dict[tuple[str, str, int], float] = {}
         self._free_space = FreeSpace()
 
@@ -102,6 +104,7 @@ class BlockEvictor:
             self._failed_until[result.namespace, result.folder, id_] = self._clock() + _RETRY_FAILED_S
             self._metrics.remove_failures.labels(errno_label(error)).inc()
             place = f"{result.namespace}/{result.folder}"
+            self.last_failure = f"blocks in {place} cannot be removed: {explain(error)}"
             self._log.log(logging.WARNING, "failed", "blocks in %s cannot be removed: %s", place, error)
 
     def _write_journal(self, removed: Mapping[str, list[str]], reason: Reason) -> None:

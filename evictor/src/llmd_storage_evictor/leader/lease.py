@@ -44,6 +44,10 @@ class NoElection:
         """Always."""
         return True
 
+    def problem(self) -> str:
+        """None."""
+        return ""
+
 
 class LeaseElection:
     """A candidate until the process ends.
@@ -52,6 +56,7 @@ class LeaseElection:
 
         field     | owner              | guarded by
         _renewed  | the election's     | a float, replaced whole
+        _problem  | the election's     | a string, replaced whole
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class LeaseElection:
         self._name, self._namespace, self._identity, self._owner = name, namespace, identity, owner
         self._clock = clock
         self._renewed = self._logged_at = float("-inf")
+        self._problem = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
@@ -82,6 +88,10 @@ class LeaseElection:
     def alive(self) -> bool:
         """Whether the election thread runs."""
         return self._thread.is_alive()
+
+    def problem(self) -> str:
+        """What the API server last answered, if that was an error; "" after a renewal."""
+        return self._problem
 
     def stop(self) -> None:
         """End the election at its next call; the Lease expires by itself."""
@@ -112,7 +122,7 @@ class LeaseElection:
     def _record_renewal(self, began: float) -> None:
         if not self.leads():
             logger.info("holds the Lease %s/%s as %s", self._namespace, self._name, self._identity)
-        self._renewed = began
+        self._renewed, self._problem = began, ""
 
     def _run(self) -> None:
         election: Any = importlib.import_module("kubernetes.leaderelection.leaderelection")
@@ -126,6 +136,7 @@ class LeaseElection:
             except _Stopped:
                 return
             except Exception as error:  # the client's and urllib3's errors
+                self._problem = f"the Lease {self._namespace}/{self._name}: {error}"
                 if self._clock() - self._logged_at > _LOG_EVERY_S:
                     self._logged_at = self._clock()
                     logger.warning("the Lease %s/%s: %s", self._namespace, self._name, error)

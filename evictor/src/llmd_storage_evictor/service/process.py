@@ -28,9 +28,11 @@ from llmd_storage_evictor.controller.context import Context
 from llmd_storage_evictor.controller.controller import Controller
 from llmd_storage_evictor.controller.liveness import Liveness
 from llmd_storage_evictor.controller.metrics import Metrics, errno_label
+from llmd_storage_evictor.controller.troubles import PASS_KINDS, Troubles, explain
 from llmd_storage_evictor.errors import LeadershipLost, NotFound, Unavailable
 from llmd_storage_evictor.leader.file_lease import RENEW_INTERVAL_S, FileLease
 from llmd_storage_evictor.leader.lease import LeaseElection, NoElection, pod_namespace
+from llmd_storage_evictor.service.lease_keeper import LeaseKeeper
 from llmd_storage_evictor.service.server import serve
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ logger = logging.getLogger(__name__)
 _RETRY_S = 5.0
 _SHUTDOWN_S = 10.0  # Kubernetes' default grace period is 30 s
 _LOG_PROBLEM_EVERY_S = 60.0
-_IDLE_S = 0.2
+_IDLE_S = 0.2  # between two looks whether this process leads
 
 
 class EvictorProcess:
@@ -56,15 +58,17 @@ class EvictorProcess:
         if config.leader_election:
             namespace = config.lease_namespace or pod_namespace()
             self._election = LeaseElection(config.lease_name, namespace, identity, config.lease_owner)
-        # Two, since a thread may close and open its own again.
-        self._directory, self._lease_directory = CacheDirectory(config.root_dir), CacheDirectory(config.root_dir)
-        self._file_lease = FileLease(self._lease_directory, identity, unique_holder=bool(pod))
+        self._directory, lease_directory = CacheDirectory(config.root_dir), CacheDirectory(config.root_dir)
+        self._file_lease = FileLease(lease_directory, identity, unique_holder=bool(pod))
         self._metrics = Metrics()
         # Evaluated at each scrape: the thread that renews the file lease may hang with the storage.
         self._metrics.leader.set_function(lambda: float(self._file_lease.held() and self._election.leads()))
         self._liveness = Liveness(config.stall_s)
         self._lease_liveness = Liveness(config.stall_s)
-        self._lease_released = threading.Event()
+        self._troubles = Troubles()
+        self._keeper = LeaseKeeper(
+            lease_directory, self._file_lease, self._election, self._lease_liveness, self._troubles
+        )
         self._log = RateLimitedLog(logger)
 
     def run(self) -> None:
@@ -73,10 +77,12 @@ class EvictorProcess:
             signal.signal(number, lambda *_: self._stopping.set())
         self._election.start()
         if self._config.http_port:
-            serve(self._config.http_port, self._metrics, self.problem)
+            serve(self._config.http_port, self._metrics, self.stuck, self.problem)
         controller = threading.Thread(target=self._control, name="controller", daemon=True)
         controller.start()
-        threading.Thread(target=self._keep_file_lease, name="file-lease", daemon=True).start()
+        if not self._config.dry_run:  # it writes nothing, so it needs no lease
+            arguments = (self._stopping, lambda: self._liveness.activity == "ended")
+            threading.Thread(target=self._keeper.run, args=arguments, name="file-lease", daemon=True).start()
         logged_at = 0.0
         while not self._stopping.wait(1.0):
             if (problem := self.problem()) and time.monotonic() - logged_at > _LOG_PROBLEM_EVERY_S:
@@ -84,11 +90,16 @@ class EvictorProcess:
                 logger.error(problem)
         logger.info("stopping")
         controller.join(_SHUTDOWN_S)
-        self._lease_released.wait(RENEW_INTERVAL_S + 1.0)
+        if not self._config.dry_run:
+            self._keeper.released.wait(RENEW_INTERVAL_S + 1.0)
 
     def problem(self) -> str:
-        """Why this process is not healthy; "" when it is. Any thread."""
-        for liveness in (self._liveness, self._lease_liveness):
+        """Why the budget does not hold; "" when it does, or is being reached. Any thread."""
+        return self.stuck() or self._troubles.lasting(self._config.stall_s)
+
+    def stuck(self) -> str:
+        """Why this process does not go on; "" when it does. Any thread."""
+        for liveness in (self._liveness, self._lease_liveness)[: 1 if self._config.dry_run else 2]:
             if liveness.stalled():
                 return f"no progress for {liveness.age_s():.0f} s while {liveness.activity}: storage does not answer"
         return "" if self._election.alive() else "leader election has ended"
@@ -99,51 +110,33 @@ class EvictorProcess:
             return False
         return self._file_lease.held() and self._election.leads() and not self._stopping.is_set()
 
-    def _keep_file_lease(self) -> None:
-        """File-lease thread. A dry run writes nothing, so it needs no lease."""
-        opened, root = False, self._config.root_dir
-        while not (self._stopping.is_set() and self._liveness.activity == "ended"):
-            try:
-                self._lease_liveness.update("renewing the file lease")
-                if not opened:
-                    self._lease_directory.open()
-                    opened = True
-                if not self._config.dry_run:
-                    self._file_lease.try_acquire_or_renew(candidate=self._election.leads())
-            except NotFound:
-                self._log.log(logging.INFO, "not found", "%s does not exist yet: the first engine creates it", root)
-                opened = False
-            except (OSError, Unavailable) as error:
-                self._log.log(logging.WARNING, "file lease", "the file lease on the storage: %s", error)
-                opened = False
-            self._lease_liveness.update()
-            time.sleep(RENEW_INTERVAL_S if not self._stopping.is_set() else _IDLE_S)
-        try:
-            self._file_lease.release()
-        except OSError as error:
-            logger.warning("the file lease on the storage: %s", error)
-        self._lease_released.set()
-
     def _control(self) -> None:
         """Controller thread."""
         with ThreadPoolExecutor(self._config.io_threads, thread_name_prefix="io") as pool:
-            context = Context(self._directory, pool, self.may_remove, self._metrics, self._liveness)
+            context = Context(self._directory, pool, self.may_remove, self._metrics, self._liveness, self._troubles)
             while not self._stopping.is_set():
                 if not (self._config.dry_run or self.may_remove()):
                     self._liveness.update("waiting to lead")
+                    self._troubles.clear(*PASS_KINDS)  # the leader's to say
                     self._stopping.wait(_IDLE_S)
                     continue
                 try:
                     self._lead(Controller(self._config, context))
                 except LeadershipLost as error:
                     logger.warning("%s", error)
+                except NotFound as error:
+                    self._liveness.update("waiting for the cache directory")
+                    self._log.log(logging.INFO, "not found", "%s", error)
+                    self._stopping.wait(_RETRY_S)
                 except (OSError, Unavailable) as error:
+                    self._troubles.note("pass", f"no pass over the cache comes to its end: {explain(error)}")
                     label = errno_label(error) if isinstance(error, OSError) else "unavailable"
                     self._metrics.storage_errors.labels(label).inc()
                     logger.warning("storage: %s; trying again in %g s", error, _RETRY_S)
                     self._liveness.update("waiting after a storage error")
                     self._stopping.wait(_RETRY_S)
-                except Exception:
+                except Exception as error:
+                    self._troubles.note("pass", f"no pass over the cache comes to its end: {error!r}")
                     logger.exception("unexpected error; trying again in %g s", _RETRY_S)
                     self._stopping.wait(_RETRY_S)
         self._liveness.update("ended")

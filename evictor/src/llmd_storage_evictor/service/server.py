@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/metrics and /healthz. Neither touches storage, so both answer while it hangs."""
+"""/metrics, /livez and /healthz. None touches storage, so all answer while it hangs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from llmd_storage_evictor.controller.metrics import Metrics
 
 
-def serve(port: int, metrics: Metrics, problem: Callable[[], str]) -> ThreadingHTTPServer:
-    """Serve on all addresses until the process ends. problem(): what is wrong; "" = healthy.
+def serve(port: int, metrics: Metrics, stuck: Callable[[], str], problem: Callable[[], str]) -> ThreadingHTTPServer:
+    """Serve on all addresses until the process ends.
+
+    stuck(): why the process should be started again. problem(): why the budget does not hold. "" = no reason.
 
     port 0: any free port (server_port has it). Raises: OSError when the port is taken.
     """
@@ -25,11 +27,11 @@ def serve(port: int, metrics: Metrics, problem: Callable[[], str]) -> ThreadingH
             path = self.path.partition("?")[0]
             if path == "/metrics":
                 self._answer(200, metrics.text(), CONTENT_TYPE_LATEST)
-            elif path == "/healthz":
-                found = problem()
+            elif path in ("/livez", "/healthz"):
+                found = stuck() if path == "/livez" else problem()
                 self._answer(503 if found else 200, (found or "ok").encode() + b"\n", "text/plain; charset=utf-8")
             else:
-                self._answer(404, b"there are /metrics and /healthz\n", "text/plain; charset=utf-8")
+                self._answer(404, b"there are /metrics, /livez and /healthz\n", "text/plain; charset=utf-8")
 
         def _answer(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)
