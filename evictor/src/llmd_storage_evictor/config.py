@@ -18,6 +18,7 @@ from llmd_storage_evictor.errors import Misconfigured
 SCHEMA_ID = "urn:llm-d-storage:schema:evictor-config:1"
 BUDGET_SHARE = 0.9
 FLOOR_SHARE = 0.02
+LEAST_FREE_FILES = 256
 _DAY_S = 86400.0
 
 
@@ -61,6 +62,14 @@ class Config:
         Setting(
             "Bytes to keep free on the filesystem, whoever fills it; the cache shrinks for that. "
             f"Unset: {FLOOR_SHARE:.0%} of the budget. 0: free space is not checked.",
+            minimum=0,
+        ),
+    ] = None
+    free_floor_files: Annotated[
+        int | None,
+        Setting(
+            "Files (inodes) to keep free on the filesystem, whoever fills it; the cache shrinks for that. "
+            f"Unset: {FLOOR_SHARE:.0%} of the cache's files, at least {LEAST_FREE_FILES}. 0: not checked.",
             minimum=0,
         ),
     ] = None
@@ -149,6 +158,12 @@ class Config:
         if self.free_floor_bytes is not None:
             return self.free_floor_bytes
         return int(self.effective_budget_bytes * FLOOR_SHARE)
+
+    def effective_free_floor_files(self, held_files: int) -> int:
+        """Files to keep free on the filesystem, of a cache of this many; 0: free files are not checked."""
+        if self.free_floor_files is not None:
+            return self.free_floor_files
+        return max(LEAST_FREE_FILES, int(held_files * FLOOR_SHARE))
 
     @property
     def effective_journal_bytes(self) -> int:

@@ -112,7 +112,7 @@ def _evicted(config: Config, held: dict[tuple[str, int], int], now_ns: int) -> I
         Entry(eviction_order(held[key]), NAMESPACE, "00", place, held[key], 1, False) for place, key in enumerate(keys)
     )
     usage = {NAMESPACE: NamespaceUsage(len(held), len(held), 0, min(held.values()), max(held.values()))}
-    for task in policy.pending_tasks(config, {NAMESPACE: NamespaceRule()}, usage, None, now_ns):
+    for task in policy.pending_tasks(config, {NAMESPACE: NamespaceRule()}, usage, policy.FreeRoom(), now_ns):
         for entry in policy.select(task, entries, usage, now_ns):
             yield keys[entry.id]
 

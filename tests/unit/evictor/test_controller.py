@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from llmd_storage_connector.blocks import layout
 from llmd_storage_core.scratch import scratch_name
 from llmd_storage_evictor.cache import checkpoint
-from llmd_storage_evictor.cache.directory import CacheDirectory
+from llmd_storage_evictor.cache.directory import CacheDirectory, Space
 from llmd_storage_evictor.errors import LeadershipLost
 from tests.unit.evictor.support import BLOCK, NOW, Namespace, config, evictor, key, namespace, stamp
 from tests.unit.evictor.tail import Tail
@@ -81,7 +82,7 @@ def test_a_disk_that_others_fill_is_relieved_and_only_once(cache: Namespace, mon
     """Free space that shows late must not empty the cache."""
     for number in range(8):
         cache.store(number, age_s=1000 - number)
-    monkeypatch.setattr(CacheDirectory, "space", lambda self: (10**12, 5 * BLOCK))
+    monkeypatch.setattr(CacheDirectory, "space", lambda self: Space(10**12, 5 * BLOCK, None))
     with evictor(config(cache.root, free_floor_bytes=7 * BLOCK)) as bench:
         bench.round()
         bench.round()
@@ -99,7 +100,7 @@ def test_where_removing_makes_no_room_the_floor_does_not_empty_the_cache(
     for number in range(200):
         cache.store(number, age_s=1000 - number)
     free = [5 * BLOCK]
-    monkeypatch.setattr(CacheDirectory, "space", lambda self: (10**12, free[0]))
+    monkeypatch.setattr(CacheDirectory, "space", lambda self: Space(10**12, free[0], None))
     with evictor(config(cache.root, budget_bytes=300 * BLOCK, free_floor_bytes=7 * BLOCK)) as bench:
         for _ in range(100):
             bench.round()
@@ -113,6 +114,44 @@ def test_where_removing_makes_no_room_the_floor_does_not_empty_the_cache(
         free[0] = 6 * BLOCK
         bench.round()
         assert len(cache.numbers()) == 193, "removing helps again"
+
+
+def test_a_filesystem_without_a_free_inode_is_relieved_though_it_has_room(
+    cache: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No engine could store anything, at 98 % of the bytes free."""
+    for number in range(9):
+        cache.store(number, age_s=1000 - number)
+    total = 1000 + 9
+    monkeypatch.setattr(
+        CacheDirectory, "space", lambda self: Space(10**12, 10**12, total - 1000 - len(cache.numbers()))
+    )
+    with evictor(config(cache.root, budget_bytes=100 * BLOCK, free_floor_files=3)) as bench:
+        for _ in range(5):
+            bench.round()
+            bench.ticks[0] += 30
+        assert cache.numbers() == [3, 4, 5, 6, 7, 8] and bench.removed("inodes") == 3
+        assert bench.metric("filesystem_free_files") == 3 and bench.metric("floor_given_up") == 0
+
+
+def test_inodes_that_do_not_come_back_do_not_cost_the_cache(cache: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(9):
+        cache.store(number, age_s=1000 - number)
+    monkeypatch.setattr(CacheDirectory, "space", lambda self: Space(10**12, 10**12, 0))
+    with evictor(config(cache.root, budget_bytes=100 * BLOCK, free_floor_files=1)) as bench:
+        for _ in range(100):
+            bench.round()
+            bench.ticks[0] += 30
+        assert len(cache.numbers()) == 6 and bench.metric("floor_given_up") == 1
+
+
+@pytest.mark.parametrize(("total", "free"), [(0, 0), (5, 2**64 - 1), (0, 7)])
+def test_a_filesystem_that_does_not_count_its_files_is_not_taken_for_full(
+    cache: Namespace, monkeypatch: pytest.MonkeyPatch, total: int, free: int
+) -> None:
+    found = SimpleNamespace(f_blocks=9, f_frsize=4096, f_bavail=8, f_files=total, f_favail=free)
+    monkeypatch.setattr("llmd_storage_evictor.cache.directory.os.fstatvfs", lambda fd: found)
+    assert CacheDirectory(cache.root).space() == Space(9 * 4096, 8 * 4096, None)
 
 
 def test_what_is_not_the_caches_own_survives_everything(cache: Namespace, tmp_path: Path) -> None:

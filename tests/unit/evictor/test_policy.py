@@ -14,6 +14,7 @@ from llmd_storage_evictor.core.policy import (
     NS,
     Entry,
     EvictionTask,
+    FreeRoom,
     NamespaceUsage,
     Reason,
     eviction_order,
@@ -78,7 +79,7 @@ def test_whatever_is_there_only_what_may_go_goes_and_no_more_than_must(
     config = settings(pin_younger_s=pin_s, free_floor_bytes=200, ttl_s=ttl_s)
     entries = entries_of(found)
     usage = usage_of(entries)
-    for task in pending_tasks(config, rules, usage, free, NOW * NS):
+    for task in pending_tasks(config, rules, usage, FreeRoom(free), NOW * NS):
         chosen = select(task, entries, usage, NOW * NS)
         assert len(set(chosen)) == len(chosen) and set(chosen) <= set(entries)
         freed = sum(entry.size for entry in chosen)
@@ -112,13 +113,13 @@ def test_nothing_goes_that_was_used_later_than_something_that_stays(
 
 def test_within_the_budget_nothing_is_to_be_done() -> None:
     held = NamespaceUsage(10, 360, 0, NOW * NS, NOW * NS)
-    assert pending_tasks(settings(), {NAMES[0]: NamespaceRule()}, {NAMES[0]: held}, None, NOW * NS) == []
+    assert pending_tasks(settings(), {NAMES[0]: NamespaceRule()}, {NAMES[0]: held}, FreeRoom(), NOW * NS) == []
 
 
 def test_the_reasons_come_in_order_and_say_how_much() -> None:
     rules = {NAMES[0]: NamespaceRule(quota_bytes=100), NAMES[1]: NamespaceRule(minimum_bytes=50)}
     usage = {NAMES[0]: NamespaceUsage(9, 300, 10, 0, NOW * NS), NAMES[1]: NamespaceUsage(9, 200, 0, 0, NOW * NS)}
-    todo = pending_tasks(settings(ttl_s=100, free_floor_bytes=70), rules, usage, 20, NOW * NS)
+    todo = pending_tasks(settings(ttl_s=100, free_floor_bytes=70), rules, usage, FreeRoom(20), NOW * NS)
     assert [(task.reason, task.need_bytes) for task in todo] == [
         (Reason.DAMAGED, None), (Reason.TTL, None), (Reason.QUOTA, 250), (Reason.BUDGET, 300), (Reason.FLOOR, 50),
     ]  # fmt: skip

@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import Buffer
@@ -29,6 +29,14 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_MODE = 0o660
 FOLDER_MODE = 0o2770
 _MAX_MANIFEST_BYTES = 4 << 20
+
+
+class Space(NamedTuple):
+    """Room on a filesystem. free_bytes, free_files: available to us; free_files None: it does not count files."""
+
+    total_bytes: int
+    free_bytes: int
+    free_files: int | None
 
 
 class CacheDirectory:
@@ -83,10 +91,13 @@ class CacheDirectory:
         finally:
             os.close(fd)
 
-    def space(self) -> tuple[int, int]:
-        """(total bytes, bytes available to us) of the filesystem, as statvfs reports them. Raises: OSError."""
+    def space(self) -> Space:
+        """Of the filesystem, as statvfs reports it. Raises: OSError."""
         found = os.fstatvfs(self._fd)
-        return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+        # Filesystems that do not count files say 0 of 0 (btrfs), or more than there are (CephFS).
+        counted = 0 < found.f_files >= found.f_favail
+        free_files = found.f_favail if counted else None
+        return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, free_files)
 
     def manifest(self, namespace: str) -> dict[str, Any] | None:
         """The namespace's manifest. None: there is none, or its identity is not this folder's. Raises: OSError."""

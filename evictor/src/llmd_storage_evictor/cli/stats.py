@@ -69,7 +69,7 @@ def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption 
 
 def _collect(directory: CacheDirectory, index: Index) -> dict[str, Any]:
     now, usage = time.time(), index.usage()
-    total, free = directory.space()
+    total, free, _ = directory.space()
     return {
         "root": str(directory.root),
         "files": sum(held.files for held in usage.values()),

@@ -89,7 +89,7 @@ class Controller:
             return 0.0
         held_after = self.index.held_bytes()
         self._last_freed = held_after < held_before
-        free, _ = self._evictor.free_bytes()
+        free = self._evictor.floors.reported_bytes()
         return self._timer.wait_s(
             began=began, scan_s=scan_s, cpu_s=cpu_s, held_before=held_before, held_after=held_after, free_bytes=free
         )
@@ -136,7 +136,7 @@ class Controller:
                 self._config,
                 self._rules,
                 self.index.usage(),
-                self._evictor.free_bytes()[1],
+                self._evictor.floors.free(),
                 now_ns,
                 in_progress=self._in_progress,
                 reserved_bytes=self._grants.reserved_bytes(),
@@ -196,9 +196,10 @@ class Controller:
         if self._config.dry_run:
             text, size = "dry run: would remove %d files, %d bytes (%s)", sum(entry.size for entry in entries)
             self._warn(f"dry run {task.reason}", text, len(entries), size, task.reason)
-        elif task.need_bytes:
-            text = "%d bytes over the limit (%s), but what is left is pinned, within its minimum, or cannot be removed"
-            self._warn(f"not removed {task.reason}", text, task.need_bytes, task.reason)
+        elif need := task.need_bytes or task.need_files:
+            text = "%d %s over the limit (%s), but what is left is pinned, within its minimum, or cannot be removed"
+            unit = "bytes" if task.need_bytes else "files"
+            self._warn(f"not removed {task.reason}", text, need, unit, task.reason)
 
     def _warn(self, kind: str, text: str, *args: object) -> None:
         """At most one line a minute of each kind."""

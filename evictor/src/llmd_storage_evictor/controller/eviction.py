@@ -12,9 +12,9 @@ from llmd_storage_evictor.cache.journal import Journal
 from llmd_storage_evictor.cache.remover import RemovalResult, remove
 from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.controller.context import Context
+from llmd_storage_evictor.controller.floors import Floors
 from llmd_storage_evictor.controller.metrics import errno_label
 from llmd_storage_evictor.controller.troubles import explain
-from llmd_storage_evictor.core.free_space import FreeSpace
 from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.policy import Entry, Reason
 from llmd_storage_evictor.errors import LeadershipLost
@@ -35,7 +35,7 @@ class BlockEvictor:
         self._journal = Journal(context.directory, config.effective_journal_bytes, context.wall_clock)
         self.last_failure = ""
         self._failed_until: dict[tuple[str, str, int], float] = {}
-        self._free_space = FreeSpace()
+        self.floors = Floors(config, context, index, log)
 
     def candidates(self, namespaces: Iterable[str]) -> list[Entry]:
         """The next batch of these namespaces in eviction order, without files that failed lately."""
@@ -50,8 +50,7 @@ class BlockEvictor:
     def evict(self, entries: list[Entry], reason: Reason) -> int:
         """Returns: number of files removed. Raises: LeadershipLost; what was removed before that is recorded."""
         context = self.context
-        free_before, _ = self.free_bytes()
-        held_before = self.index.held_bytes()
+        self.floors.before_removal()
         results = remove(context.directory, context.pool, entries, context.may_remove, context.liveness.update)
         removed: dict[str, list[str]] = {}
         for result in results:
@@ -59,8 +58,7 @@ class BlockEvictor:
             keys = [name.rpartition(".")[0] for name, _ in result.removed]
             removed.setdefault(result.namespace, []).extend(keys)
         sizes = [size for result in results for _, size in result.removed]
-        for_floor = reason is Reason.FLOOR
-        self._free_space.add(self._clock(), free_before, held_before, sum(sizes), for_floor=for_floor)
+        self.floors.removed(sum(sizes), len(sizes), reason)
         self._metrics.removed_files.labels(reason.value).inc(len(sizes))
         self._metrics.removed_bytes.labels(reason.value).inc(sum(sizes))
         if sizes:
@@ -71,28 +69,6 @@ class BlockEvictor:
         if any(result.leadership_lost for result in results):
             raise LeadershipLost("another process may be the leader by now: removal was stopped")
         return len(sizes)
-
-    def free_bytes(self) -> tuple[int, int | None]:
-        """(free bytes as reported, free bytes to compare with the floor).
-
-        None: the floor is not checked, or removing makes no room. Raises: OSError.
-        """
-        _, reported = self.context.directory.space()
-        self._metrics.free.set(reported)
-        if not self.config.effective_free_floor_bytes:
-            return reported, None
-        estimate = self._free_space.estimate(self._clock(), reported, self.index.held_bytes())
-        floor = self.config.effective_free_floor_bytes
-        given_up = self._free_space.given_up and reported < floor
-        self._metrics.floor_given_up.set(given_up)
-        if given_up:
-            text = (
-                "%d bytes are free, less than free_floor_bytes (%d), and removing %d bytes did not change that: "
-                "snapshots or a trash keep it, or others take the room. Nothing goes for the floor until there is "
-                "more room. Make room outside the cache, or set free_floor_bytes to 0"
-            )
-            self._log.log(logging.ERROR, "floor", text, reported, floor, self._free_space.missed)
-        return reported, estimate
 
     def _record(self, result: RemovalResult) -> None:
         gone = {names.file_id(name) for name, _ in result.removed} | set(result.missing)

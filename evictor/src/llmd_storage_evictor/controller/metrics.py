@@ -25,6 +25,7 @@ class Metrics:
         self.budget = gauge("budget_bytes", "Bytes the cache may hold.")
         self.headroom = gauge("headroom_bytes", "Bytes until removal begins; negative beyond that.")
         self.free = gauge("filesystem_free_bytes", "Bytes free on the filesystem.")
+        self.free_files = gauge("filesystem_free_files", "Files (inodes) free on the filesystem; 0 where not counted.")
         # Not "namespace": that is where Prometheus says which Kubernetes namespace the pod is in.
         self.bytes = gauge(
             "cache_bytes", "Bytes of the blocks of a namespace, damaged ones included.", "cache_namespace"

@@ -111,6 +111,10 @@ class Index:
         """Bytes of all files, damaged ones included."""
         return sum(folder.bytes for folders in self._folders.values() for folder in folders.values())
 
+    def held_files(self) -> int:
+        """Number of files, damaged ones included."""
+        return sum(len(folder.ids) for folders in self._folders.values() for folder in folders.values())
+
     def usage(self) -> dict[str, NamespaceUsage]:
         """Totals by namespace."""
         return {name: _namespace_usage(folders) for name, folders in self._folders.items()}

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     QUOTA = "quota"
     BUDGET = "budget"
     FLOOR = "floor"
+    INODES = "inodes"
     UNUSED = "unused"
     SCRATCH = "scratch"
     PROBE = "probe"
@@ -47,6 +48,13 @@ class Entry(NamedTuple):
     damaged: bool
 
 
+class FreeRoom(NamedTuple):
+    """Bytes and files that are free; None: not checked, or removing makes no room."""
+
+    bytes: int | None = None
+    files: int | None = None
+
+
 class NamespaceUsage(NamedTuple):
     """Totals of a namespace. bytes includes damaged_bytes. oldest_ns, newest_ns: mtimes of its blocks."""
 
@@ -61,7 +69,7 @@ class NamespaceUsage(NamedTuple):
 class EvictionTask:
     """One reason to remove blocks of some namespaces.
 
-    need_bytes: how much to free; None: every block that is old enough. older_than_s: younger blocks stay.
+    need_bytes, need_files: how much to free; both None: all that is old enough. older_than_s: younger blocks stay.
     keep_bytes: the minimum of a namespace. damaged: only damaged files (True), only blocks (False), or both (None).
     """
 
@@ -71,6 +79,13 @@ class EvictionTask:
     older_than_s: float = 0.0
     keep_bytes: Mapping[str, int] | None = None
     damaged: bool | None = None
+    need_files: int | None = None
+
+    def satisfied(self, freed_bytes: int, freed_files: int) -> bool:
+        """Whether this is enough."""
+        if self.need_files is not None:
+            return freed_files >= self.need_files
+        return self.need_bytes is not None and freed_bytes >= self.need_bytes
 
     @property
     def name(self) -> tuple[Reason, str]:
@@ -109,7 +124,7 @@ def pending_tasks(
     config: Config,
     rules: Mapping[str, NamespaceRule],
     usage: Mapping[str, NamespaceUsage],
-    free_bytes: int | None,
+    free: FreeRoom,
     now_ns: int,
     *,
     in_progress: Collection[tuple[Reason, str]] = (),
@@ -117,7 +132,7 @@ def pending_tasks(
 ) -> list[EvictionTask]:
     """What to do now, in order; empty when all limits hold.
 
-    free_bytes: of the filesystem, pending frees counted in; None: not checked. in_progress: names of the tasks that
+    free: of the filesystem, pending frees counted in. in_progress: names of the tasks that
     have started: they end at the low watermark instead of the high one. reserved_bytes: room that the budget task
     also makes, for writes that are granted or wait.
     Requires: after each task, the caller asks again with fresh usage.
@@ -138,11 +153,13 @@ def pending_tasks(
                 config, total, config.effective_budget_bytes, (Reason.BUDGET, "") in in_progress, reserved_bytes
             ),
         ),
-        (Reason.FLOOR, _bytes_below_floor(config, free_bytes)),
+        (Reason.FLOOR, _bytes_below_floor(config, free.bytes)),
+        (Reason.INODES, _files_below_floor(config, free.files, sum(held.files for held in usage.values()))),
     ):
         if need > 0:
             shrinkable = frozenset(name for name in evictable if usage[name].bytes > keep.get(name, 0))
-            found.append(EvictionTask(reason, shrinkable, need, config.pin_younger_s, keep))
+            bytes_, files = (None, need) if reason is Reason.INODES else (need, None)
+            found.append(EvictionTask(reason, shrinkable, bytes_, config.pin_younger_s, keep, need_files=files))
     return found
 
 
@@ -154,6 +171,10 @@ def _bytes_over(config: Config, held: int, limit: int, in_progress: bool, reserv
 
 def _bytes_below_floor(config: Config, free_bytes: int | None) -> int:
     return 0 if free_bytes is None else config.effective_free_floor_bytes - free_bytes
+
+
+def _files_below_floor(config: Config, free_files: int | None, held_files: int) -> int:
+    return 0 if free_files is None else config.effective_free_floor_files(held_files) - free_files
 
 
 def _by_age(
@@ -177,8 +198,8 @@ def select(
 ) -> list[Entry]:
     """The entries to remove.
 
-    Requires: entries in eviction order, each at most once. Ensures: need_bytes are freed if the entries allow it, but
-    not without the last one; nothing younger than older_than_s, of another namespace, or below keep_bytes. A block
+    Requires: entries in eviction order, each at most once. Ensures: what is needed is freed if the entries allow it,
+    but not without the last one; nothing younger than older_than_s, of another namespace, or below keep_bytes. A block
     with an mtime in the future (a clock that is ahead) counts as youngest, and is selected last.
     """
     selected: list[Entry] = []
@@ -186,7 +207,7 @@ def select(
     keep = task.keep_bytes or {}
     freed = 0
     for entry in entries:
-        if task.need_bytes is not None and freed >= task.need_bytes:
+        if task.satisfied(freed, len(selected)):
             break
         if entry.namespace not in task.namespaces or (task.damaged is not None and entry.damaged != task.damaged):
             continue
