@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,7 +113,8 @@ class Bench:
 
 
 @contextmanager
-def evictor(settings: Config) -> Iterator[Bench]:
+def evictor(settings: Config, storage_time: Callable[[CacheDirectory], float] | None = None) -> Iterator[Bench]:
+    """storage_time: the storage's clock; None: it agrees with the wall clock."""
     directory, metrics = CacheDirectory(settings.root_dir), Metrics(lambda: now[0])
     may, now, ticks = [True], [NOW], [1000.0]
     troubles = Troubles(lambda: ticks[0])
@@ -121,7 +122,7 @@ def evictor(settings: Config) -> Iterator[Bench]:
     with ThreadPoolExecutor(2) as pool:
         context = Context(
             directory, pool, lambda: may[0], metrics, Liveness(60), troubles,
-            clock=lambda: ticks[0], wall_clock=lambda: now[0],
+            clock=lambda: ticks[0], wall_clock=lambda: now[0], storage_time=storage_time or (lambda _: now[0]),
         )  # fmt: skip
         controller = Controller(settings, context)
         controller.open()

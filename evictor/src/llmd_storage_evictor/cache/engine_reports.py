@@ -39,6 +39,11 @@ class EngineReports:
         self._changed = {name: one for name, one in self._changed.items() if name in running}
         return self._reports
 
+    def engine_time(self) -> float | None:
+        """What time it is by the clocks of the engines that report, in seconds since 1970; None: none does."""
+        now = self._clock()
+        return max((mtime_ns / 1e9 + now - seen_at for mtime_ns, seen_at in self._changed.values()), default=None)
+
     def _read_one(self, folder: int, name: str) -> bool:
         """Whether the engine is running and has a report."""
         try:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from llmd_storage_evictor.cache import storage_clock
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.controller.liveness import Liveness
 from llmd_storage_evictor.controller.metrics import Metrics
@@ -16,7 +17,10 @@ from llmd_storage_evictor.controller.troubles import Troubles
 
 @dataclass(slots=True)
 class Context:
-    """pool: threads for system calls. may_remove: whether this process leads now. Clocks are replaced in tests."""
+    """pool: threads for system calls. may_remove: whether this process leads now. Clocks are replaced in tests.
+
+    wall_clock: this node's; the parts of the control loop are given the storage's instead.
+    """
 
     directory: CacheDirectory
     pool: Executor
@@ -26,4 +30,5 @@ class Context:
     troubles: Troubles
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
+    storage_time: Callable[[CacheDirectory], float] = storage_clock.touch
     cpu_clock: Callable[[], float] = time.process_time

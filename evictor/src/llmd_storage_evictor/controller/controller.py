@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import errno
 import logging
+from dataclasses import replace
 
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_evictor.cache import checkpoint, state_files
 from llmd_storage_evictor.cache.scanner import Scanner, ScanResult
+from llmd_storage_evictor.cache.storage_clock import StorageClock
 from llmd_storage_evictor.config import Config, NamespaceRule
 from llmd_storage_evictor.controller.context import Context
 from llmd_storage_evictor.controller.eviction import BlockEvictor
@@ -32,7 +34,12 @@ class Controller:
     """Thread: one. After LeadershipLost or an OSError it is discarded; a new one starts from the checkpoint."""
 
     def __init__(self, config: Config, context: Context) -> None:
-        self._config, self._context = config, context
+        def storage_time() -> float:  # a dry run writes nothing
+            return given.wall_clock() if config.dry_run else given.storage_time(given.directory)
+
+        given = context
+        self._time = StorageClock(storage_time, clock=given.clock, wall_clock=given.wall_clock)
+        self._config, self._context = config, (context := replace(given, wall_clock=self._time.now))
         self._directory, self._metrics, self._clock = context.directory, context.metrics, context.clock
         self._log = RateLimitedLog(logger, clock=context.clock)
         self._namespace_rules = NamespaceRules(config, context.directory, self._log, context.clock)
@@ -121,6 +128,8 @@ class Controller:
     def _scan(self) -> ScanResult:
         self._context.liveness.update("scanning for changes")
         self._grants.before_scan()
+        self._time.sync(self._grants.engine_time())
+        self._metrics.clock_offset.set(self._time.offset_s)
         scanned = self._scanner.scan()
         for place, error in scanned.failed:
             self._metrics.storage_errors.labels(errno_label(error)).inc()
@@ -161,8 +170,9 @@ class Controller:
         note_pass(self._context.troubles, scanned.failed, 0 if self._config.dry_run else over, failure)
 
     def _update_metrics(self) -> None:
-        config, unknown_files = self._config, self.index.unknown_files()
-        self._metrics.update(self.index.usage(), config.effective_budget_bytes, config.high_watermark, unknown_files)
+        config, metrics = self._config, self._metrics
+        metrics.update(self.index.usage(), config.effective_budget_bytes, config.high_watermark, self._time.now())
+        metrics.unknown_files.set(self.index.unknown_files())
         self._metrics.unknown_models.set(len(self._namespace_rules.unknown))
         self._metrics.unmatched_rules.set(len(self._namespace_rules.unmatched))
 

@@ -51,6 +51,9 @@ class Metrics:
         self.floor_given_up = gauge(
             "floor_given_up", "Whether less than the floor is free and removing blocks did not change that (1)."
         )
+        self.clock_offset = gauge(
+            "clock_offset_seconds", "The storage's clock (or the engines') minus this node's: ages are counted by it."
+        )
         self.unknown_models = gauge(
             "unknown_models", "Namespaces that count as pinned, since a rule asks for their model and it is not known."
         )
@@ -73,11 +76,10 @@ class Metrics:
         ):  # fmt: skip
             gauge.set(0)
 
-    def update(self, usage: Mapping[str, NamespaceUsage], budget: int, high: float, unknown_files: int) -> None:
-        """State after a scan. budget: bytes. high: the high watermark."""
+    def update(self, usage: Mapping[str, NamespaceUsage], budget: int, high: float, now: float) -> None:
+        """State after a scan. budget: bytes. high: the high watermark. now: by the storage's clock."""
         for family in (self.bytes, self.files, self.oldest):
             family.clear()
-        now = self._now()
         for name, held in usage.items():
             self.bytes.labels(name).set(held.bytes)
             self.files.labels(name).set(held.files)
@@ -87,9 +89,8 @@ class Metrics:
         self.budget.set(budget)
         self.headroom.set(budget * high - total)
         self.over_budget.set(max(0, total - budget))
-        self.unknown_files.set(unknown_files)
         self.scans.inc()
-        self.last_scan.set(now)
+        self.last_scan.set(self._now())
 
     def text(self) -> bytes:
         """The answer to /metrics."""

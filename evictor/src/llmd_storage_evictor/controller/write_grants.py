@@ -43,6 +43,10 @@ class WriteGrants:
         self._reports = self._reader.read()
         self._written_at_scan = {name: one.written for name, one in self._reports.items()}
 
+    def engine_time(self) -> float | None:
+        """EngineReports.engine_time()."""
+        return self._reader.engine_time()
+
     def update(self, held_bytes: int) -> int:
         """Raise limits as far as there is room. held_bytes: at the last scan, less what was removed since.
 
