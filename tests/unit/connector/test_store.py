@@ -339,6 +339,25 @@ def test_a_folder_that_went_stale_under_its_descriptor_is_opened_anew(
     assert kept.fd == stale
 
 
+def test_a_block_is_stored_although_its_folder_went_stale(
+    store: BlockStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look whether it is there and the writing of it."""
+    kept = store._folders.at(path.parent.name)
+    real_open = os.open
+
+    def open_at(name: object, *args: object, **kwargs: object) -> int:
+        if kwargs.get("dir_fd") == kept.fd:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real_open(name, *args, **kwargs)
+
+    path.unlink()
+    monkeypatch.setattr(os, "open", open_at)
+    assert put(store, key(1), content(8)).ok
+    monkeypatch.undo()
+    assert get(store, key(1))[1] == content(8)
+
+
 def test_a_namespace_that_was_swept_is_made_again(store: BlockStore, path: Path) -> None:
     import shutil
 

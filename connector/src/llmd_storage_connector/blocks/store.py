@@ -22,7 +22,7 @@ from llmd_storage_connector.blocks import format as block_format
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.file_check import check_file
 from llmd_storage_connector.blocks.files import refresh_mtime, write_all
-from llmd_storage_connector.blocks.folders import Folder, Folders
+from llmd_storage_connector.blocks.folders import Folders
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount, is_healthy, probe_mount, try_writing
 from llmd_storage_connector.blocks.namespace import open_namespace, unusable
@@ -217,14 +217,15 @@ class BlockStore:
 
     def _publish(self, key: bytes, write: publish.Write) -> bool:
         try:
-            return self._publish_in(self._folders.at(layout.block_folder(key)), key, write)
+            return self._publish_in(layout.block_folder(key), key, write)
         except FileNotFoundError:
             # Someone removed the folder (an abandoned namespace was swept while this engine lived).
             self.open()
-            return self._publish_in(self._folders.at(layout.block_folder(key)), key, write)
+            return self._publish_in(layout.block_folder(key), key, write)
 
-    def _publish_in(self, folder: Folder, key: bytes, write: publish.Write) -> bool:
-        return publish.publish(self.publish_strategy, folder.fd, layout.block_name(key), write)
+    def _publish_in(self, folder: str, key: bytes, write: publish.Write) -> bool:
+        name = layout.block_name(key)
+        return self._folders.use(folder, lambda fd: publish.publish(self.publish_strategy, fd, name, write))
 
     def _write(self, fd: int, key: bytes, source: Source, confirm: Callable[[], None]) -> None:
         """The first stripe goes last, together with the header that says what all of them hash to."""
