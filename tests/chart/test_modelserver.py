@@ -119,6 +119,7 @@ def test_every_tuning_key_reaches_the_connector() -> None:
             "adapters_by_name": True,
             "media_by_id": True,
             "self_describing_kv_events": True,
+            "weights_id": "odd@7",
         }
     )
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 ANSWERS = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
@@ -114,14 +115,19 @@ def identities(llm) -> list[str]:
     """The identity as the scheduler's and as the worker's connector see it."""
     from vllm.distributed.kv_transfer import get_kv_transfer_group
 
+    from llmd_storage_connector.identity.digest_cache import DigestCache
+    from llmd_storage_connector.identity.fingerprint import Fingerprint
     from llmd_storage_connector.vllm.config_adapter import identity_of
+    from llmd_storage_connector.vllm.model_files import weights_of
 
     core = llm.llm_engine.engine_core.engine_core
     scheduler, worker = core.scheduler.connector, get_kv_transfer_group()
-    return [
-        identity_of(connector._vllm_config, connector._kv_cache_config).digest().hex()
-        for connector in (scheduler, worker)
-    ]
+    found = []
+    for connector in (scheduler, worker):
+        config = connector._vllm_config
+        weights = Fingerprint(weights_of(config, None), DigestCache(Path(os.devnull, "unused"))).facts(60.0)
+        found.append(identity_of(config, connector._kv_cache_config, weights).digest().hex())
+    return found
 
 
 if __name__ == "__main__":

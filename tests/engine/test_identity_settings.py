@@ -119,3 +119,13 @@ def test_what_a_connector_beside_this_one_would_decide_has_to_be_said() -> None:
     """Blocks of 1 token in a row and of 16 would have one name: a wrong answer."""
     with pytest.raises(Misconfigured, match="set --cp-kv-cache-interleave-size"):
         config_adapter._interleave(dcp(explicit=False))
+
+
+def test_vllm_has_what_says_where_weights_come_from() -> None:
+    """Names that model_files goes by. Of a load format that vLLM brings one day the weights are refused."""
+    from vllm.config import LoadConfig, ModelConfig, SpeculativeConfig
+
+    assert {"model", "model_weights", "revision", "trust_remote_code"} <= set(ModelConfig.__dataclass_fields__)
+    assert isinstance(ModelConfig.is_multimodal_model, property)
+    assert {"load_format", "download_dir"} <= set(LoadConfig.__dataclass_fields__)
+    assert "draft_load_config" in SpeculativeConfig.__dataclass_fields__

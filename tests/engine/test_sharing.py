@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,18 @@ def filled(tmp_path_factory: pytest.TempPathFactory, model: Path, start_engine: 
     return Filled(root, tokens, identities, regions)
 
 
+def hub_snapshot(model: Path, cache: Path) -> Path:
+    """The model as the hub's cache keeps it: links to blobs, in a folder of a commit."""
+    repository = cache / "models--tiny--llama"
+    snapshot = repository / "snapshots" / ("0123456789" * 4)
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for file in model.iterdir():
+        blob = shutil.copyfile(file, repository / "blobs" / f"of-{file.name}")
+        (snapshot / file.name).symlink_to(os.path.relpath(blob, snapshot))
+    return snapshot
+
+
 @dataclass
 class Others:
     """Engines that start when the first is gone. Two start at a time: this is most of the tests' time."""
@@ -71,7 +84,7 @@ def others(
 ) -> Others:
     scratch = tmp_path_factory.mktemp("others")
     root = shutil.copytree(filled.root, scratch / "claim")
-    copied_model = shutil.copytree(model, scratch / "the same model elsewhere")
+    copied_model = hub_snapshot(model, scratch / "hub")
     (scratch / "file").write_text("")
     # As a server has it: metrics are declared in a process that never makes a connector.
     elsewhere = start_engine(copied_model, root, core_in_process=False)
@@ -102,13 +115,15 @@ def test_both_roles_compute_one_identity(filled: Filled) -> None:
 
 
 def test_a_fresh_engine_answers_from_storage(filled: Filled, others: Others) -> None:
-    """Also that the path of the model does not count: this one serves a copy."""
+    """Also that the path of the model does not count: this one serves a hub snapshot of what was a plain folder."""
     engine = others.elsewhere
     assert engine.generate(PROMPT) == filled.tokens
     seen = engine.metrics()
     assert seen[VLLM_HITS] == WHOLE_BLOCKS * BLOCK_TOKENS
     assert seen.ours("loaded_blocks") == WHOLE_BLOCKS
     assert seen.ours("usable") == 1
+    (manifest,) = (others.elsewhere_root / filled.identities[0][:32]).glob("manifest.json")
+    assert json.loads(manifest.read_text())["model"] == "tiny/llama", "the evictor's rules go by it"
 
 
 def test_a_flipped_bit_is_recomputed_counted_and_healed(filled: Filled, others: Others) -> None:

@@ -118,6 +118,14 @@ class Config:
             "hash: set it only if none does, or equal ids are equal content."
         ),
     ] = False
+    weights_id: Annotated[
+        str | None,
+        Setting(
+            "A name of the weights, of the draft model's too, in place of reading them: for weights that are no local "
+            "files (object storage, tensorizer). It must change whenever they do: whoever gives one name to two makes "
+            "wrong answers. Unset: every byte of the files is read."
+        ),
+    ] = None
     fail_fast: Annotated[
         bool,
         Setting("Whether an unusable root_dir stops the engine instead of letting it serve without storage."),
@@ -189,6 +197,8 @@ def parse(raw: Mapping[str, Any]) -> Config:
         raise Misconfigured(f"kv_connector_extra_config: {error}") from error
     if not os.path.isabs(config.root_dir):
         raise Misconfigured(f"kv_connector_extra_config: root_dir must be an absolute path, not {config.root_dir!r}")
+    if config.weights_id is not None and not config.weights_id.strip():
+        raise Misconfigured("kv_connector_extra_config: weights_id is empty: give the weights a name, or leave it out")
     return config
 
 

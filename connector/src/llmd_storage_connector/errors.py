@@ -22,6 +22,13 @@ class Unusable(ConnectorError):
         self.transient = transient
 
 
+class Pending(Unusable):
+    """What is needed to use storage is being found out: ask again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, transient=True)
+
+
 class Cancelled(ConnectorError):
     """Nobody wants this block any more: its job is past its deadline."""
 

@@ -29,7 +29,7 @@ class NamespaceRule:
     namespace: Annotated[str | None, Setting("Beginning of the namespace's folder name. Unset: any.")] = None
     model: Annotated[
         str | None,
-        Setting("Hub repository of the model (* matches any text), or the digest of its sampled weights. Unset: any."),
+        Setting("Hub repository of the model (* matches any text), weights_id, or its weights' digest. Unset: any."),
     ] = None
     quota_bytes: Annotated[Bytes | None, Setting("Bytes that each matching namespace may hold.", minimum=1)] = None
     minimum_bytes: Annotated[

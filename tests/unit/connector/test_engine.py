@@ -21,7 +21,7 @@ from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore, Source
 from llmd_storage_connector.engine import background as background_module
 from llmd_storage_connector.engine.engine import StorageEngine
-from llmd_storage_connector.errors import Unusable
+from llmd_storage_connector.errors import Pending, Unusable
 from llmd_storage_connector.eviction import budget_client
 from llmd_storage_connector.eviction.budget_client import ROOM, WRITERS
 from llmd_storage_connector.eviction.invalidation_feed import STATE
@@ -651,6 +651,27 @@ def test_storage_that_comes_later_is_used(tmp_path: Path, monkeypatch: pytest.Mo
     assert play.store_rows([0], job=2).success
     assert play.ask(0, "later") is LookupStatus.HIT
     assert play.engine.close(5) == 0
+
+
+def test_while_the_weights_are_read_requests_do_not_wait(bench: Callable[..., Bench], sick: SickStore,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """A checkpoint on slow storage takes minutes; as soon as it is known, and not a pause later, the cache is used."""
+    monkeypatch.setattr(background_module, "REOPEN_S", FOR_EVER_S)
+    real, known = sick.open, threading.Event()
+
+    def opening() -> None:
+        if not known.wait(0.01):
+            raise Pending("1.0 of 2.0 GiB")
+        real()
+
+    monkeypatch.setattr(sick, "open", opening)
+    play = bench()
+    assert play.engine.wait_open(CEILING_S) is Phase.UNUSABLE
+    assert "1.0 of 2.0 GiB" in str(play.engine.fault)
+    assert play.engine.lookup("r", key(0)) is LookupStatus.MISS
+    known.set()
+    eventually(lambda: play.engine.phase is Phase.READY, "storage to be used", every_s=0.01)
+    assert play.store_rows([0], job=2).success
 
 
 def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,12 @@ SCHEMA = json.loads((Path(__file__).parents[3] / "schemas/namespace-manifest.sch
 
 def test_manifest_follows_its_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    jsonschema.validate(manifest(make_facts(), "a test"), SCHEMA)
+    known = {"kind": "content", "files": 2, "bytes": 9, "sha256": "ab" * 32}
+    for weights in (known, {"kind": "named", "id": "odd@7"}, {"kind": "dummy", "seed": None}):
+        facts = make_facts(weights={"model": weights, "draft": known})
+        jsonschema.validate(manifest(facts, "a test"), SCHEMA)
+        jsonschema.validate(manifest(facts, "a test", "Qwen/Odd"), SCHEMA)
+    jsonschema.validate(manifest(make_facts(), "an older connector"), SCHEMA)
 
 
 def test_schema_names_exactly_the_fields_of_identity() -> None:
@@ -32,7 +37,7 @@ def test_schema_names_exactly_the_fields_of_identity() -> None:
     "changes",
     [
         {"runner": "vllm 0.33"},
-        {"weights": {"model": {"kind": "sampled", "files": 1, "sha256": "cd" * 32}}},
+        {"weights": {"model": {"kind": "content", "files": 1, "bytes": 9, "sha256": "cd" * 32}}},
         {"model_config": {"hf": {"rope_theta": 500000.0}, "text": {}}},
         {"dtype": "float16"},
         {"quantization": "fp8"},

@@ -19,7 +19,8 @@ from llmd_storage_connector.blocks import store as store_module
 from llmd_storage_connector.blocks.format import checksum
 from llmd_storage_connector.blocks.namespace import FOLDER_MODE
 from llmd_storage_connector.blocks.store import BlockStore
-from llmd_storage_connector.errors import Cancelled, Unusable
+from llmd_storage_connector.blocks.unidentified import UnidentifiedStore
+from llmd_storage_connector.errors import Cancelled, Pending, Unusable
 from llmd_storage_core.publish import FILE_MODE
 from llmd_storage_core.strategies import AUTO, STRATEGIES
 from tests.unit.connector.conftest import PAYLOAD_BYTES, STRIPE_BYTES, content, get, key, make_facts, make_spec, put
@@ -356,6 +357,36 @@ def test_a_block_is_stored_although_its_folder_went_stale(
     assert put(store, key(1), content(8)).ok
     monkeypatch.undo()
     assert get(store, key(1))[1] == content(8)
+
+
+def test_a_manifest_names_the_model_that_was_first_named(store: BlockStore, path: Path, tmp_path: Path) -> None:
+    """The evictor's rules go by it, and a copy in a folder of any name has the same blocks."""
+    facts, manifest = make_facts(), path.parents[1] / layout.MANIFEST
+    assert "model" not in json.loads(manifest.read_text())
+    for name in ("Qwen/Odd", "somebody/renamed", ""):
+        BlockStore(tmp_path / "root", facts, make_spec(facts), "link", model=name).open()
+        assert json.loads(manifest.read_text())["model"] == "Qwen/Odd"
+
+
+def test_a_store_of_weights_that_are_still_read_touches_nothing(tmp_path: Path) -> None:
+    facts = make_facts()
+    known = False
+
+    def identify() -> dict[str, object]:
+        if not known:
+            raise Pending("being read")
+        return facts
+
+    store = UnidentifiedStore(tmp_path, identify, make_spec({}), "link")
+    with pytest.raises(Pending):
+        store.open()
+    assert list(tmp_path.iterdir()) == []
+    known = True
+    store.open()
+    assert put(store, key(1), content(7)).ok
+    same = BlockStore(tmp_path, facts, make_spec(facts), "link")
+    same.open()
+    assert get(same, key(1))[1] == content(7)
 
 
 def test_a_namespace_that_was_swept_is_made_again(store: BlockStore, path: Path) -> None:

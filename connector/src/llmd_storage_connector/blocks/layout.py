@@ -6,6 +6,7 @@
     <root>/<identity>/<xx>/.<writer>.tmp   a block that is being written
     <root>/<identity>/damaged/<key>.kvb    a block that failed its checks, out of the way
     <root>/<identity>/.collected           when an engine last began to remove leftovers: its mtime
+    <root>/.weights/<stamp>.json           the digest of a file of weights that was read before
 
 One level of 256 folders, all made when the namespace is opened: an absent block costs one failed
 name look-up in a folder the client already knows, and no store ever makes a folder. More levels would
@@ -20,6 +21,7 @@ BLOCK_SUFFIX = ".kvb"
 MANIFEST = "manifest.json"
 DAMAGED = "damaged"
 COLLECTED = ".collected"
+WEIGHTS = ".weights"
 FANOUT = 256
 # 128 bits tell namespaces apart; every block's header carries the whole digest.
 NAMESPACE_NAME_BYTES = 16

@@ -30,8 +30,10 @@ WRITE_REFUSED = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES
 logger = logging.getLogger("vllm.llmd_storage_connector.blocks.namespace")
 
 
-def open_namespace(root: Path, facts: Mapping[str, Any]) -> tuple[Path, bool]:
+def open_namespace(root: Path, facts: Mapping[str, Any], model: str = "") -> tuple[Path, bool]:
     """The folder for blocks with this identity, and whether it takes files (else it is for reading only).
+
+    model: the model's name for people and for the evictor's rules, "" when it has none. The first one counts.
 
     Ensures: every fan-out folder exists and manifest.json states `facts`. A manifest is written last,
     so where one is there the folders are, and opening costs one read.
@@ -40,11 +42,15 @@ def open_namespace(root: Path, facts: Mapping[str, Any]) -> tuple[Path, bool]:
     folder = root / layout.namespace_name(digest_of(facts))
     # Its parent must be there: without the claim mounted, blocks would silently go to the pod's own disk.
     _make_folder(root)
-    if _manifest_agrees(folder, facts):
-        return folder, _is_writable(folder)
-    _make_folders(folder)
-    _write_manifest(folder, facts)
-    return folder, True
+    stored = _manifest(folder, facts)
+    if stored is None:
+        _make_folders(folder)
+        _write_manifest(folder, facts, model)
+        return folder, True
+    writable = _is_writable(folder)
+    if writable and model and not stored.get("model"):
+        _write_manifest(folder, facts, model)  # made by an engine that had a copy without a name
+    return folder, writable
 
 
 def unusable(root: Path, error: OSError) -> Unusable:
@@ -56,16 +62,16 @@ def unusable(root: Path, error: OSError) -> Unusable:
     )
 
 
-def _manifest_agrees(folder: Path, facts: Mapping[str, Any]) -> bool:
-    """Whether a manifest is there. One that states other facts under this digest is never used."""
+def _manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest, if there is one. One that states other facts under this digest is never used."""
     try:
         stored = json.loads((folder / layout.MANIFEST).read_bytes())
     except FileNotFoundError:
-        return False
+        return None
     except ValueError:
-        return False  # damaged: written anew
+        return None  # damaged: written anew
     if isinstance(stored, dict) and stored.get("fields") == dict(facts):
-        return True
+        return stored
     raise Unusable(
         f"{folder / layout.MANIFEST} states another identity than its folder's name: "
         "someone moved or edited it; remove that folder"
@@ -103,7 +109,7 @@ def _make_folder(path: Path) -> None:
         path.chmod(FOLDER_MODE)
 
 
-def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
-    text = json.dumps(manifest(facts, f"llmd_storage_connector {__version__}"), indent=2, sort_keys=True)
+def _write_manifest(folder: Path, facts: Mapping[str, Any], model: str) -> None:
+    text = json.dumps(manifest(facts, f"llmd_storage_connector {__version__}", model), indent=2, sort_keys=True)
     # Fsync under the final name: seen whole and at once by other nodes, also after a crash.
     publish.publish("rename_fsync", str(folder), layout.MANIFEST, publish.whole([text.encode() + b"\n"]))

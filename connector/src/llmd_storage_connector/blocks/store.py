@@ -59,12 +59,13 @@ class BlockStore:
         spec: BlockSpec,
         strategy: str,
         *,
+        model: str = "",
         direct_io: str = "auto",
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """strategy: a name of strategies.STRATEGIES, or "auto". direct_io: whether blocks are read past the page cache:
-        "auto" (wherever that works: as quick, for half the processor time), "on" or "off". Writes never are: the
-        filesystem may gather them.
+        """strategy: a name of strategies.STRATEGIES, or "auto". model: its name, for people. direct_io: whether blocks
+        are read past the page cache: "auto" (wherever that works: as quick, for half the processor time), "on" or
+        "off". Writes never are: the filesystem may gather them.
         """
         self.spec = spec
         self.refresh_after_s = REFRESH_AFTER_S
@@ -72,6 +73,7 @@ class BlockStore:
         self._direct_io = direct_io
         self._root = root
         self._facts = facts
+        self._model = model
         self._now = wall_clock
         self._folders = Folders()
         self._mount = Mount()
@@ -82,7 +84,7 @@ class BlockStore:
         """Make or find the namespace, and probe its mount. Requires: called first. Raises: Unusable."""
         with self._opening:
             try:
-                folder, writable = open_namespace(self._root, self._facts)
+                folder, writable = open_namespace(self._root, self._facts, self._model)
                 # What was found once stays: blocks of one engine are published in one way.
                 strategy = self.publish_strategy or self._strategy
                 mount = probe_mount(folder, self.spec, strategy=strategy, direct_io=self._direct_io, writable=writable)

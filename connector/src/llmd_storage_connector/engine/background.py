@@ -22,7 +22,7 @@ from llmd_storage_connector.blocks.reader import BlockBuffer
 from llmd_storage_connector.blocks.result import DEADLINE, UNHEALTHY, BlockResult
 from llmd_storage_connector.engine.parts import Parts
 from llmd_storage_connector.engine.refreshes import Refreshes
-from llmd_storage_connector.errors import ConnectorError
+from llmd_storage_connector.errors import ConnectorError, Pending
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_connector.transfer.scheduler import Phase
 from llmd_storage_connector.transfer.tasks import Completion, Direction
@@ -30,6 +30,7 @@ from llmd_storage_connector.transfer.tasks import Completion, Direction
 logger = logging.getLogger("vllm.llmd_storage_connector.engine.background")
 
 UNUSABLE = "unusable"
+PENDING = "pending"
 # Between two tries to open storage that could not be opened.
 REOPEN_S = 5.0
 # Between two looks whether refused writing is due for a trial, or whether storage is used again.
@@ -99,11 +100,12 @@ class Background:
         parts = self._parts
         while (fault := self._try_to_open()) is not None:
             self.fault = fault
-            self._log.log(
-                logging.ERROR, UNUSABLE, "KV cache storage is NOT used, the engine serves without it: %s", fault
-            )
+            is_pending = isinstance(fault, Pending)
+            level, key = (logging.INFO, PENDING) if is_pending else (logging.ERROR, UNUSABLE)
+            self._log.log(level, key, "KV cache storage is NOT used, the engine serves without it: %s", fault)
             parts.scheduler.enter(Phase.UNUSABLE, UNUSABLE)
-            if not getattr(fault, "transient", False) or self._closing.wait(REOPEN_S):
+            pause_s = 0.0 if is_pending else REOPEN_S  # what is pending was waited for
+            if not getattr(fault, "transient", False) or self._closing.wait(pause_s):
                 return
         store, scheduler = parts.store, parts.scheduler
         logger.info("KV cache storage is open: %s, blocks are published by %s", store.folder, store.publish_strategy)

@@ -63,12 +63,17 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
 
 
-def manifest(facts: Mapping[str, Any], created_by: str) -> dict[str, Any]:
-    """Content of manifest.json: the digest, and all it was made from."""
+def manifest(facts: Mapping[str, Any], created_by: str, model: str = "") -> dict[str, Any]:
+    """Content of manifest.json: the digest, all it was made from, and the model's name, if it has one.
+
+    The name is no part of the identity: a copy of a repository in a folder of any name has the same blocks.
+    """
+    named = {"model": model} if model else {}
     return {
         "manifestVersion": MANIFEST_VERSION,
         "createdBy": created_by,
         "identity": digest_of(facts).hex(),
+        **named,
         "fields": dict(facts),
     }
 

@@ -1,106 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which weights a local model directory holds, without reading all of them.
+"""Which files of a model say what its KV is, and what of them goes into the identity.
 
-A Hugging Face hub snapshot is named by its commit. Any other directory is sampled: for safetensors, the
-header and bytes of *every* tensor, so that one retrained tensor of equal size shows. Paths, file names and
-times do not count: a copy elsewhere has the same fingerprint.
+All that an engine computes with: weights and their index, configurations (of quantization too), code that the model
+brings, and what prepares images and sound. Not what only makes tokens of text, since a block's key names tokens, nor
+READMEs. The folder's path and times do not count: a hub snapshot and a copy of it are the same.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
-import json
 import os
-import re
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmd_storage_connector.errors import Misconfigured
+from llmd_storage_connector.identity.facts import canonical_json
 
-_SNAPSHOT = re.compile(r"/models--(?P<repo>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})(?:/|$)")
-_OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".gguf")
-_MAX_HEADER_BYTES = 100_000_000
-# A tensor up to this size is read whole; of a larger one this many pieces, ends included.
-_WHOLE_BYTES = 32 * 1024
-_PIECES = 8
-_PIECE_BYTES = 4 * 1024
-_FILE_PIECES = 256
-_THREADS = 8
+_TENSORS = ("*.safetensors", "*.safetensors.index.json")
+# vLLM falls back to these where there is no safetensors file.
+_OTHER_FORMATS = ("*.bin", "*.pt", "*.pth", "*.gguf")
+_CONFIGURATIONS = ("config*.json", "params.json", "*quant*.json")
+_MEDIA = ("*processor*.json",)
+_CODE = ("*.py",)
+# Folders beside the weights that no engine reads: other formats of the same weights, and states of a training.
+_NOT_LOADED = (".*", "original", "checkpoint-*")
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Facts that differ when the weights differ.
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The files of one model.
 
-    Raises: Misconfigured when there are no weights to look at. Blocks: a few thousand small reads.
+    places: one file, or folders, of which the first that has a file of some name counts. other_formats: formats other
+    than safetensors count although there is safetensors. code: the model's own runs. media: it takes more than text.
+    loaded_after_s: Unix time; a file that was changed later may not be what was loaded. None: they never change.
     """
-    snapshot = _SNAPSHOT.search(str(path.absolute()))
-    if snapshot:
-        repository = snapshot["repo"].replace("--", "/")
-        return {"kind": "hub", "repository": repository, "commit": snapshot["commit"]}
-    files = _weight_files(path)
-    if not files:
-        raise Misconfigured(
-            f"no weight files (*.safetensors, {', '.join('*' + s for s in _OTHER_WEIGHTS)}) in {path}: the "
-            "connector cannot tell whose KV cache this would be; serve the model from a local directory"
-        )
-    with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="llmd-weights") as pool:
-        digests = sorted(pool.map(_file_digest, files))
-    whole = hashlib.sha256("\n".join(digests).encode()).hexdigest()
-    return {"kind": "sampled", "files": len(files), "sha256": whole}
 
+    places: tuple[Path, ...]
+    other_formats: bool = False
+    code: bool = False
+    media: bool = False
+    loaded_after_s: float | None = None
 
-def _weight_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    safetensors = sorted(path.glob("*.safetensors"))
-    return safetensors or sorted(file for file in path.glob("*") if file.suffix in _OTHER_WEIGHTS)
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size = os.fstat(fd).st_size
-        digest.update(size.to_bytes(8, "little"))
-        if path.suffix == ".safetensors":
-            header, data_at = _safetensors_header(fd, path, size)
-            digest.update(header)
-            ranges = _tensor_ranges(header, data_at, path)
-            pieces: Iterable[tuple[int, int]] = (
-                piece for start, end in ranges for piece in _pieces(start, end, _PIECES)
+    def files(self) -> dict[str, Path]:
+        """{name within the model: path} of all that count. Raises: Misconfigured without weights; OSError."""
+        if self.places[0].is_file():
+            return {"": self.places[0]}
+        found: dict[str, Path] = {}
+        for place in self.places:
+            for name, path in _walk(place):
+                found.setdefault(name, path)
+        has_tensors = any(_is_like(name, _TENSORS[:1]) and "/" not in name for name in found)
+        weights = _TENSORS[:1] + (() if has_tensors and not self.other_formats else _OTHER_FORMATS)
+        if not any(_is_like(name, weights) for name in found):
+            raise Misconfigured(
+                f"no weight files ({', '.join(_TENSORS[:1] + _OTHER_FORMATS)}) in {self.places[0]}: the connector "
+                "cannot tell whose KV cache this would be; serve the model from a directory that has them, or set "
+                "weights_id in kv_connector_extra_config (modelserver.storageTier.weightsId)"
             )
-        else:
-            pieces = _pieces(0, size, _FILE_PIECES)
-        for offset, count in pieces:
-            digest.update(os.pread(fd, count, offset))
-    finally:
-        os.close(fd)
-    return digest.hexdigest()
+        index = () if has_tensors else ("*.index.json",)
+        counting = weights + _TENSORS + index + _CONFIGURATIONS
+        counting += (_MEDIA if self.media else ()) + (_CODE if self.code else ())
+        return {name: path for name, path in sorted(found.items()) if _is_like(name, counting)}
 
 
-def _safetensors_header(fd: int, path: Path, size: int) -> tuple[bytes, int]:
-    length = int.from_bytes(os.pread(fd, 8, 0), "little")
-    if not 0 < length <= min(_MAX_HEADER_BYTES, size - 8):
-        raise Misconfigured(f"{path} is not a safetensors file: its header would have {length} bytes")
-    return os.pread(fd, length, 8), 8 + length
+def facts_of(contents: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
+    """What the identity says of a model's files, given {name: (bytes, digest)}."""
+    said = sorted([name, size, digest] for name, (size, digest) in contents.items())
+    return {
+        "kind": "content",
+        "files": len(said),
+        "bytes": sum(size for size, _ in contents.values()),
+        "sha256": hashlib.sha256(canonical_json(said).encode()).hexdigest(),
+    }
 
 
-def _tensor_ranges(header: bytes, data_at: int, path: Path) -> list[tuple[int, int]]:
-    """Where each tensor lies in the file, in file order."""
-    try:
-        entries = json.loads(header)
-        offsets = [entry["data_offsets"] for name, entry in entries.items() if name != "__metadata__"]
-        return sorted((data_at + int(start), data_at + int(end)) for start, end in offsets)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Misconfigured(f"{path} is not a safetensors file: {error}") from error
+def _is_like(name: str, patterns: tuple[str, ...]) -> bool:
+    base = name.rpartition("/")[2]
+    return any(fnmatch.fnmatchcase(base, pattern) for pattern in patterns)
 
 
-def _pieces(start: int, end: int, count: int) -> Iterator[tuple[int, int]]:
-    """(offset, length) of what is read of a range: all of it, or evenly spread pieces with both ends."""
-    if end - start <= max(_WHOLE_BYTES, count * _PIECE_BYTES):
-        yield start, end - start
-        return
-    for index in range(count):
-        yield start + (end - start - _PIECE_BYTES) * index // (count - 1), _PIECE_BYTES
+def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(name from the folder on, path) of every file. A hub snapshot's are links. Raises: OSError."""
+    for at, below, names in os.walk(folder, onerror=_refuse):
+        below[:] = [name for name in below if not any(fnmatch.fnmatchcase(name, no) for no in _NOT_LOADED)]
+        for name in names:
+            path = Path(at, name)
+            yield path.relative_to(folder).as_posix(), path
+
+
+def _refuse(error: OSError) -> None:
+    raise error

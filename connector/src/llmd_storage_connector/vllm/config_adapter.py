@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import vllm
@@ -15,7 +15,6 @@ from vllm.platforms import current_platform
 from llmd_storage_connector.blocks.format import FORMAT_VERSION
 from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.identity.facts import Identity, plain
-from llmd_storage_connector.identity.weights import fingerprint
 from llmd_storage_connector.vllm.engine_settings import settings_of
 from llmd_storage_connector.vllm.internals_0_32 import cpu_attention_isa
 
@@ -30,8 +29,11 @@ ANY_TP = "any"
 _LENGTH_DEPENDENT_ROPE = ("longrope", "su", "dynamic")
 
 
-def identity_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Identity:
-    """Raises: Misconfigured when blocks could not be told apart, or never be found again."""
+def identity_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig, weights: Mapping[str, Any]) -> Identity:
+    """weights: what Fingerprint says of them.
+
+    Raises: Misconfigured when blocks could not be told apart, or never be found again.
+    """
     model, cache = vllm_config.model_config, vllm_config.cache_config
     offloading = build_offloading_config(vllm_config, kv_cache_config)
     if getattr(cache, "calculate_kv_scales", False):
@@ -42,7 +44,7 @@ def identity_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Iden
     return Identity(
         # Layouts and kernels may change with a minor version; patch releases keep the cache.
         runner="vllm " + ".".join(vllm.__version__.split(".")[:2]),
-        weights=_weights(vllm_config),
+        weights=weights,
         model_config=_model_config(model),
         dtype=str(model.dtype).removeprefix("torch."),
         quantization=None if model.quantization is None else str(model.quantization),
@@ -57,42 +59,6 @@ def identity_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Iden
         block_hash=_block_hash(cache.prefix_caching_hash_algo),
         settings=_settings(vllm_config),
         format_version=FORMAT_VERSION,
-    )
-
-
-def _weights(vllm_config: VllmConfig) -> dict[str, Any]:
-    load = vllm_config.load_config
-    weights = {"model": _fingerprint(vllm_config.model_config, load.load_format, load.download_dir)}
-    speculative = vllm_config.speculative_config
-    draft = getattr(speculative, "draft_model_config", None)
-    if draft is not None and draft.model != vllm_config.model_config.model:
-        # A draft model's layers keep their KV in the same blocks.
-        weights["draft"] = _fingerprint(draft, load.load_format, load.download_dir)
-    return weights
-
-
-def _fingerprint(model: ModelConfig, load_format: str, download_dir: str | None) -> dict[str, Any]:
-    if str(load_format) == "dummy":
-        return {"kind": "dummy", "seed": model.seed}
-    path = Path(model.model)
-    return fingerprint(path if path.exists() else _hub_snapshot(model, download_dir))
-
-
-def _hub_snapshot(model: ModelConfig, download_dir: str | None) -> Path:
-    """The local snapshot that vLLM has just loaded; never downloads."""
-    from huggingface_hub import try_to_load_from_cache  # type: ignore[import-not-found]  # vLLM's
-
-    found = try_to_load_from_cache(
-        model.model, "config.json", cache_dir=download_dir, revision=model.revision or "main"
-    )
-    if not isinstance(found, str) and download_dir is not None:
-        # vLLM puts weights into download_dir, but leaves configurations in the default cache.
-        found = try_to_load_from_cache(model.model, "config.json", revision=model.revision or "main")
-    if isinstance(found, str):
-        return Path(found).parent
-    raise Misconfigured(
-        f"the weights of {model.model!r} are neither a local directory nor in the hub cache: the connector "
-        "cannot tell whose KV cache this would be; download the model to a directory and serve that"
     )
 
 

@@ -40,6 +40,7 @@ from llmd_storage_connector.transfer.step_timer import StepTimer
 from llmd_storage_connector.vllm.bypass import bypass_reason, without_offloading
 from llmd_storage_connector.vllm.config_adapter import identity_of
 from llmd_storage_connector.vllm.internals_0_32 import secondary_tiers
+from llmd_storage_connector.vllm.model_files import model_name, weights_of
 from llmd_storage_connector.vllm.spec import TIER_TYPE, LlmdStorageSpec
 from llmd_storage_connector.vllm.tier import LlmdStorageTier
 from llmd_storage_connector.vllm.weight_change import WeightMark, weights_changed
@@ -183,8 +184,12 @@ def _tier(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig, config: Confi
                 f"worker_extension_cls {extension} can change the weights without a word, so nothing says whose KV "
                 "cache this would be: serve without it"
             )
-        facts = identity_of(vllm_config, kv_cache_config).facts()
-        return {"identity": facts, "needs_full_prefix": _needs_full_prefix(kv_cache_config)}
+        return {
+            "identity": identity_of(vllm_config, kv_cache_config, weights={}).facts(),
+            "weights": weights_of(vllm_config, config.weights_id),
+            "model_name": model_name(vllm_config),
+            "needs_full_prefix": _needs_full_prefix(kv_cache_config),
+        }
     except Exception as error:  # models bring code of their own, and files of any kind
         if config.fail_fast:
             raise

@@ -31,12 +31,15 @@ from vllm.v1.kv_offload.base import (
 )
 from vllm.v1.kv_offload.tiering.base import JobResult, SecondaryTierManager, TransferJob
 
+from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import BlockSpec
-from llmd_storage_connector.blocks.store import BlockStore
+from llmd_storage_connector.blocks.unidentified import UnidentifiedStore
 from llmd_storage_connector.config import parse
 from llmd_storage_connector.engine.engine import BYPASSED, StorageEngine
 from llmd_storage_connector.errors import ConnectorError, Unusable
+from llmd_storage_connector.identity.digest_cache import DigestCache
 from llmd_storage_connector.identity.facts import digest_of
+from llmd_storage_connector.identity.fingerprint import Fingerprint, Weights
 from llmd_storage_connector.lookup.service import LookupStatus
 from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX, Counters, Metric, MetricKind
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
@@ -55,6 +58,11 @@ _STATUS = {
 # A request's kv_transfer_params may say so: it waits for storage also where computing would be quicker.
 PATIENT = "llmd_storage_patient"
 _OPEN_TIMEOUT_S = 60.0
+# How long an engine's start waits for the weights to be read: in all, and without a byte.
+_WEIGHTS_TIMEOUT_S = 300.0
+_WEIGHTS_STALLED_S = 10.0
+# Shorter than a lookup's deadline: until the first answer requests wait.
+_WEIGHTS_WAIT_S = 1.0
 _DRAIN_TIMEOUT_S = 5.0
 _SHUTDOWN_TIMEOUT_S = 5.0
 
@@ -91,19 +99,22 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         tier_type: str,
         settings: Mapping[str, Any],
         identity: Mapping[str, Any] | None = None,
+        weights: Mapping[str, Weights] | None = None,
+        model_name: str = "",
         identity_fault: str = "",
         needs_full_prefix: bool = False,
         backpressure_detector: Any = None,
     ) -> None:
-        """settings: as the operator wrote them. identity: facts of Identity, or the reason there are none.
+        """settings: as the operator wrote them. identity: facts of Identity but for the weights, which are read first,
+        or the reason there are none. model_name: for the manifest. needs_full_prefix: whether every block is of full
+        attention, so that a request can use one only with all before it.
 
-        chained: whether every block is of full attention, so that a request can use one only with all before it.
-
+        Blocks while the weights are read, as long as bytes come and up to _WEIGHTS_TIMEOUT_S.
         Raises: Unusable with fail_fast and a store that cannot be opened; nothing else.
         """
         super().__init__(offloading_spec, primary_kv_view, tier_type, backpressure_detector)
         config = parse(settings)
-        # Without an identity nothing is ever opened, so this digest of nothing names no folder.
+        # Known only in part: the store replaces the digest before it opens anything.
         facts = identity or {}
         # The format says whose parts a block is made of; a canonical one is a single part.
         canonical = facts.get("parallel", {}).get("tp") == ANY_TP
@@ -117,9 +128,15 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         # Nobody takes events that vLLM was not asked to publish.
         self._emits_events = bool(offloading_spec.kv_events_config.enable_kv_cache_events)
         self._chunks = CpuTierChunks(primary_kv_view)
-        store = BlockStore(Path(config.root_dir), facts, spec, config.publish, direct_io=config.direct_io)
-        if identity is None:
-            store = _NoStore(spec, identity_fault)
+        root = Path(config.root_dir)
+        fingerprint = Fingerprint(weights or {}, DigestCache(root / layout.WEIGHTS))
+
+        def identify() -> Mapping[str, Any]:
+            if identity is None:
+                raise Unusable(identity_fault)
+            return {**identity, "weights": fingerprint.facts(_WEIGHTS_WAIT_S)}
+
+        store = UnidentifiedStore(root, identify, spec, config.publish, model=model_name, direct_io=config.direct_io)
         group_tokens = set(offloading_spec.tokens_per_block)
         self._engine = StorageEngine(
             store,
@@ -130,15 +147,20 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
             needs_full_prefix=needs_full_prefix and len(group_tokens) == 1,
             tokens_per_block=max(group_tokens) * offloading_spec.blocks_per_chunk,
         )
+        # Who sees the engine ready may count on the cache, unless the weights' storage is slow or does not answer.
+        stalled_s, limit_s = _WEIGHTS_STALLED_S, _WEIGHTS_TIMEOUT_S
+        if config.fail_fast:
+            stalled_s, limit_s = _OPEN_TIMEOUT_S, float("inf")
+        if not fingerprint.wait(stalled_s=stalled_s, limit_s=limit_s):
+            logger.warning("the weights are not read yet: the engine starts, and uses the cache when they are")
         self._engine.start()
         if config.fail_fast and self._engine.wait_open(_OPEN_TIMEOUT_S) is not Phase.READY:
             fault = self._engine.fault or Unusable(f"{config.root_dir} did not answer in {_OPEN_TIMEOUT_S:g} s")
             self.shutdown()
             raise fault
         logger.info(
-            "KV cache storage: %s, namespace %s…, %d bytes a block, publish %s",
+            "KV cache storage: %s, %d bytes a block, publish %s",
             config.root_dir,
-            spec.identity.hex()[:16],
             self.block_size_bytes,
             config.publish,
         )
@@ -272,17 +294,6 @@ def _definition(metric: Metric) -> OffloadingMetricMetadata:
         return OffloadingHistogramMetadata(documentation=metric.doc, labelnames=labels, buckets=metric.buckets)
     kind = OffloadingGaugeMetadata if metric.kind is MetricKind.GAUGE else OffloadingCounterMetadata
     return kind(documentation=metric.doc, labelnames=labels)
-
-
-class _NoStore(BlockStore):
-    """Stands in when whose cache it would be is unknown: never opens, so nothing else is ever called."""
-
-    def __init__(self, spec: BlockSpec, fault: str) -> None:
-        super().__init__(Path("/"), {}, spec, "auto")
-        self._fault = fault
-
-    def open(self) -> None:
-        raise Unusable(self._fault)
 
 
 def _blocks(job: TransferJob) -> tuple[list[bytes], list[int]]:

@@ -6,6 +6,7 @@
 <root>/<32 hex>/damaged/<key>.kvb      a damaged block, in quarantine
 <root>/<32 hex>/<xx>/.<writer>-<n>.tmp a block being written
 <root>/.evictor/                       the evictor's own files
+<root>/.weights/                       engines' digests of weights; not the evictor's
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ _DESCRIPTIONS = {
     "block_hash.seedSha256": "seed of the hash (PYTHONHASHSEED)",
     "format_version": "format of the block files",
 }
+_DIGEST_LENGTH = 64
 # Compared as a whole: their parts mean nothing alone.
 _WHOLE = {"weights.model", "weights.draft"}
 # What an operator can set to the same value on both sides, where that is possible.
@@ -76,13 +77,16 @@ class IdentityDifference:
 
 
 def model_of(manifest: Mapping[str, Any] | None) -> str:
-    """The model's hub repository, or the digest of its sampled weights; "" without a manifest."""
+    """The model's hub repository, the operator's name for its weights, or their digest; "" without a manifest."""
     try:
+        if manifest and isinstance(name := manifest.get("model"), str) and name:
+            return name
         weights = manifest["fields"]["weights"]["model"] if manifest else {}
-        kind = weights.get("kind")
-        if kind == "hub":
-            return str(weights["repository"])
-        return str(weights["sha256"]) if kind == "sampled" else str(kind or "")
+        # Of weights by kind; hub and sampled are of manifests before the digest of the whole content.
+        for known in ("repository", "id", "sha256", "kind"):
+            if said := weights.get(known):
+                return str(said)
+        return ""
     except (KeyError, TypeError, AttributeError):
         return ""
 
@@ -96,7 +100,7 @@ def title_of(manifest: Mapping[str, Any] | None) -> str:
         architecture = str(manifest["fields"]["model_config"]["hf"]["architectures"][0])
     except (KeyError, IndexError, TypeError):  # of another version, or of somebody's making
         architecture = "model"
-    return f"{architecture} {name[:12]}".strip()
+    return f"{architecture} {name[:12] if len(name) == _DIGEST_LENGTH else name}".strip()
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[IdentityDifference]:
