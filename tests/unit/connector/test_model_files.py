@@ -23,6 +23,8 @@ def model_config(model: Path | str, **changes: Any) -> Any:
     fields = {
         "model_weights": "",
         "revision": None,
+        "code_revision": None,
+        "hf_config": SimpleNamespace(),
         "trust_remote_code": False,
         "is_multimodal_model": False,
         "seed": 0,
@@ -110,6 +112,21 @@ def test_a_draft_models_weights_count(tmp_path: Path) -> None:
     found = weights_of(engine(tmp_path, draft=model_config(draft)), None)
     assert [one.places for one in found.values() if isinstance(one, Checkpoint)] == [(tmp_path,), (draft,)]
     assert set(weights_of(engine(tmp_path, draft=model_config(tmp_path)), None)) == {"model"}, "of one checkpoint"
+
+
+def test_code_of_another_repository_counts_where_it_runs(hub_cache: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_text("weights")
+    config = SimpleNamespace(auto_map={"AutoModel": "Qwen/Odd--modeling.Odd", "AutoTokenizer": ["tokens.Slow", None]})
+    without = weights_of(engine(model, hf_config=config, trust_remote_code=True), None)["model"]
+    assert isinstance(without, Checkpoint) and set(without.files()) == {"model.safetensors"}, "it was not downloaded"
+    snapshot(hub_cache, "modeling.py")
+    found = weights_of(engine(model, hf_config=config, trust_remote_code=True), None)["model"]
+    assert isinstance(found, Checkpoint)
+    assert set(found.files()) == {"model.safetensors", "Qwen/Odd--modeling.py"}
+    unused = weights_of(engine(model, hf_config=config), None)["model"]
+    assert isinstance(unused, Checkpoint) and not unused.other_code
 
 
 def test_dummy_weights_are_their_seed() -> None:

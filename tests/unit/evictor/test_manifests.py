@@ -3,15 +3,23 @@
 
 from __future__ import annotations
 
+import json
+import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.identity.facts import manifest
+from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import parse
+from llmd_storage_evictor.controller.rules import NamespaceRules
+from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.manifests import differences, model_of, title_of
 from llmd_storage_evictor.core.policy import rule_for
-from tests.unit.connector.conftest import make_facts
+from tests.unit.connector.conftest import Clock, make_facts
 
 DIGEST = "ab" * 32
 CONTENT = {"kind": "content", "files": 3, "bytes": 9, "sha256": DIGEST}
@@ -47,6 +55,32 @@ def test_a_models_rule_holds_for_its_old_and_its_new_namespaces() -> None:
     for made in (of(CONTENT, "Qwen/Odd"), of({"kind": "hub", "repository": "Qwen/Odd", "commit": "0" * 40})):
         assert rule_for(config, "0" * 32, model_of(made)).quota_bytes == 2**30
     assert rule_for(config, "0" * 32, model_of(of(CONTENT))).quota_bytes is None
+
+
+def test_a_rule_holds_as_soon_as_somebody_has_named_the_model(tmp_path: Path) -> None:
+    """The first engine had a copy in a folder, the next one the repository."""
+    made = of(CONTENT)
+    folder = tmp_path / layout.namespace_name(bytes.fromhex(made["identity"]))
+    folder.mkdir()
+    (folder / layout.MANIFEST).write_text(json.dumps(made))
+    config = parse({"root_dir": str(tmp_path), "budget_bytes": "10Gi", "namespaces": [{"model": "Qwen/*", "ttl_s": 9}]})
+    directory = CacheDirectory(tmp_path)
+    directory.open()
+    clock = Clock()
+    rules = NamespaceRules(config, directory, RateLimitedLog(logging.getLogger(__name__)), clock)
+    index = Index()
+    index.add_namespace(folder.name)
+
+    def ttl_s() -> float | None:
+        clock.now += 60.0
+        return rules.of(index)[folder.name].ttl_s
+
+    assert ttl_s() is None
+    (folder / layout.MANIFEST).write_text(json.dumps(of(CONTENT, "Qwen/Odd")))
+    assert ttl_s() == 9
+    (folder / layout.MANIFEST).unlink()
+    assert ttl_s() == 9, "known once, for as long as it is there"
+    directory.close()
 
 
 def test_the_name_is_no_part_of_the_identity() -> None:

@@ -14,7 +14,7 @@ from llmd_storage_connector.errors import Misconfigured
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SNAPSHOT = re.compile(r"/models--(?P<repository>[^/]+)/snapshots/[0-9a-f]{40}/*$")
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 
 def folder_of(cache: Path, repository: str) -> Path:
@@ -28,24 +28,28 @@ def repository_of(path: str) -> str:
     return found["repository"].replace("--", "/", 1) if found else ""
 
 
-def loaded_snapshot(repository: Path, revision: str | None, started_s: float) -> Path | None:
-    """The snapshot that a process has loaded which started at this Unix time. None: there is none.
+def loaded_snapshot(
+    repository: Path, revision: str | None, started_s: float, suffixes: tuple[str, ...] = WEIGHTS
+) -> Path | None:
+    """The snapshot of which a process that started at this Unix time has loaded files. None: there is none.
 
-    repository: as folder_of() says. Raises: Misconfigured when it could be one of several; OSError.
+    repository: as folder_of() says. suffixes: of the files.
+
+    Raises: Misconfigured when it could be one of several; OSError.
     """
     revision = revision or "main"
     snapshots = repository / "snapshots"
     if _COMMIT.fullmatch(revision):
-        return snapshots / revision if _has_weights(snapshots / revision) else None
+        return snapshots / revision if _has(snapshots / revision, suffixes) else None
     ref = repository / "refs" / revision
     try:
         moved_s = ref.stat().st_mtime
-        found = [folder for folder in snapshots.iterdir() if _has_weights(folder)]
+        found = [folder for folder in snapshots.iterdir() if _has(folder, suffixes)]
         named = snapshots / ref.read_text().strip()
     except FileNotFoundError:
         return None
     if len(found) <= 1:
-        return found[0] if found else None  # weights came from nowhere else, whatever the name says by now
+        return found[0] if found else None  # they came from nowhere else, whatever the name says by now
     if moved_s >= started_s:
         raise Misconfigured(
             f"revision {revision!r} in {repository} came to name another commit while this engine started, so nothing "
@@ -54,8 +58,8 @@ def loaded_snapshot(repository: Path, revision: str | None, started_s: float) ->
     return named if named in found else None
 
 
-def _has_weights(snapshot: Path) -> bool:
+def _has(snapshot: Path, suffixes: tuple[str, ...]) -> bool:
     try:
-        return any(file.suffix in _WEIGHTS for file in snapshot.rglob("*"))
+        return any(file.suffix in suffixes for file in snapshot.rglob("*"))
     except (FileNotFoundError, NotADirectoryError):
         return False

@@ -34,13 +34,15 @@ class Checkpoint:
     """The files of one model.
 
     places: one file, or folders, of which the first that has a file of some name counts. other_formats: formats other
-    than safetensors count although there is safetensors. code: the model's own runs. media: it takes more than text.
+    than safetensors count although there is safetensors. code: the model's own runs. other_code: name and folder of
+    further repositories whose code runs. media: it takes more than text.
     loaded_after_s: Unix time; a file that was changed later may not be what was loaded. None: they never change.
     """
 
     places: tuple[Path, ...]
     other_formats: bool = False
     code: bool = False
+    other_code: tuple[tuple[str, Path], ...] = ()
     media: bool = False
     loaded_after_s: float | None = None
 
@@ -63,7 +65,10 @@ class Checkpoint:
         index = () if has_tensors else ("*.index.json",)
         counting = weights + _TENSORS + index + _CONFIGURATIONS
         counting += (_MEDIA if self.media else ()) + (_CODE if self.code else ())
-        return {name: path for name, path in sorted(found.items()) if _is_like(name, counting)}
+        counted = {name: path for name, path in sorted(found.items()) if _is_like(name, counting)}
+        for repository, folder in self.other_code:
+            counted |= {f"{repository}--{name}": path for name, path in _walk(folder) if _is_like(name, _CODE)}
+        return counted
 
 
 def facts_of(contents: Mapping[str, tuple[int, str]]) -> dict[str, Any]:

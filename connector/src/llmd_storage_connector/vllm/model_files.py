@@ -67,6 +67,7 @@ def _weights(model: ModelConfig, load: LoadConfig) -> Weights:
         (path,) if local else _hub_places(model, load.download_dir),
         other_formats=load_format in _OTHER_FORMATS,
         code=bool(model.trust_remote_code),
+        other_code=_other_code(model) if model.trust_remote_code else (),
         media=bool(getattr(model, "is_multimodal_model", True)),
         # What is in the hub's cache never changes under its name.
         loaded_after_s=_started_s() if local else None,
@@ -78,10 +79,8 @@ def _hub_places(model: ModelConfig, download_dir: str | None) -> tuple[Path, ...
 
     vLLM puts weights into download_dir, but leaves configurations and code in the hub's own cache.
     """
-    from huggingface_hub.constants import HF_HUB_CACHE  # type: ignore[import-not-found]  # vLLM's
-
     caches = [Path(download_dir)] if download_dir else []
-    caches.append(Path(HF_HUB_CACHE))
+    caches.append(_hub_cache())
     folders = [hub.folder_of(cache, model.model) for cache in caches]
     for folder in folders:
         snapshot = hub.loaded_snapshot(folder, model.revision, _started_s())
@@ -92,6 +91,29 @@ def _hub_places(model: ModelConfig, download_dir: str | None) -> tuple[Path, ...
         f"the weights of {model.model!r} are neither a local directory nor in the hub cache: the connector "
         "cannot tell whose KV cache this would be; download the model to a directory and serve that"
     )
+
+
+def _other_code(model: ModelConfig) -> tuple[tuple[str, Path], ...]:
+    """Repositories that a model's configuration names for its code ("other/repository--module.Class").
+
+    What is not in the hub's cache was not run: vLLM has an implementation of its own.
+    """
+    named = (getattr(model.hf_config, "auto_map", None) or {}).values()
+    classes = [one for value in named for one in (value if isinstance(value, list | tuple) else [value])]
+    repositories = sorted({str(one).partition("--")[0] for one in classes if "--" in str(one)} - {str(model.model)})
+    found = []
+    for repository in repositories:
+        folder = hub.folder_of(_hub_cache(), repository)
+        snapshot = hub.loaded_snapshot(folder, model.code_revision, _started_s(), (".py",))
+        if snapshot is not None:
+            found.append((repository, snapshot))
+    return tuple(found)
+
+
+def _hub_cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE  # type: ignore[import-not-found]  # vLLM's
+
+    return Path(HF_HUB_CACHE)
 
 
 def _started_s() -> float:

@@ -19,7 +19,9 @@ _RETRY_S = 10.0
 
 
 class NamespaceRules:
-    """Reads each namespace's manifest until it is there; what was read is kept in the index. Thread: one.
+    """Reads each namespace's manifest until it names a repository, which later engines may add; the index keeps it.
+
+    Thread: one.
 
     unknown: namespaces whose model is not known though a rule asks for it: they count as pinned. unmatched: rules, as
     the operator wrote them, under which no namespace falls.
@@ -38,7 +40,8 @@ class NamespaceRules:
         names = index.namespaces()
         self._tried = {name: at for name, at in self._tried.items() if name in names}
         for name in names:
-            if name not in index.models and self._clock() - self._tried.get(name, float("-inf")) >= _RETRY_S:
+            is_final = "/" in index.models.get(name, "")
+            if not is_final and self._clock() - self._tried.get(name, float("-inf")) >= _RETRY_S:
                 self._read_model(index, name)
         rules = {name: policy.rule_for(self._config, name, index.models.get(name)) for name in names}
         self.unknown = [name for name, rule in rules.items() if rule is policy.UNKNOWN_MODEL]
