@@ -356,6 +356,20 @@ def test_weights_that_cannot_be_read_now_hold_nobody_up(
     assert one.facts(0.0)["model"]["kind"] == "content"
 
 
+def test_a_claim_that_does_not_answer_is_said(model: Path, cache: DigestCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    well = threading.Event()
+
+    def waiting(stamp: Stamp) -> None:
+        assert well.wait(CEILING_S)
+
+    monkeypatch.setattr(cache, "get", waiting)
+    one = Fingerprint({"model": Checkpoint((model,))}, cache, in_a_while)
+    with pytest.raises(Pending, match="neither the model's folder nor root_dir has answered yet"):
+        one.facts(0.01)
+    well.set()
+    assert one.facts(CEILING_S)["model"]["kind"] == "content"
+
+
 def test_an_error_is_tried_again(model: Path, cache: DigestCache) -> None:
     one = Fingerprint({"model": Checkpoint((model / "later",))}, cache, in_a_while)
     with pytest.raises(Unusable, match="the weights cannot be read") as caught:

@@ -101,7 +101,7 @@ class Background:
         while (fault := self._try_to_open()) is not None:
             self.fault = fault
             is_pending = isinstance(fault, Pending)
-            level, key = (logging.INFO, PENDING) if is_pending else (logging.ERROR, UNUSABLE)
+            level, key = (logging.WARNING, PENDING) if is_pending else (logging.ERROR, UNUSABLE)
             self._log.log(level, key, "KV cache storage is NOT used, the engine serves without it: %s", fault)
             parts.scheduler.enter(Phase.UNUSABLE, UNUSABLE)
             pause_s = 0.0 if is_pending else REOPEN_S  # what is pending was waited for

@@ -57,12 +57,15 @@ class Fingerprint:
         assert thread is not None
         thread.join(wait_s)
         if thread.is_alive():
-            read, total = self._reader.read_bytes / 2**30, self._reader.total_bytes / 2**30
-            raise Pending(f"the weights are being read, to know whose KV cache it is ({read:.1f} of {total:.1f} GiB)")
+            raise Pending(f"the weights are being read, to know whose KV cache it is ({self._progress()})")
         if isinstance(self._result, dict):
             return self._result
         fault, self._thread = self._result, None
         raise fault or Unusable("reading the weights ended without a result")
+
+    def _progress(self) -> str:
+        read, total = self._reader.read_bytes / 2**30, self._reader.total_bytes / 2**30
+        return f"{read:.1f} of {total:.1f} GiB" if total else "neither the model's folder nor root_dir has answered yet"
 
     def _start(self) -> None:
         if self._thread is None:
