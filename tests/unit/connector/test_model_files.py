@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from llmd_storage_connector.errors import Misconfigured
+from llmd_storage_connector.errors import Misconfigured, Unusable
+from llmd_storage_connector.identity.digest_cache import DigestCache
+from llmd_storage_connector.identity.fingerprint import Fingerprint
 from llmd_storage_connector.identity.weights import Checkpoint
 from llmd_storage_connector.vllm import model_files
 from llmd_storage_connector.vllm.model_files import model_name, weights_of
+from tests.patience import CEILING_S
 
 COMMIT = "0123456789" * 4
 
@@ -81,7 +84,9 @@ def test_a_local_folder_is_held_against_the_engines_start(tmp_path: Path) -> Non
     found = weights_of(engine(tmp_path, trust_remote_code=True, is_multimodal_model=True), None)["model"]
     assert isinstance(found, Checkpoint)
     assert found.places == (tmp_path,) and found.code and found.media
-    assert found.loaded_after_s is not None and 0 < found.loaded_after_s <= time.time()
+    (tmp_path / "model.safetensors").write_text("changed while the engine started")
+    with pytest.raises(Unusable, match="was changed after this engine's start"):
+        Fingerprint({"model": found}, DigestCache(tmp_path / "claim")).facts(CEILING_S)
 
 
 def test_a_hub_model_is_the_snapshot_that_vllm_has(hub_cache: Path) -> None:
@@ -140,5 +145,7 @@ def test_the_evictor_is_told_the_repository(hub_cache: Path) -> None:
     assert model_name(engine("/tmp/x", model_weights="s3://bucket/odd")) == "s3://bucket/odd"
 
 
-def test_the_start_of_this_process_is_in_the_past() -> None:
-    assert time.time() - 86400 < model_files._started_s() <= time.time()
+def test_what_was_there_when_the_process_started_is_older_than_its_start() -> None:
+    """The interpreter's own files: a start that is taken for too early would refuse every model."""
+    found = Checkpoint((Path(pytest.__file__),), loaded_after_s=model_files._started_s())
+    assert Fingerprint({"model": found}, DigestCache(Path(os.devnull, "x"))).facts(CEILING_S)["model"]["files"] == 1
