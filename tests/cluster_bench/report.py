@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,17 @@ def row(one: dict[str, Any]) -> dict[str, float]:
         "tokens": one["outputTokensPerSecond"],
         "hit": hit,
         "storage": storage,
+        "prefill": prefill(one["samples"]),
     }
+
+
+def prefill(samples: Sequence[dict[str, float]]) -> float:
+    """Seconds that a prompt of the stage was in prefill, on average; not a number where that was not recorded."""
+    if not samples or "prefillSeconds" not in samples[-1]:
+        return float("nan")
+    answered = samples[-1]["answered"] - samples[0]["answered"]
+    seconds = samples[-1]["prefillSeconds"] - samples[0]["prefillSeconds"]
+    return seconds / answered if answered > 0 <= seconds else float("nan")
 
 
 def at(values: Sequence[float], share_: float) -> float:
@@ -121,7 +132,7 @@ def page(results: Sequence[Result]) -> str:
 
 def table(results: Sequence[Result]) -> str:
     head = ["cache", "stage", "answered", "failed", "TTFT p50, ms", "TTFT p90, ms", "gap p50, ms", "gap p99, ms"]
-    head += ["requests/s", "tokens/s", "not computed", "of it from storage"]
+    head += ["requests/s", "tokens/s", "not computed", "of it from storage", "prefill a prompt, s"]
     lines = ["<table><thead><tr>", *(f"<th>{h}</th>" for h in head), "</tr></thead><tbody>"]
     for i in range(len(results[0]["stages"])):
         for result in results:
@@ -131,6 +142,7 @@ def table(results: Sequence[Result]) -> str:
             cells += [f"{r['requests']:.2f}", f"{r['tokens']:.1f}"] + [
                 f"{100 * r[k]:.0f} %" for k in ("hit", "storage")
             ]
+            cells.append("" if isnan(r["prefill"]) else f"{r['prefill']:.2f}")
             lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
     return "".join([*lines, "</tbody></table>"])
 
@@ -247,6 +259,9 @@ figcaption {{ font-weight: 600; }} svg {{ max-width: 100%; height: auto; }}
 <p>Stage "cold" sends prompts that nobody has seen, each further stage the same prompts again, at its rate.</p>
 <p>Runs: {runs}.</p>
 {table}
+<p>"Prefill a prompt" is vLLM's own count of the time from a prompt's turn on the accelerator to its first token; waiting
+for its turn or for storage is not in it. The difference between two caches is accelerator time that one of them saved for
+each prompt; prompts that are computed together are each counted whole.</p>
 {figures}
 <h2>Beside published figures</h2>
 {published}

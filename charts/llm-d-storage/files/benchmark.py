@@ -35,6 +35,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "ownMemoryTokens": ("vllm:prompt_tokens_by_source_total", 'source="local_cache_hit"'),
     "reusedTokens": ("vllm:external_prefix_cache_hits_total", ""),
     "storageTokens": ("vllm:prompt_tokens_cached_by_source_total", 'source="disk"'),
+    "prefillSeconds": ("vllm:request_prefill_time_seconds_sum", ""),
 }
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 

@@ -26,6 +26,8 @@ vllm:external_prefix_cache_hits_total{engine="0"} 150.0
 vllm:prompt_tokens_cached_by_source_total{source="disk"} 1e2
 vllm:request_success_total{finished_reason="stop"} 3.0
 vllm:request_success_total{finished_reason="length"} 4.0
+vllm:request_prefill_time_seconds_sum{engine="0"} 1.5
+vllm:request_prefill_time_seconds_count{engine="0"} 7.0
 """
 # Stands for vLLM's generator: writes what it writes, at the place it is told.
 GENERATOR = """
@@ -101,6 +103,7 @@ def test_counters_are_summed_and_labels_held(job: ModuleType) -> None:
         "ownMemoryTokens": 40,
         "reusedTokens": 150,
         "storageTokens": 100,
+        "prefillSeconds": 1.5,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,14 @@ def test_the_figures_of_a_stage() -> None:
     assert (row["ttft50"], row["ttft90"]) == (300, 400)
     assert (row["gap50"], row["gap99"]) == (100, 198)
     assert (row["hit"], row["storage"]) == (190 / 400, 100 / 400)
+
+
+def test_the_time_in_prefill_is_of_one_prompt_and_left_out_where_nobody_recorded_it() -> None:
+    before, after = sample(0, 0, 0, 0, 0), sample(4, 400, 0, 0, 0) | {"answered": 4}
+    assert report.prefill([before | {"prefillSeconds": 1.0}, after | {"prefillSeconds": 9.0}]) == 2.0
+    assert isnan(report.prefill([before, after])), "a result of before this was counted"
+    assert isnan(report.prefill([before | {"prefillSeconds": 9.0}, after | {"prefillSeconds": 1.0}])), "a new server"
+    assert "<td></td></tr>" in report.table([result("cache")]) and "<td>nan</td>" not in report.table([result("cache")])
 
 
 def test_hit_rate_over_time_is_of_each_window() -> None:
