@@ -110,6 +110,21 @@ def test_preflight_knows_where_a_model_server_fits() -> None:
     assert json.loads(text("everything", "preflight"))["podSecurity"] == "", "whose containers they are is not known"
 
 
+def test_the_preflight_looks_at_the_claim_of_the_model() -> None:
+    assert json.loads(text("default", "preflight"))["modelClaim"] == ""
+    assert json.loads(text("model-claim-hpa", "preflight"))["modelClaim"] == "models"
+    rules = helm.one(helm.objects("model-claim-hpa"), "Role", "-preflight")["rules"]
+    (names,) = [rule["resourceNames"] for rule in rules if rule["resources"] == ["persistentvolumeclaims"]]
+    assert names == ["kv-kv-cache", "models"]
+
+
+def test_the_preflight_knows_by_which_protocol_a_static_volume_is_mounted() -> None:
+    """Azure Files' driver takes SMB unless the volume says otherwise."""
+    protocol = "storage.persistentVolume.csi.volumeAttributes.protocol=nfs"
+    seen = json.loads(text("static-gcp-lustre", "preflight", "--set", protocol))["storage"]
+    assert seen["static"] and seen["parameters"]["protocol"] == "nfs"
+
+
 def test_pull_secrets_are_looked_at_too() -> None:
     (secret,) = [s for s in json.loads(text("standalone", "preflight"))["secrets"] if s["name"] == "mirror"]
     assert (secret["key"], secret["required"]) == (".dockerconfigjson", False)

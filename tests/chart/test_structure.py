@@ -172,6 +172,7 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
         *(("gateway.networking.k8s.io", "gatewayclasses", "get", name) for name in GATEWAY_CLASSES.values()),
         ("", "persistentvolumeclaims", "get", "kv-kv-cache"),
         ("", "persistentvolumeclaims", "get", "team-kv-cache"),
+        ("", "persistentvolumeclaims", "get", "kv-kv-cache models"),
         ("", "configmaps", "patch", "kv-storage-report"),
         ("", "secrets", "get", "llm-d-hf-token"),
         ("", "secrets", "get", "llm-d-hf-token mirror"),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Preflight's verdicts, branch by branch: facts in, finding out."""
 
+from dataclasses import replace
+
 import pytest
 
 from llmd_storage_hooks.core.kube import objects
@@ -104,7 +106,13 @@ LOCAL = f.StorageClass("local-path", "rancher.io/local-path")
         (Storage(storage_class_name="nope"), (), "fail", None),
         (Storage(), (CEPH, LOCAL), "pass", "cephfs"),
         (Storage(), (LOCAL,), "fail", None),
-        (Storage(), (CEPH, f.StorageClass("b", "x", is_default=True)), "warn", "cephfs"),
+        (Storage(), (f.StorageClass("c", "x", is_default=True), CEPH), "warn", "c"),  # made at once: the first by name
+        (
+            Storage(),
+            (replace(CEPH, created="2026-06-01T08:00:00Z"), replace(CEPH, name="a", created="2025-01-01T08:00:00Z")),
+            "warn",
+            "cephfs",
+        ),
         (Storage(), UNKNOWN, "warn", None),
         (Storage(storage_class_name="cephfs"), UNKNOWN, "warn", None),
         (Storage(storage_class_name="new", creates_storage_class=True, provisioner="p"), (), "pass", "new"),
@@ -212,6 +220,7 @@ def claim(**changes):
         (claim(deleting=True), None, "fail", "being deleted"),
         (claim(access_modes=("ReadWriteOnce",)), None, "fail", "ReadWriteOnce, not ReadWriteMany"),
         (claim(access_modes=()), None, "fail", "none, not ReadWriteMany"),
+        (claim(volume_mode="Block"), None, "fail", "volumeMode Block"),
         (objects.Absent(), None, "fail", "no such claim"),
         (UNKNOWN, None, "warn", "Could not check"),
         (None, None, "warn", "not looked at"),

@@ -119,7 +119,7 @@ def quota(hard, used=None):
         ((quota({"requests.storage": "1Ti"}),), "fail", "requests.storage"),
         ((quota({"requests.nvidia.com/gpu": "1"}),), "fail", "requests.nvidia.com/gpu 1"),
         ((quota({"persistentvolumeclaims": "0"}),), "fail", "persistentvolumeclaims 0"),
-        ((quota({"limits.memory": "1Ti"}),), "fail", "set no such limit"),
+        ((quota({"limits.memory": "1Ti"}),), "fail", "do not set it"),
         ((quota({"pods": "3"}, {"pods": "2"}),), "warn", "2 are used"),
         (objects.Unknown("not allowed (quota)"), "warn", "Could not check"),
     ],
@@ -262,7 +262,10 @@ MORE = {
 def test_facts_of_namespace_and_nodes():
     with serve(MORE) as url:
         observed = collect(CONFIG, kube_at(url))
-    assert observed.quotas == (f.Quota("q", {"pods": 1}, {"pods": 1}),)  # one that counts some pods only is left alone
+    assert observed.quotas == (
+        f.Quota("q", {"pods": 1}, {"pods": 1}),
+        f.Quota("best-effort", {"pods": 0}, {}, (f.Scope("BestEffort"),)),
+    )
     assert observed.limits == (f.Limit("l", "Container", {}, {"cpu": 500}, {}),)
     assert observed.namespace.labels == {ENFORCE: "restricted"}
     assert observed.claim_users == ("a",)

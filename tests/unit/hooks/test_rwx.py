@@ -44,7 +44,7 @@ def test_the_table_and_the_page_are_what_the_charts_facts_give():
         ("topolvm.io", {}, "no"),
         ("hostpath.csi.k8s.io", {}, "no"),
         ("kubernetes.io/no-provisioner", {}, "unknown"),
-        ("driver.longhorn.io", {}, "unknown"),
+        ("driver.longhorn.io", {}, "yes"),
         ("driver.longhorn.io", {"nfsOptions": "vers=4.2"}, "yes"),
         ("driver.longhorn.io", {"migratable": "true", "nfsOptions": "x"}, "no"),
         ("csi.trident.netapp.io", {"backendType": "ontap-nas-economy"}, "yes"),
@@ -58,7 +58,41 @@ def test_the_table_and_the_page_are_what_the_charts_facts_give():
         ("csi.huawei.com", {"protocol": "nfs"}, "yes"),
         ("csi.huawei.com", {"volumeType": "lun"}, "no"),
         ("csi-powermax.dellemc.com", {"csi.storage.k8s.io/fstype": "nfs"}, "yes"),
-        ("csi-powermax.dellemc.com", {}, "no"),
+        ("csi-powermax.dellemc.com", {}, "unknown"),
+        ("csi-powerstore.dellemc.com", {"csi.storage.k8s.io/fstype": "xfs"}, "no"),
+        ("csi-powerstore.dellemc.com", {}, "unknown"),
+        ("csi-unity.dellemc.com", {}, "unknown"),
+        ("csi.hpe.com", {"nfsResources": "true", "accessProtocol": "iscsi"}, "yes"),
+        ("csi.hpe.com", {"accessProtocol": "nfs"}, "yes"),
+        ("csi.hpe.com", {"accessProtocol": "fc"}, "no"),
+        ("csi.hpe.com", {}, "unknown"),
+        ("csi.trident.netapp.io", {"backendType": "google-cloud-netapp-volumes"}, "yes"),
+        ("csi.trident.netapp.io", {"backendType": "google-cloud-netapp-volumes-san"}, "no"),
+        ("csi.trident.netapp.io", {"backendType": "ontap-nas", "trident.netapp.io/nasType": "smb"}, "no"),
+        ("file.csi.azure.com", {"protocol": "nfs"}, "yes"),
+        ("file.csi.azure.com", {"protocol": "smb"}, "unknown"),
+        ("file.csi.azure.com", {}, "unknown"),  # SMB is what the driver takes unless it is told otherwise
+        ("kubernetes.io/azure-file", {}, "unknown"),
+        ("s3.csi.aws.com", {}, "no"),
+        ("gcsfuse.csi.storage.gke.io", {}, "no"),
+        ("blob.csi.azure.com", {}, "no"),
+        ("blob.csi.azure.com", {"protocol": "fuse2"}, "no"),
+        ("blob.csi.azure.com", {"protocol": "nfs"}, "unknown"),
+        ("ossplugin.csi.alibabacloud.com", {}, "no"),
+        ("nasplugin.csi.alibabacloud.com", {}, "yes"),
+        ("diskplugin.csi.alibabacloud.com", {}, "no"),
+        ("com.tencent.cloud.csi.cfs", {}, "yes"),
+        ("com.tencent.cloud.csi.cbs", {}, "no"),
+        ("csi.cubefs.com", {}, "yes"),
+        ("csi.quobyte.com", {}, "yes"),
+        ("com.hammerspace.csi", {}, "yes"),
+        ("com.hammerspace.csi", {"fsType": "xfs"}, "no"),
+        ("csi.nutanix.com", {"storageType": "NutanixFiles"}, "yes"),
+        ("csi.nutanix.com", {"storageType": "NutanixVolumes"}, "no"),
+        ("csi.nutanix.com", {}, "unknown"),
+        ("cluster.local/team-a-nfs-subdir-external-provisioner", {}, "yes"),
+        ("cluster.local/nas", {"archiveOnDelete": "false"}, "yes"),
+        ("cluster.local/nas", {}, "unknown"),
         ("linstor.csi.linbit.com", {}, "unknown"),
         ("something.example.com", {}, "unknown"),
     ],
@@ -74,7 +108,7 @@ def test_an_override_wins_and_is_named():
 
 
 def test_the_parameter_that_decided_is_named():
-    assert "nfsOptions" in rwx_support(TABLE, "driver.longhorn.io", {"nfsoptions": "x"}, {}).because
+    assert "backendType" in rwx_support(TABLE, "csi.trident.netapp.io", {"backendtype": "ontap-nas"}, {}).because
 
 
 def test_every_entry_has_a_source_and_its_own_name():

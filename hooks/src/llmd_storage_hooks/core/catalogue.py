@@ -63,6 +63,8 @@ CHECKS = (
           "fail, warn", f"{_K8S}/concepts/storage/persistent-volumes/#persistentvolumeclaims"),
     Check("preflight.claim.kept", "Does the release's own claim, kept from before, fit the values; is it its own?",
           "fail", f"{_K8S}/concepts/storage/persistent-volumes/#persistentvolumeclaims"),
+    Check("preflight.claim.model", "Can every replica mount the claim that the model is read from?", "fail, warn",
+          f"{_K8S}/concepts/storage/persistent-volumes/#access-modes"),
     Check("preflight.secret.<name>", "Is there the Secret with its key, not empty? Its content is not looked at.",
           "fail, warn", f"{_K8S}/concepts/configuration/secret/"),
     Check("claim.bound", "Is the claim bound, and if not, what does the provisioner or the scheduler say?",

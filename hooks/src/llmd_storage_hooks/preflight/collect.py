@@ -28,10 +28,8 @@ def preflight_facts(kube: KubeApi, config: PreflightConfig) -> facts.PreflightFa
     if config.gateway_class:
         path = f"/apis/gateway.networking.k8s.io/v1/gatewayclasses/{config.gateway_class}"
         gateway = _read(lambda: parse.gateway_class(kube.get(path)))
-    claim = None
     claim_name = config.storage.existing_claim or config.storage.claim_name
-    if claim_name:
-        claim = _read(lambda: kube_parse.claim(kube.get(f"{core}/persistentvolumeclaims/{claim_name}")))
+    claim = _claim(kube, core, claim_name)
     return facts.PreflightFacts(
         version=version,
         crds={f"{crd.name}/{crd.version}": _group(kube, crd.name, crd.version) for crd in config.crds},
@@ -44,6 +42,7 @@ def preflight_facts(kube: KubeApi, config: PreflightConfig) -> facts.PreflightFa
         limits=_limits(kube, core),
         namespace=_read(lambda: parse.namespace(kube.get(core))) if config.pod_security else None,
         claim_users=_claim_users(kube, core, claim_name) if isinstance(claim, Claim) else (),
+        model_claim=_claim(kube, core, config.model_claim),
     )
 
 
@@ -61,7 +60,14 @@ def without_cluster(config: PreflightConfig, why: Unknown) -> facts.PreflightFac
         quotas=why,
         limits=why,
         namespace=why if config.pod_security else None,
+        model_claim=why if config.model_claim else None,
     )
+
+
+def _claim(kube: KubeApi, core: str, name: str) -> Claim | Absent | Unknown | None:
+    if not name:
+        return None
+    return _read(lambda: kube_parse.claim(kube.get(f"{core}/persistentvolumeclaims/{name}")))
 
 
 def _read(get: Callable[[], T]) -> T | Absent | Unknown:
@@ -109,11 +115,8 @@ def _nodes(kube: KubeApi, config: PreflightConfig) -> tuple[facts.Node, ...] | U
 
 
 def _quotas(kube: KubeApi, core: str) -> tuple[facts.Quota, ...] | Unknown:
-    def get() -> tuple[facts.Quota, ...]:
-        found = [parse.quota(one) for one in kube_parse.items(kube.get(f"{core}/resourcequotas"))]
-        return tuple(one for one in found if one is not None)
-
-    return _present(_read(get))
+    path = f"{core}/resourcequotas"
+    return _present(_read(lambda: tuple(parse.quota(one) for one in kube_parse.items(kube.get(path)))))
 
 
 def _limits(kube: KubeApi, core: str) -> tuple[facts.Limit, ...] | Unknown:

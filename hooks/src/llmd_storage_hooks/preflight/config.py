@@ -75,6 +75,7 @@ class Workload:
     cpu_tier_size: str = ""  # what the connector wants to keep there; "" = nothing
     node_selector: dict[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
+    priority_class: str = ""  # its name; "" = the pods have none of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,7 @@ class PreflightConfig(HookConfig):
     secrets: tuple[SecretRef, ...] = ()
     accelerator: Accelerator = Accelerator()
     workload: Workload = Workload()
+    model_claim: str = ""  # a claim that the model is read from; "" = there is none
     pod_security: str = ""  # the strictest level that the release's pods fit; "" = not looked at
 
     def validate(self) -> None:

@@ -45,6 +45,7 @@ class StorageClass:
     binding_mode: str = "Immediate"
     is_default: bool = False
     allows_expansion: bool = False
+    created: str = ""  # RFC 3339 in UTC: sorts by time
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,22 @@ class Taint:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Which pods a ResourceQuota counts: all of its scopes must hold."""
+
+    name: str  # BestEffort, NotTerminating, PriorityClass, ...
+    operator: str = "Exists"
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Quota:
-    """A ResourceQuota that counts every pod; amounts as in Node."""
+    """A ResourceQuota; amounts as in Node. scopes: none = it counts every pod."""
 
     name: str
     hard: dict[str, int]
     used: dict[str, int]
+    scopes: tuple[Scope, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,7 @@ class Limit:
     min: dict[str, int]
     max: dict[str, int]
     default: dict[str, int]
+    default_request: dict[str, int] = field(default_factory=dict)  # the request of one that has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,7 @@ class ResourceRequests:
     limits: dict[str, int]
     shm_bytes: int | None
     cpu_tier_bytes: int | None
+    priority_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +147,4 @@ class PreflightFacts:
     limits: tuple[Limit, ...] | Unknown = ()
     namespace: Namespace | Absent | Unknown | None = None
     claim_users: tuple[str, ...] | Unknown = ()  # names of the pods that use the claim now
+    model_claim: Claim | Absent | Unknown | None = None  # the claim that the model is read from

@@ -59,6 +59,7 @@ def storage_class(raw: Any) -> facts.StorageClass:
         binding_mode=str(raw.get("volumeBindingMode") or "Immediate"),
         is_default=any(notes.get(note) == "true" for note in DEFAULT_CLASS_ANNOTATIONS),
         allows_expansion=bool(raw.get("allowVolumeExpansion")),
+        created=str(mapping(raw, "metadata").get("creationTimestamp", "")),
     )
 
 
@@ -96,17 +97,27 @@ def resource_requests(workload: Workload) -> facts.ResourceRequests:
         amounts(workload.limits),
         quantity(workload.shm_size),
         quantity(workload.cpu_tier_size),
+        workload.priority_class,
     )
 
 
-def quota(raw: Any) -> facts.Quota | None:
-    """None for one with scopes: it counts some pods only, and only the API server knows which."""
-    spec = mapping(raw, "spec")
-    if spec.get("scopes") or spec.get("scopeSelector"):
-        return None
-    status = mapping(raw, "status")
+def quota(raw: Any) -> facts.Quota:
+    """A ResourceQuota."""
+    spec, status = mapping(raw, "spec"), mapping(raw, "status")
+    names = spec.get("scopes")
+    scopes = [facts.Scope(str(one)) for one in names] if isinstance(names, list) else []
+    scopes += [_scope(one) for one in dicts(mapping(spec, "scopeSelector"), "matchExpressions")]
     name = str(mapping(raw, "metadata").get("name", ""))
-    return facts.Quota(name, amounts(mapping(spec, "hard")), amounts(mapping(status, "used")))
+    return facts.Quota(name, amounts(mapping(spec, "hard")), amounts(mapping(status, "used")), tuple(scopes))
+
+
+def _scope(raw: dict[str, Any]) -> facts.Scope:
+    values = raw.get("values")
+    return facts.Scope(
+        str(raw.get("scopeName", "")),
+        str(raw.get("operator", "Exists")),
+        tuple(str(one) for one in values) if isinstance(values, list) else (),
+    )
 
 
 def limits(raw: Any) -> list[facts.Limit]:
@@ -119,6 +130,7 @@ def limits(raw: Any) -> list[facts.Limit]:
             amounts(mapping(one, "min")),
             amounts(mapping(one, "max")),
             amounts(mapping(one, "default")),
+            amounts(mapping(one, "defaultRequest")),
         )
         for one in dicts(mapping(raw, "spec"), "limits")
     ]

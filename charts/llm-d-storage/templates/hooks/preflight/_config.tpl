@@ -7,7 +7,7 @@
 {{- $static := $storage.persistentVolume.create -}}
 {{- if $static -}}
 {{- $driver := include "llm-d-storage.storage.volumeDriver" .Subcharts.storage | default "nfs.csi.k8s.io" -}}
-{{- $class = dict "name" "" "provisioner" $driver "parameters" dict -}}
+{{- $class = dict "name" "" "provisioner" $driver "parameters" $storage.persistentVolume.csi.volumeAttributes -}}
 {{- end -}}
 {{- /* On a first install there is no such object yet, and the hook says so. Not asked here: under Argo CD all is an install. */ -}}
 {{- $report := include "llm-d-storage.names.report" . -}}
@@ -21,7 +21,7 @@
       "storageClassName" (ternary $class.name $storage.storageClassName $creates | default "")
       "createsStorageClass" $creates
       "provisioner" (ternary $class.provisioner "" (or $creates $static))
-      "parameters" (ternary $class.parameters dict $creates)
+      "parameters" (ternary $class.parameters dict (or $creates $static))
       "size" $storage.size
       "accessMode" $storage.accessMode) -}}
 {{- /* Without quotes YAML reads yes and no as true and false. */ -}}
@@ -48,6 +48,9 @@
       "perPod" (ternary (include "llm-d-storage.modelserver.accelerators" (dict "Values" $server) | int64) (int64 0) (ne $accelerator ""))
       "replicas" (include "llm-d-storage.replicas" $server | int64)) -}}
 {{- $_ := set $config "workload" (include "llm-d-storage.preflight.workload" . | fromJson) -}}
+{{- with $server.modelSource -}}
+{{- $_ := set $config "modelClaim" (eq .type "claim" | ternary .claimName "" | default "") -}}
+{{- end -}}
 {{- $_ := set $config "podSecurity" "restricted" -}}
 {{- if or $server.containerSecurityContext (concat $server.extraContainers $server.extraInitContainers $server.extraVolumes) -}}
 {{- /* Whose level is not known here. */ -}}
@@ -83,6 +86,7 @@
       "shmSize" (include "llm-d-storage.modelserver.shmSize" $scope)
       "cpuTierSize" (has $server.connector (list "llmd-storage" "vllm-fs") | ternary $server.cpuTier.size "")
       "nodeSelector" $server.nodeSelector
+      "priorityClass" ($server.priorityClassName | default "")
       "tolerations" $server.tolerations | toJson -}}
 {{- end -}}
 

@@ -38,6 +38,7 @@ class Claim:
     deleting: bool = False
     uid: str = ""
     release: str = ""  # the Helm release that made it; "" = none, or not annotated
+    volume_mode: str = "Filesystem"  # or Block: a raw device
 
 
 @dataclass(frozen=True, slots=True)

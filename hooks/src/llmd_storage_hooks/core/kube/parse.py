@@ -43,6 +43,7 @@ def claim(raw: Any) -> objects.Claim:
         deleting="deletionTimestamp" in mapping(raw, "metadata"),
         uid=str(mapping(raw, "metadata").get("uid", "")),
         release=str(mapping(raw, "metadata", "annotations").get("meta.helm.sh/release-name", "")),
+        volume_mode=str(spec.get("volumeMode") or "Filesystem"),
     )
 
 

@@ -11,6 +11,7 @@ from llmd_storage_hooks.preflight.facts import PreflightFacts, StorageClass
 RWX_MODE = "ReadWriteMany"
 GI = 1024**3
 _ACCESS_MODES = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes"
+_VOLUME_MODE = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#volume-mode"
 _CLAIMS = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#persistentvolumeclaims"
 
 
@@ -111,6 +112,16 @@ def _unusable(check_id: str, observed: Claim) -> Finding | None:
             _CLAIMS,
             _claim_details(observed),
         )
+    if observed.volume_mode == "Block":
+        return Finding(
+            check_id,
+            Verdict.FAIL,
+            f'Claim "{observed.name}" has volumeMode Block: a raw device, which no pod can mount as a directory.',
+            "Use a claim with volumeMode Filesystem on a shared filesystem; a claim's volume mode cannot be changed "
+            "after it was made.",
+            _VOLUME_MODE,
+            _claim_details(observed),
+        )
     if RWX_MODE not in observed.access_modes:
         return Finding(
             check_id,
@@ -180,6 +191,7 @@ def _claim_details(observed: Claim) -> dict[str, object]:
     return {
         "phase": observed.phase,
         "accessModes": list(observed.access_modes),
+        "volumeMode": observed.volume_mode,
         "storageClass": observed.storage_class,
         "capacityBytes": observed.capacity_bytes,
     }

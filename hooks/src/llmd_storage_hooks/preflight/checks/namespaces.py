@@ -6,24 +6,44 @@ from __future__ import annotations
 from llmd_storage_hooks.core.kube.objects import Absent, Claim, Unknown
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.preflight.config import POD_SECURITY_LEVELS, PreflightConfig
-from llmd_storage_hooks.preflight.facts import Limit, Namespace, PreflightFacts, Quota, ResourceRequests
+from llmd_storage_hooks.preflight.facts import (
+    Limit,
+    Namespace,
+    PreflightFacts,
+    Quota,
+    ResourceRequests,
+    Scope,
+    StorageClass,
+)
 
 _QUOTAS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
 _LIMITS = "https://kubernetes.io/docs/concepts/policy/limit-range/"
 _SECURITY = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
+_OF_CLASS = ".storageclass.storage.k8s.io/"  # a quota on the claims of one class
+# With a quota on one of these, the API server refuses containers that say nothing of it; of all else none is asked.
+_MUST_SAY = ("cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory")
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 def check(
-    config: PreflightConfig, facts: PreflightFacts, resources: ResourceRequests, size_bytes: int | None
+    config: PreflightConfig,
+    facts: PreflightFacts,
+    resources: ResourceRequests,
+    size_bytes: int | None,
+    chosen: StorageClass | None = None,
 ) -> list[Finding]:
-    """Findings about quotas, limit ranges and Pod Security. size_bytes: of a claim that the chart makes."""
+    """Findings about quotas, limit ranges and Pod Security. size_bytes, chosen: of a claim that the chart makes."""
     makes_claim = not config.storage.existing_claim and not isinstance(facts.claim, Claim)
     storage = size_bytes if makes_claim else None
     findings = []
     if resources.replicas or storage:
         findings += [
-            quota(needs(resources, storage), resources, facts.quotas, _defaults(facts.limits)),
+            quota(
+                needs(resources, storage, chosen.name if chosen else ""),
+                resources,
+                facts.quotas,
+                _defaults(facts.limits),
+            ),
             limit_range(resources, storage, facts.limits),
         ]
     if config.pod_security and facts.namespace is not None:
@@ -31,24 +51,47 @@ def check(
     return findings
 
 
-def needs(resources: ResourceRequests, storage_bytes: int | None) -> dict[str, int]:
-    """What the whole release requests, by the resource names of a ResourceQuota."""
-    found = {"pods": resources.replicas} if resources.replicas else {}
+def needs(resources: ResourceRequests, storage_bytes: int | None, storage_class: str = "") -> dict[str, int]:
+    """What the whole release requests, by the resource names of a ResourceQuota; of objects the fewest it can have."""
+    found = {"pods": resources.replicas, "count/pods": resources.replicas} if resources.replicas else {}
+    if resources.replicas:
+        found |= {"count/deployments.apps": 1, "count/replicasets.apps": 1}
     for name, amount in resources.requests.items():
         found[f"requests.{name}"] = amount * resources.replicas
         if name in ("cpu", "memory"):  # a bare name means the requests
             found[name] = amount * resources.replicas
     found |= {f"limits.{name}": amount * resources.replicas for name, amount in resources.limits.items()}
     if storage_bytes:
-        found |= {"requests.storage": storage_bytes, "persistentvolumeclaims": 1}
+        claims = {"requests.storage": storage_bytes, "persistentvolumeclaims": 1}
+        found |= {**claims, "count/persistentvolumeclaims": 1}
+        if storage_class:
+            found |= {f"{storage_class}{_OF_CLASS}{name}": amount for name, amount in claims.items()}
     return found
 
 
+def counts(one: Quota, resources: ResourceRequests) -> bool:
+    """Whether a quota counts the model servers' pods: each of its scopes must hold for them."""
+    return all(_holds(scope, resources) for scope in one.scopes)
+
+
+def _holds(scope: Scope, resources: ResourceRequests) -> bool:
+    if scope.name == "PriorityClass":
+        given, named = bool(resources.priority_class), resources.priority_class in scope.values
+        known = {"In": named, "NotIn": not named, "Exists": given, "DoesNotExist": not given}
+        return known.get(scope.operator, False)
+    has_resources = any(name in (*resources.requests, *resources.limits) for name in ("cpu", "memory"))
+    known = {"NotTerminating": True, "NotBestEffort": has_resources, "BestEffort": not has_resources}
+    return known.get(scope.name, False)
+
+
 def _defaults(limits: tuple[Limit, ...] | Unknown) -> frozenset[str]:
-    """Limits that a LimitRange gives to containers without any, by the resource names of a ResourceQuota."""
+    """What a LimitRange gives to containers that say nothing, by the resource names of a ResourceQuota."""
     if isinstance(limits, Unknown):
         return frozenset()
-    return frozenset(f"limits.{name}" for one in limits if one.kind == "Container" for name in one.default)
+    containers = [one for one in limits if one.kind == "Container"]
+    bounds = {f"limits.{name}" for one in containers for name in one.default}
+    asked = {name for one in containers for name in (*one.default, *one.default_request)}  # a limit alone is a request
+    return frozenset(bounds | asked | {f"requests.{name}" for name in asked})
 
 
 def quota(
@@ -61,16 +104,17 @@ def quota(
     check_id = "preflight.namespace.quota"
     if isinstance(quotas, Unknown):
         return _unread(check_id, "the namespace's ResourceQuotas", quotas, "resourcequota")
-    if not quotas:
-        return Finding(check_id, Verdict.PASS, "The namespace has no ResourceQuota that counts every pod.")
+    counting = [one for one in quotas if counts(one, resources)]
+    if not counting:
+        return Finding(
+            check_id, Verdict.PASS, "The namespace has no ResourceQuota that counts the model servers' pods."
+        )
     tight: list[str] = []
-    for one in quotas:
+    for one in counting:
         for name, hard in one.hard.items():
-            if name.startswith("limits.") and resources.replicas and name not in needed.keys() | defaults:
-                sentence = f'ResourceQuota "{one.name}" counts {name}, so it refuses pods that set no such limit.'
-                remedy = (
-                    f"Set modelserver.resources.limits.{name.removeprefix('limits.')}, or have a LimitRange set it."
-                )
+            if name in _MUST_SAY and resources.replicas and name not in needed.keys() | defaults:
+                sentence = f'ResourceQuota "{one.name}" counts {name}, so it refuses pods that do not set it.'
+                remedy = f"Set {name} in modelserver.resources, or have a LimitRange set it."
                 return Finding(check_id, Verdict.FAIL, sentence, remedy, _QUOTAS, {"quota": one.name, "resource": name})
             need = needed.get(name, 0)
             observed = {
@@ -93,7 +137,7 @@ def quota(
         return Finding(
             check_id, Verdict.WARN, sentence, "See kubectl describe resourcequota.", _QUOTAS, {"tight": tight}
         )
-    names = ", ".join(f'"{one.name}"' for one in quotas)
+    names = ", ".join(f'"{one.name}"' for one in counting)
     return Finding(check_id, Verdict.PASS, f"The release fits into ResourceQuota {names}.")
 
 

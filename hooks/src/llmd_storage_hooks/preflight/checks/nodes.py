@@ -14,6 +14,7 @@ _RESOURCES = "https://kubernetes.io/docs/concepts/configuration/manage-resources
 _SHM = "https://kubernetes.io/docs/concepts/storage/volumes/#emptydir"
 GI = 1024**3
 MEMORY, CPU = "memory", "cpu"
+_GKE = "cloud.google.com/gke-nodepool"  # a label of every node of GKE
 
 
 def check(config: PreflightConfig, facts: PreflightFacts, resources: ResourceRequests) -> list[Finding]:
@@ -39,7 +40,16 @@ def _selected(workload: Workload, nodes: tuple[Node, ...]) -> list[Node]:
 
 
 def _keeping_out(workload: Workload, node: Node) -> list[Taint]:
-    return [taint for taint in node.taints if not any(tolerates(one, taint) for one in workload.tolerations)]
+    tolerations = (*workload.tolerations, *_added_by_cloud(workload, node))
+    return [taint for taint in node.taints if not any(tolerates(one, taint) for one in tolerations)]
+
+
+def _added_by_cloud(workload: Workload, node: Node) -> list[Toleration]:
+    """GKE runs the admission plugin ExtendedResourceToleration: who asks for GPUs or TPUs tolerates their taint."""
+    if _GKE not in node.labels:
+        return []
+    asked = [name for name in workload.requests | workload.limits if "/" in name]
+    return [Toleration(key=name, operator="Exists", effect="NoSchedule") for name in asked]
 
 
 def tolerates(one: Toleration, taint: Taint) -> bool:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
-KNOWN_GOOD = "CephFS, NFS, Lustre, EFS, FSx, Filestore, Azure Files, Weka, VAST, IBM Storage Scale"
+KNOWN_GOOD = "CephFS, NFS, Lustre, EFS, FSx, Filestore, Azure Files over NFS, Weka, VAST, IBM Storage Scale"
 
 
 class Rwx(StrEnum):
@@ -52,7 +52,10 @@ class SizeRules:
 
 @dataclass(frozen=True, slots=True)
 class Provisioner:
-    """One entry of the table. name: exact, or a pattern; shared, hint: what to use instead where it is not RWX."""
+    """One entry of the table. name: exact, or a pattern; shared, hint: what to use instead where it is not RWX.
+
+    why: what its volumes lack, where that is something else.
+    """
 
     name: str
     rules: tuple[ParameterRule, ...]
@@ -60,6 +63,7 @@ class Provisioner:
     source: str
     shared: str
     hint: str
+    why: str
     sizes: SizeRules | None
     checked: str
 
@@ -97,6 +101,7 @@ def _provisioner(raw: Mapping[str, Any]) -> Provisioner:
         source=raw["source"],
         shared=raw.get("shared", ""),
         hint=raw.get("hint", ""),
+        why=raw.get("why", ""),
         sizes=_size_rules(raw["sizes"]) if "sizes" in raw else None,
         checked=raw.get("checked", ""),
     )

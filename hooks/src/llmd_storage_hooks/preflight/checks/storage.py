@@ -111,7 +111,9 @@ def _named(
 
 
 def _default(classes: tuple[StorageClass, ...], have: str, check_id: str) -> tuple[StorageClass | None, Finding]:
-    defaults = [one for one in classes if one.is_default]
+    # As the API server chooses: the newest, and of those made in the same second the first by name.
+    defaults = sorted((one for one in classes if one.is_default), key=lambda one: one.name)
+    defaults.sort(key=lambda one: one.created, reverse=True)
     if not defaults:
         return None, Finding(
             check_id,
@@ -125,7 +127,8 @@ def _default(classes: tuple[StorageClass, ...], have: str, check_id: str) -> tup
         return defaults[0], Finding(
             check_id,
             Verdict.WARN,
-            f"The cluster has more than one default StorageClass ({names}); the newest one will be taken.",
+            f'The cluster has more than one default StorageClass ({names}); Kubernetes takes "{defaults[0].name}", the '
+            "newest.",
             "Set storage.storageClassName to say which one is meant.",
             _CLASSES,
         )
@@ -141,10 +144,20 @@ def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Findi
     because = f", by {result.because}" if result.because else ""
     kind = "PersistentVolume" if static else "StorageClass"
     what = f'{kind} "{chosen.name}" (provisioner {chosen.provisioner}{because})'
+    why = provisioner.why if provisioner and not result.because else ""
     observed = {"provisioner": chosen.provisioner, "rwx": result.rwx.value, "because": result.because}
     if result.rwx is Rwx.YES:
         return Finding(check_id, Verdict.PASS, f"{what} gives ReadWriteMany volumes.", "", source, observed)
     key = f'hooks.rwxOverrides."{chosen.provisioner}"="yes"'
+    if result.rwx is Rwx.NO and why:
+        return Finding(
+            check_id,
+            Verdict.FAIL,
+            f"{what} {why}, so pods cannot share the cache on it.",
+            f"Set storage.storageClassName to {_better(provisioner)}; if you know better, set {key}.",
+            source,
+            observed,
+        )
     if result.rwx is Rwx.NO:
         return Finding(
             check_id,
@@ -152,6 +165,15 @@ def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Findi
             f"{what} cannot give ReadWriteMany volumes, so two pods on two nodes could not share the cache.",
             f"Set storage.storageClassName to {_better(provisioner)}; if this provisioner does support RWX here, "
             f"set {key}.",
+            source,
+            observed,
+        )
+    if why:
+        return Finding(
+            check_id,
+            Verdict.WARN,
+            f"{what} {why}; the probe will find out on the real volume whether that will do.",
+            f"Set storage.storageClassName to {_better(provisioner)}; if you know that it will do, set {key}.",
             source,
             observed,
         )
