@@ -16,7 +16,8 @@ from llmd_storage_hooks.core.kube.volume_errors import last_warning
 from llmd_storage_hooks.probe import checks as probe_checks
 from llmd_storage_hooks.probe import facts
 from llmd_storage_hooks.probe.config import ProbeConfig
-from llmd_storage_hooks.probe.run import observe_rank_1
+from llmd_storage_hooks.probe.facts import Rank
+from llmd_storage_hooks.probe.run import observe_other
 from tests.unit.hooks.support import FakeClock, by_id
 
 CONFIG = ClaimConfig(
@@ -299,11 +300,12 @@ ALONE = facts.Observations(pod=facts.Pod(0, "n1", 1, 1), steps=(facts.StepResult
         (pod("p", "n2", mounted=False), [event("p", "FailedMount", "access denied")], "fail", "access denied"),
         (pod("p", "n2", mounted=False), [], "inconclusive", "did not start on node n2"),
         (pod("p", "", mounted=False, unschedulable="0/1 nodes"), [], "inconclusive", "not scheduled within 60 s: 0/1"),
-        (pod("p", "n2"), [], "inconclusive", "did not show up"),
+        (pod("p", "n2"), [], "inconclusive", "did not show up"),  # it may be pulling its image
+        ({**pod("p", "n2"), "status": {"phase": "Running"}}, [], "fail", "neither saw the other's files"),
     ],
 )  # fmt: skip
 def test_a_second_pod_that_does_not_come_is_explained_by_the_cluster(raw, events, expected, said):
-    other = observe_rank_1(PROBE, "uid-1", FakeKube(pods=[raw], events=events))
+    other = observe_other(PROBE, Rank(0, "uid-1", "n1"), FakeKube(pods=[raw], events=events))
     finding = by_id(probe_checks.check(PROBE, ALONE, None, other))["probe.partner"]
     assert finding.verdict.value == expected
     assert said in finding.sentence
@@ -311,7 +313,7 @@ def test_a_second_pod_that_does_not_come_is_explained_by_the_cluster(raw, events
 
 
 def test_without_rights_the_second_pod_is_simply_not_explained():
-    assert observe_rank_1(PROBE, "uid-1", FakeKube(pods=Forbidden("no"))) is None
+    assert observe_other(PROBE, Rank(0, "uid-1", "n1"), FakeKube(pods=Forbidden("no"))) is None
 
 
 def test_the_last_trouble_of_a_mount_wins():

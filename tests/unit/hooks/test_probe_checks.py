@@ -241,7 +241,9 @@ def test_exclusive_create_with_two_winners_or_none(first, second):
         (facts.Recreate(3.0, "ok", 0.1), "warn"),
         (facts.Recreate(None, "ok", 0.1), "warn"),
         (facts.Recreate(0.1, "missing", 2.0), "warn"),
-        (facts.Recreate(0.1, "old", 0.5), "fail"),
+        (facts.Recreate(0.1, "old", 0.5), "warn"),  # whole, and a block's name stands for one content
+        (facts.Recreate(0.1, "old", None), "warn"),
+        (facts.Recreate(0.1, "old", 0.5, torn=1), "fail"),
         (facts.Recreate(0.1, "wrong", 0.5), "fail"),
         (facts.Recreate(0.1, "missing", None), "fail"),
     ],
@@ -264,7 +266,9 @@ def test_negative(one, expected):
 
 
 @pytest.mark.parametrize(
-    ("floors", "expected"), [({}, "pass"), ({"readMiBps": 100}, "pass"), ({"readMiBps": 500}, "fail")]
+    ("floors", "expected"),
+    # One stream gives 128, eight give 256: what a parallel filesystem is bought for.
+    [({}, "pass"), ({"readMiBps": 200}, "pass"), ({"readMiBps": 500}, "fail"), ({"writeMiBps": 100}, "fail")],
 )
 def test_throughput_floors(floors, expected):
     config = replace(CONFIG, floors=floors)
@@ -303,6 +307,57 @@ def test_reading_past_the_page_cache(one, setting, expected, said):
 )
 def test_a_volume_that_is_nearly_full_warns(free, total, expected):
     assert performance.space(replace(MINE, free_bytes=free, total_bytes=total)).verdict.value == expected
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "expected", "said"),
+    [
+        (0, 10**6, "fail", "no inode is left"),
+        (5000, 10**6, "warn", "only 5000 of 1000000 inodes"),
+        (900_000, 10**6, "pass", ""),
+        (None, None, "pass", ""),  # btrfs and CephFS have no such limit
+    ],
+)
+def test_a_volume_without_inodes_is_full_however_many_bytes_are_free(free, total, expected, said):
+    finding = performance.space(replace(MINE, free_inodes=free, total_inodes=total))
+    by_id([finding])
+    assert finding.verdict.value == expected
+    assert said in finding.sentence
+
+
+def test_options_of_the_mount_that_explain_a_late_view_are_named():
+    late = replace(
+        THEIRS,
+        caching=("actimeo=30",),
+        negative=facts.Negative("missing", 29.0),
+        recreate=facts.Recreate(28.0, "ok", 0.1),
+        housekeeping=facts.Housekeeping(30.0, 30.0, "ok"),
+    )
+    for check in (visibility.negative, visibility.recreate, eviction.mtime, eviction.listing):
+        finding = check(late)
+        by_id([finding])
+        assert finding.verdict.value == "warn"
+        assert "mounts it with actimeo=30" in finding.remedy
+        assert "mounts it with" not in check(replace(late, caching=())).remedy
+
+
+SELINUX = (
+    "Permission denied; /x belongs to 1000:1000, mode 0770; owner and mode allow it, SELinux does not: this pod ..."
+)
+
+
+def test_a_denial_of_selinux_is_named_as_one():
+    """The remedy for owners and modes would send one looking in the wrong place for hours."""
+    step = facts.StepResult("meet", 0.1, "error", SELINUX, "mkdir .probe", errno.EACCES)
+    by_step = completion.finished(CONFIG, replace(MINE, steps=(step,)), None)
+    by_file = posix.permissions(MINE, replace(THEIRS, access=facts.Access(0, 1, 1, 1, 1, SELINUX, "")))
+    for finding in (by_step, by_file):
+        by_id([finding])
+        assert finding.verdict.value == "fail"
+        assert "SELinux does not" in finding.sentence
+        assert "seLinuxOptions.level" in finding.remedy
+    plain = replace(step, detail="Permission denied; /x belongs to 0:0, mode 0755")
+    assert "fsGroup" in completion.finished(CONFIG, replace(MINE, steps=(plain,)), None).remedy
 
 
 @pytest.mark.parametrize(

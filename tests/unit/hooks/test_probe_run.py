@@ -8,27 +8,32 @@ import errno
 import json
 import os
 import shutil
+import stat
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from llmd_storage_core import strategies
 from llmd_storage_hooks.core.clock import Deadline, SystemClock
 from llmd_storage_hooks.core.errors import DeadlinePassed, Stopped
+from llmd_storage_hooks.core.kube import parse as kube_parse
 from llmd_storage_hooks.core.timeout import CallTimeout, bounded
 from llmd_storage_hooks.probe import run as hook
-from llmd_storage_hooks.probe.collect import mounts
+from llmd_storage_hooks.probe.checks import posix
+from llmd_storage_hooks.probe.collect import mounts, selinux
 from llmd_storage_hooks.probe.collect import peer as peering
 from llmd_storage_hooks.probe.collect.channel import ABORT, FileChannel, PartnerAborted
 from llmd_storage_hooks.probe.collect.files import Files
 from llmd_storage_hooks.probe.collect.peer import Peer
 from llmd_storage_hooks.probe.collect.steps import consistency, meet, transfer
 from llmd_storage_hooks.probe.config import ProbeConfig
-from llmd_storage_hooks.probe.facts import Rank
+from llmd_storage_hooks.probe.facts import ObservedPod, Rank
 from tests.patience import CEILING_S
+from tests.unit.hooks.support import FakeClock, by_id
 
 
 def left(path: Path) -> list[str]:
@@ -205,13 +210,13 @@ def test_a_pod_that_is_told_to_end_while_it_cleans_up_goes_on(tmp_path, monkeypa
     ],
 )
 def test_a_pod_that_is_told_to_end_between_two_steps_cleans_up(tmp_path, monkeypatch, side, moment):
-    def stop(_):
+    def stop(*_):
         raise Stopped
 
     config = ProbeConfig(release="d", namespace="n", path=str(tmp_path))
     pod = Peer(config, Rank(0, "r", "n0"), Files(tmp_path), SystemClock(), lambda _: None)
     (tmp_path / ".probe" / "r" / "channel").mkdir(parents=True)
-    monkeypatch.setattr(Peer, "run_steps", lambda self: self.observations())
+    monkeypatch.setattr(Peer, "run_steps", lambda self, *_: self.observations())
     monkeypatch.setattr(Peer, "met", lambda _: True)
     monkeypatch.setattr(Peer, moment, stop)
     with pytest.raises(Stopped):
@@ -338,6 +343,123 @@ def test_the_filesystem_of_a_path_is_the_innermost_mounts(tmp_path, path, kind):
     connectors = pytest.importorskip("llmd_storage_connector.blocks.mounts")
     assert connectors.filesystem_of(path, str(table)) == kind
     assert mounts.filesystem_of(path, str(tmp_path / "none")) == ""
+
+
+def test_options_that_decide_how_late_changes_are_seen_are_found_on_the_mount(tmp_path):
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        "1 0 0:1 / / rw - ext4 /dev/sda rw\n"
+        "2 1 0:9 / /kv rw,relatime - nfs4 server:/kv rw,vers=4.1,acregmin=30,acregmax=30,acdirmin=30,acdirmax=30\n"
+        "3 1 0:8 / /smb rw,relatime - cifs //server/kv rw,vers=3.1.1,actimeo=30,closetimeo=1\n"
+    )
+    assert mounts.caching_of("/kv/x", str(table)) == ("acdirmax=30", "acdirmin=30", "acregmax=30", "acregmin=30")
+    assert mounts.caching_of("/smb", str(table)) == ("actimeo=30", "closetimeo=1")
+    assert mounts.caching_of("/", str(table)) == ()
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "expected"),
+    [(5, 100, (5, 100)), (0, 100, (0, 100)), (0, 0, None), (2**64 - 1, 12, None)],
+    ids=["ext4", "full", "btrfs", "CephFS"],
+)
+def test_inodes_are_known_where_the_filesystem_has_such_a_limit(tmp_path, monkeypatch, free, total, expected):
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_favail=free, f_files=total))
+    assert Files(tmp_path).inodes() == expected
+
+
+CONTAINER = "system_u:system_r:container_t:s0:c1,c2"
+
+
+@pytest.mark.parametrize(
+    ("label", "enforced", "mode", "named"),
+    [
+        (CONTAINER, "1", 0o700, True),
+        (CONTAINER, None, 0o700, True),  # most containers do not see /sys/fs/selinux
+        (CONTAINER, "0", 0o700, False),
+        (CONTAINER, "1", 0o000, False),  # the mode explains it
+        ("cri-containerd.apparmor.d (enforce)", "1", 0o700, False),
+        ("unconfined", None, 0o700, False),
+    ],
+)
+def test_selinux_is_named_only_where_owner_and_mode_allow_it(tmp_path, monkeypatch, label, enforced, mode, named):
+    (tmp_path / "current").write_text(f"{label}\0")
+    monkeypatch.setattr(selinux, "PROCESS_LABEL", str(tmp_path / "current"))
+    monkeypatch.setattr(selinux, "ENFORCE", str(tmp_path / "enforce"))
+    if enforced is not None:
+        (tmp_path / "enforce").write_text(enforced)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    info = SimpleNamespace(st_mode=stat.S_IFDIR | mode, st_uid=1000, st_gid=1000)
+    said = selinux.denial(tmp_path, info)
+    assert (f"this pod has the label {CONTAINER}" in said) == named
+    assert named or said == ""
+
+
+def running(name, node, phase="Running"):
+    raw = {"metadata": {"name": name}, "spec": {"nodeName": node}, "status": {"phase": phase}}
+    return ObservedPod(kube_parse.pod(raw), None)
+
+
+@pytest.mark.parametrize("phase", ["Running", "Succeeded"])
+def test_two_pods_that_do_not_see_each_others_files_fail_whoever_was_first(tmp_path, monkeypatch, phase):
+    """Each node mounts a disk of its own. Pod 1, if it gives up first, leaves the report to pod 0."""
+    config = ProbeConfig(release="d", namespace="n", path="/kv", deadline_seconds=5, timeout_seconds=60)
+    monkeypatch.setattr(hook, "observe_other", lambda config, rank: running("p", f"n{1 - rank.index}", phase))
+
+    def peer(index):
+        (tmp_path / str(index)).mkdir()
+        return Peer(config, Rank(index, "r", f"n{index}"), Files(tmp_path / str(index)), FakeClock(), lambda _: None)
+
+    first = hook.run_rank_1(config, peer(1))
+    assert first.silent and not first.findings
+    findings = by_id(hook.run_rank_0(config, peer(0)).findings)
+    assert findings["probe.partner"].verdict.value == "fail"
+    assert "neither saw the other's files" in findings["probe.partner"].sentence
+    assert findings["probe.finished"].verdict.value == "skipped"
+    assert not left(tmp_path / "0") and not left(tmp_path / "1")
+
+
+def test_a_pod_that_started_a_moment_ago_is_waited_for_once_more(tmp_path, monkeypatch):
+    """The first pod's time is nearly over when the second has its image: no reason to call the volume unshared."""
+    files = Files(tmp_path)
+    config = ProbeConfig(release="d", namespace="n", path=str(tmp_path), deadline_seconds=60, timeout_seconds=240)
+    pod = Peer(config, Rank(0, "r", "n0"), files, FakeClock(), lambda _: None)
+
+    def arrives():
+        other = {"index": 1, "node": "n1", "uid": 1, "gid": 1}
+        channel = FileChannel(files, ".probe/r/channel", 1, SystemClock())
+        channel.send("hello", other)
+        channel.send("clock", time.time())
+        return True
+
+    observed = pod.run_steps(arrives)
+    assert pod.met()
+    assert [one.outcome for one in observed.steps if one.name == "meet"] == ["done"]
+
+
+def test_a_filesystem_that_replaces_no_open_file_is_not_refused_for_it(tmp_path, monkeypatch):
+    """SMB: the cache never replaces a block, whose name stands for one content."""
+    rename = os.rename
+
+    def refusing(source, target):
+        if Path(target).parent.name == "replace" and Path(target).exists():
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(source), None, str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refusing)
+    monkeypatch.setattr(consistency, "REPLACE_MAX_S", 0.2)
+    found = both(tmp_path, Files(tmp_path), monkeypatch)
+    assert all(step.outcome == "done" for step in found["mine"].steps)
+    assert found["theirs"].replace.versions == 1
+    assert posix.rename(found["theirs"]).verdict.value == "warn"
+
+
+def test_throughput_is_measured_to_the_storage_not_to_memory(tmp_path, monkeypatch):
+    """A write that lies in the page cache when the clock stops is as quick as the node's memory, on any storage."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    monkeypatch.setattr(meet, "candidates", lambda publish, filesystem: ("rename",))
+    both(tmp_path, Files(tmp_path), monkeypatch)
+    assert len([one for one in synced if "/throughput-" in one]) == 2 * transfer.FILES
 
 
 def test_reading_past_the_page_cache_gives_all_of_a_file_of_any_length(tmp_path):

@@ -14,7 +14,7 @@ FLOORS = ("readMiBps", "writeMiBps")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeConfig(HookConfig):
-    """The hook's keys. floors: MiB/s by FLOORS, one file at a time."""
+    """The hook's keys. floors: MiB/s by FLOORS, with one file or several at once, whichever is more."""
 
     path: str
     deadline_seconds: float = 60.0  # each step, from its start

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from llmd_storage_hooks.core.kube.objects import Event, PodState
 
+SELINUX = "SELinux"  # a refusal's text has this word where it was SELinux that refused
+
 
 @dataclass(frozen=True, slots=True)
 class Pod:
@@ -91,6 +93,7 @@ class Recreate:
     delete_seconds: float | None
     first: str
     seconds: float | None
+    torn: int = 0  # reads that gave neither the old content nor the new
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,7 @@ class Observations:
     partner: Pod | None = None
     clock_offset_seconds: float | None = None  # how far the other node's clock is ahead of this one's
     filesystem: str = ""  # type of the mount, as its client calls it
+    caching: tuple[str, ...] = ()  # options of the mount by which this node sees changes late
     strategy: str = ""  # how the connector publishes on this filesystem
     samples: tuple[Publish, ...] = ()  # timed publishes by which the strategy was chosen, where there were several
     lookups: tuple[Lookup, ...] = ()
@@ -174,6 +178,8 @@ class Observations:
     direct_read: DirectRead | None = None
     free_bytes: int | None = None
     total_bytes: int | None = None
+    free_inodes: int | None = None  # None: the filesystem has no such limit, or does not say
+    total_inodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +193,11 @@ class ObservedPod:
     def started(self) -> bool:
         """It has a node, and its volumes are mounted there."""
         return self.state.mounted and bool(self.state.node)
+
+    @property
+    def ran(self) -> bool:
+        """Its probe runs, or has ended as pod 1 ends when pod 0 is there to report."""
+        return bool(self.state.node) and self.state.phase in ("Running", "Succeeded")
 
 
 @dataclass(frozen=True, slots=True)

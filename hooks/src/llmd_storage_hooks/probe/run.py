@@ -39,22 +39,28 @@ def run(config: ProbeConfig) -> HookResult:
 
 def run_rank_0(config: ProbeConfig, peer: Peer) -> HookResult:
     """Pod 0 has both pods' observations and reports."""
+    other: ObservedPod | None = None
+
+    def other_runs() -> bool:
+        nonlocal other
+        other = observe_other(config, peer.rank)
+        return other is not None and other.ran
+
     try:
-        mine = peer.run_steps()
+        mine = peer.run_steps(other_runs)
         theirs = peer.receive_observations() if peer.met() and not peer.timed_out() else None
     finally:
         peer.clean_up()
-    other = None if peer.met() else observe_rank_1(config, peer.rank.run_id)
     return HookResult(checks.check(config, mine, theirs, other), checks.numbers(mine, theirs))
 
 
-def observe_rank_1(config: ProbeConfig, run_id: str, kube: KubeApi | None = None) -> ObservedPod | None:
-    """Pod 1 as the API server shows it, when it did not show up on the volume; None when it cannot be read."""
+def observe_other(config: ProbeConfig, rank: Rank, kube: KubeApi | None = None) -> ObservedPod | None:
+    """The other pod as the API server shows it, when it did not show up on the volume; None when it cannot be read."""
     try:
         kube = kube or Kube.connect()
     except CollectError:
         return None
-    labels = {RUN_LABEL: run_id, INDEX_LABEL: "1"}
+    labels = {RUN_LABEL: rank.run_id, INDEX_LABEL: str(1 - rank.index)}
     found = read.pods(kube, config.namespace, labels)
     if isinstance(found, Unknown) or not found:
         return None
@@ -63,12 +69,22 @@ def observe_rank_1(config: ProbeConfig, run_id: str, kube: KubeApi | None = None
 
 def run_rank_1(config: ProbeConfig, peer: Peer) -> HookResult:
     """Pod 1 exits with 0 when pod 0 has its observations: a failed pod would end the Job before pod 0 has reported."""
-    sent = False
+    sent = there = False
+
+    def other_runs() -> bool:
+        nonlocal there
+        other = observe_other(config, peer.rank)
+        there = other is not None and other.ran
+        return there
+
     try:
-        mine = peer.run_steps()
+        mine = peer.run_steps(other_runs)
         if peer.met() and not peer.timed_out() and peer.send_observations():
             sent = True
             say("probe[1] handed over; pod 0 has the report.")
+            return HookResult([], silent=True)
+        if there and not peer.met() and not peer.stopped():
+            say("probe[1] pod 0 runs and is not seen on the volume; it has the report.")
             return HookResult([], silent=True)
         if peer.met() and not peer.stopped():
             # A failed pod ends the Job, and with it pod 0: leave pod 0 time to reach its own deadline and report.

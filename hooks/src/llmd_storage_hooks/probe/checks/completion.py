@@ -7,7 +7,7 @@ import errno
 
 from llmd_storage_hooks.core.kube.volume_errors import remedy_for
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
-from llmd_storage_hooks.probe.checks.wording import ERRNO_REMEDY, SECURITY_LINK, not_reached
+from llmd_storage_hooks.probe.checks.wording import SECURITY_LINK, not_reached, remedy
 from llmd_storage_hooks.probe.config import ProbeConfig
 from llmd_storage_hooks.probe.facts import Observations, ObservedPod, StepResult
 
@@ -22,6 +22,8 @@ def partner(mine: Observations, path: str, other: ObservedPod | None = None) -> 
     if mine.steps and mine.steps[0].outcome != "deadline":
         return not_reached(check_id)
     waited = mine.steps[0].seconds if mine.steps else 0.0
+    if other is not None and other.ran:
+        return _not_shared(check_id, mine, other, path, waited)
     if other is not None and not other.started:
         return not_started(check_id, other, waited)
     return Finding(
@@ -34,6 +36,20 @@ def partner(mine: Observations, path: str, other: ObservedPod | None = None) -> 
         "shared filesystem.",
         _LINK,
         {"waitedSeconds": waited},
+    )
+
+
+def _not_shared(check_id: str, mine: Observations, other: ObservedPod, path: str, waited: float) -> Finding:
+    nodes = f"{mine.pod.node or 'the one'} and {other.state.node}"
+    return Finding(
+        check_id,
+        Verdict.FAIL,
+        f"Both probe pods ran (nodes {nodes}), but within {waited:.0f} s neither saw the other's files in {path}: what "
+        "the nodes mount there is not the same filesystem.",
+        "Use a claim of a shared filesystem (not a hostPath, a local disk, or a block device on each node); if both "
+        "mount the same server, see that they mount the same export of it.",
+        _LINK,
+        {"waitedSeconds": waited, "pod": other.state.name, "nodes": [mine.pod.node, other.state.node]},
     )
 
 
@@ -133,7 +149,7 @@ def _unfinished(check_id: str, config: ProbeConfig, pod: int, step: StepResult) 
             check_id,
             Verdict.FAIL,
             f'Step "{step.name}" failed on pod {pod} in {config.path}: {step.detail} (while: {step.operation}).',
-            ERRNO_REMEDY.get(step.errno, "See the storage's health and the mount options of its class."),
+            remedy(step.errno, step.detail) or "See the storage's health and the mount options of its class.",
             SECURITY_LINK if step.errno in (errno.EACCES, errno.EPERM) else "",
             observed,
         )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
-from llmd_storage_hooks.probe.checks.wording import duration, not_reached
+from llmd_storage_hooks.probe.checks.wording import cached, duration, not_reached
 from llmd_storage_hooks.probe.facts import Observations
 
 SLOW_S = 5.0  # the evictor scans less often than that
@@ -24,8 +24,8 @@ def mtime(theirs: Observations | None) -> Finding:
             Verdict.WARN,
             f"One pod set a file's mtime, and the other node {when}: the evictor evicts by mtime, and would "
             "remove blocks that are in use.",
-            "Shorten the filesystem's attribute caching (NFS: actimeo; FUSE: attribute_timeout), or mount it without "
-            "options that drop or delay times.",
+            f"{cached(theirs)}Shorten the filesystem's attribute caching (NFS: actimeo; FUSE: attribute_timeout), or "
+            "mount it without options that drop or delay times.",
             observed=observed,
         )
     return Finding(
@@ -50,7 +50,7 @@ def listing(theirs: Observations | None) -> Finding:
             Verdict.WARN,
             f"A new file appeared in the other node's listing {when}: the evictor counts what it lists, and would keep "
             "to its budget late.",
-            "Shorten the filesystem's caching of folders (NFS: acdirmax; FUSE: no readdir cache).",
+            f"{cached(theirs)}Shorten the filesystem's caching of folders (NFS: acdirmax; FUSE: no readdir cache).",
             observed=observed,
         )
     return Finding(

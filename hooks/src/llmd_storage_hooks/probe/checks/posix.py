@@ -7,7 +7,7 @@ import errno
 from typing import Any
 
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
-from llmd_storage_hooks.probe.checks.wording import ERRNO_REMEDY, SECURITY_LINK, not_reached
+from llmd_storage_hooks.probe.checks.wording import SECURITY_LINK, not_reached, remedy
 from llmd_storage_hooks.probe.facts import Access, Observations
 
 
@@ -61,7 +61,7 @@ def permissions(mine: Observations, theirs: Observations | None) -> Finding:
                 Verdict.FAIL,
                 f"Pod {1 - one.writer} cannot {verb} a file that pod {one.writer} made ({error}; it belongs to "
                 f"{one.seen_uid}:{one.seen_gid}).",
-                ERRNO_REMEDY[errno.EACCES],
+                remedy(errno.EACCES, error),
                 SECURITY_LINK,
                 facts,
             )

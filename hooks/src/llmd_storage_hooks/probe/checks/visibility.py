@@ -7,7 +7,7 @@ import statistics
 
 from llmd_storage_core.strategies import EXCLUSIVE
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
-from llmd_storage_hooks.probe.checks.wording import duration, not_reached
+from llmd_storage_hooks.probe.checks.wording import cached, duration, not_reached
 from llmd_storage_hooks.probe.facts import Lookup, Observations
 
 # A prompt of many blocks waits that long for each (in parallel at best), so more than a second is too long.
@@ -107,10 +107,10 @@ def recreate(theirs: Observations | None) -> Finding:
     if theirs is None or theirs.recreate is None:
         return not_reached(check_id)
     one = theirs.recreate
-    observed = {"deleteSeconds": one.delete_seconds, "first": one.first, "seconds": one.seconds}
-    remedy = "Shorten the filesystem's attribute and name caching (NFS: actimeo, lookupcache=pos)."
-    if one.seconds is None or one.first in ("old", "wrong"):
-        what = "never saw the new content" if one.seconds is None else "first read the old content"
+    observed = {"deleteSeconds": one.delete_seconds, "first": one.first, "seconds": one.seconds, "torn": one.torn}
+    remedy = f"{cached(theirs)}Shorten the filesystem's attribute and name caching (NFS: actimeo, lookupcache=pos)."
+    if one.torn or one.first == "wrong" or (one.seconds is None and one.first != "old"):
+        what = "read parts of it" if one.torn or one.first == "wrong" else "never found it"
         return Finding(
             check_id,
             Verdict.FAIL,
@@ -118,6 +118,17 @@ def recreate(theirs: Observations | None) -> Finding:
             remedy,
             observed=observed,
         )
+    if one.first == "old":
+        until = "all the time" if one.seconds is None else f"for {duration(one.seconds)}"
+        return Finding(
+            check_id,
+            Verdict.WARN,
+            f"A file was deleted and made again on one node; the other node read the old content {until}, whole. A "
+            "block's name stands for one content, so the cache can live with that.",
+            remedy,
+            observed=observed,
+        )
+    assert one.seconds is not None
     slow = one.seconds > SLOW_LOOKUP_S
     if one.delete_seconds is None or one.delete_seconds > SLOW_LOOKUP_S or slow:
         gone = "not at all" if one.delete_seconds is None else f"after {duration(one.delete_seconds)}"
@@ -142,7 +153,10 @@ def negative(theirs: Observations | None) -> Finding:
         return not_reached(check_id)
     one = theirs.negative
     observed = {"first": one.first, "seconds": one.seconds}
-    remedy = "Shorten how long clients remember missing names (NFS: lookupcache=pos; FUSE: negative_timeout=0)."
+    remedy = (
+        f"{cached(theirs)}Shorten how long clients remember missing names (NFS: lookupcache=pos; SMB: actimeo=1; FUSE: "
+        "negative_timeout=0)."
+    )
     if one.seconds is None:
         return Finding(
             check_id,

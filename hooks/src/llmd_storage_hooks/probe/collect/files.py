@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from llmd_storage_core.strategies import EXCLUSIVE, LINK, RENAME, RENAME_FSYNC
+from llmd_storage_hooks.probe.collect import selinux
 
 REFUSED = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 ALIGNMENT = 4096  # of a buffer and of an offset, for reads past the page cache
@@ -120,6 +121,15 @@ class Files:
         info = os.statvfs(self.root)
         return info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
 
+    def inodes(self) -> tuple[int, int] | None:
+        """Files that this user may still make, and files in all.
+
+        None where there is no such limit: btrfs says 0 in all, CephFS that more are free than there are.
+        """
+        self.doing = "statvfs"
+        info = os.statvfs(self.root)
+        return (info.f_favail, info.f_files) if 0 <= info.f_favail <= info.f_files and info.f_files else None
+
     def describe(self, refused: str = "") -> str:
         """Owner and mode of the path that was refused (or of its folder, or the root), and this pod's ids."""
         asked = self.root / self.doing.rpartition(" ")[2]
@@ -127,9 +137,10 @@ class Files:
         path = next(one for one in refusing if one != Path() and os.path.exists(one))
         info = os.stat(path)
         groups = ",".join(str(one) for one in sorted({os.getegid(), *os.getgroups()}))
+        label = selinux.denial(path, info)
         return (
             f"{path} belongs to {info.st_uid}:{info.st_gid}, mode {stat.S_IMODE(info.st_mode):04o}; this pod is "
-            f"uid {os.geteuid()}, groups {groups}"
+            f"uid {os.geteuid()}, groups {groups}{f'; {label}' if label else ''}"
         )
 
     def read_direct(self, name: str) -> bytes:

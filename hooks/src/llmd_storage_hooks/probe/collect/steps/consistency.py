@@ -17,6 +17,7 @@ REPLACE_MIN_S = 1.0
 REPLACE_MAX_S = 15.0  # where each new version takes seconds to become visible
 REPLACE_VERSIONS = 5
 EXCLUSIVE_ROUNDS = 50
+_NO_REPLACE = (errno.EACCES, errno.EBUSY, errno.EEXIST, errno.EPERM, errno.ETXTBSY)
 OVERWRITE_ROUNDS = 4
 
 
@@ -29,7 +30,12 @@ def replace(ctx: Context, deadline: Deadline) -> None:
         ctx.channel.send("replace")
         version = 1
         while not ctx.channel.has("replace-done") and not deadline.passed():
-            ctx.files.publish(target, _version(version), RENAME)
+            try:
+                ctx.files.publish(target, _version(version), RENAME)
+            except OSError as error:  # over a file that is open: SMB refuses, and a cache never replaces a block
+                if error.errno not in _NO_REPLACE or not ctx.files.doing.startswith("rename "):
+                    raise
+                ctx.files.unlink(ctx.name("replace", ".target.tmp"))
             version += 1
         ctx.channel.receive("replace-done", deadline)
         return
@@ -76,17 +82,23 @@ def permissions(ctx: Context, deadline: Deadline) -> None:
         written_gid=int(owner[1]),
         seen_uid=uid,
         seen_gid=gid,
-        read_error=_error_of(lambda: ctx.files.read(name)),
-        delete_error=_error_of(lambda: ctx.files.unlink(name)),
+        read_error=_error_of(ctx, lambda: ctx.files.read(name)),
+        delete_error=_error_of(ctx, lambda: ctx.files.unlink(name)),
     )
     ctx.channel.meet("permissions-done", deadline)
 
 
-def _error_of(act: Callable[[], object]) -> str:
+def _error_of(ctx: Context, act: Callable[[], object]) -> str:
     try:
         act()
     except OSError as error:
-        return os.strerror(error.errno or 0)
+        text = os.strerror(error.errno or 0)
+        if error.errno != errno.EACCES:
+            return text
+        try:
+            return f"{text}; {ctx.files.describe(str(error.filename or ''))}"
+        except OSError:
+            return text
     return ""
 
 
@@ -108,8 +120,13 @@ def recreate(ctx: Context, deadline: Deadline) -> None:
     """Pod 0 deletes a file and creates it again; how soon does pod 1, which had read it, read the new content?"""
     name, old, new = ctx.name("recreate", "file"), b"1" * 4096, b"2" * 8192
 
+    torn = 0
+
     def classify(data: bytes) -> str:
-        return "ok" if data == new else "old" if data == old else "wrong"
+        nonlocal torn
+        state = "ok" if data == new else "old" if data == old else "wrong"
+        torn += state == "wrong"
+        return state
 
     if ctx.index == 0:
         ctx.files.mkdir(ctx.name("recreate"))
@@ -128,7 +145,7 @@ def recreate(ctx: Context, deadline: Deadline) -> None:
     ctx.channel.send("recreate-deleted")
     ctx.channel.receive("recreate-again", deadline)
     first, seconds = poll(ctx, name, classify, "ok", deadline)
-    ctx.observed["recreate"] = facts.Recreate(gone, first, seconds)
+    ctx.observed["recreate"] = facts.Recreate(gone, first, seconds, torn)
     ctx.channel.send("recreate-again")
 
 

@@ -12,7 +12,7 @@ from llmd_storage_hooks.core.clock import Deadline
 from llmd_storage_hooks.core.decoding import decode, encode
 from llmd_storage_hooks.probe import facts
 from llmd_storage_hooks.probe.collect.context import Context
-from llmd_storage_hooks.probe.collect.mounts import filesystem_of
+from llmd_storage_hooks.probe.collect.mounts import caching_of, filesystem_of
 
 SAMPLE_BYTES = 4 * 1024 * 1024
 
@@ -39,7 +39,9 @@ def _compare_clocks(ctx: Context, deadline: Deadline) -> None:
 
 def _choose_strategy(ctx: Context, publish: str, deadline: Deadline) -> None:
     """Pod 0 chooses as the connector does at its start; both then publish in that way."""
-    ctx.observed["filesystem"] = filesystem = filesystem_of(os.path.realpath(ctx.files.root))
+    root = os.path.realpath(ctx.files.root)
+    ctx.observed["filesystem"] = filesystem = filesystem_of(root)
+    ctx.observed["caching"] = caching_of(root)
     if ctx.index == 1:
         ctx.strategy = str(ctx.channel.receive("strategy", deadline))
     else:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from llmd_storage_core.strategies import RENAME_FSYNC
 from llmd_storage_hooks.core.clock import Deadline
 from llmd_storage_hooks.probe import facts
 from llmd_storage_hooks.probe.collect.context import Context
@@ -24,10 +25,11 @@ def throughput(ctx: Context, deadline: Deadline) -> None:
     """Pod 0 writes, pod 1 reads what is in none of its caches: one file at a time, then DEPTH at once."""
     if ctx.index == 0:
         ctx.observed["free_bytes"], ctx.observed["total_bytes"] = ctx.files.space()
+        ctx.observed["free_inodes"], ctx.observed["total_inodes"] = ctx.files.inodes() or (None, None)
         data = os.urandom(FILE_BYTES)
 
         def write(name: str) -> object:
-            return ctx.files.publish(name, data, ctx.strategy)
+            return ctx.files.publish(name, data, RENAME_FSYNC)  # on the storage, not in this node's memory
 
         for depth in (1, DEPTH):
             ctx.files.mkdir(ctx.name(f"throughput-{depth}"))
