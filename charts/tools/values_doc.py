@@ -25,7 +25,8 @@ def rendered(root: Schema, values: dict[str, Any]) -> str:
         schema = _resolve(root, section)
         parts.append(f"\n## {name}\n{schema.get('description', '')}\n")
         parts.append("\n| value | default | what it is |\n| --- | --- | --- |\n")
-        for path, leaf, default in _leaves(root, schema, values[name], name):
+        leaves = _leaves(root, schema, values[name], name) if "properties" in schema else [(name, schema, values[name])]
+        for path, leaf, default in leaves:
             parts.append(f"| `{path}` | {_code(default)} | {_meaning(leaf)} |\n")
     return "".join(parts)
 
@@ -40,7 +41,8 @@ def _optional(root: Schema, schema: Schema, path: str) -> Iterator[str]:
     for key, part in schema.get("properties", {}).items():
         one = _resolve(root, part)
         here = f"{path}.{key}"
-        if "null" in one.get("type", ()) and "object" not in one["type"]:
+        # zeroIsAValue: one of which 0 is a value, so that nobody refuses it for "not set".
+        if "null" in one.get("type", ()) and "object" not in one["type"] and not one.get("zeroIsAValue"):
             yield here
         yield from _optional(root, one, here)
 

@@ -208,6 +208,12 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "there is no cache to prove",
         "set hooks.proof.enabled to false",
     ),
+    "download cache of what is not downloaded": (
+        "modelserver.modelSource.type=claim,modelserver.modelSource.claimName=m,modelserver.model=/models,"
+        "modelserver.modelSource.cacheClaimName=hf",
+        'modelserver.modelSource.cacheClaimName is "hf" but type is claim',
+        "set cacheClaimName to null",
+    ),
     "prefill and decode": (
         "modelserver.prefill.replicas=2",
         "modelserver.prefill is set but this chart makes one group",

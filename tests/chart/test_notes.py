@@ -42,3 +42,10 @@ def test_what_was_switched_off_is_not_called_proved() -> None:
     assert "hooks.proof.enabled is false" in rest
     assert "could not look" in notes("lab", "--set", "hooks.allowInconclusive=true")
     assert "probe.throughput was set to warn" in notes("everything")
+
+
+def test_what_could_not_be_looked_at_is_said() -> None:
+    for key in ("clusterScope", "create"):
+        _, _, rest = notes("lab", "--set", f"global.rbac.{key}=false").partition("NOT PROVED")
+        assert "nodes, StorageClasses" in rest and f"global.rbac.{key} is false" in rest
+    assert "global.rbac" not in notes("lab")

@@ -128,3 +128,68 @@ def test_hook_jobs_get_no_sidecar_that_keeps_them_from_ending() -> None:
 def test_what_the_chart_sets_itself_is_refused(key: str) -> None:
     said = helm.refusal("--set", f"global.commonLabels.{key}=x")
     assert said.count("\n  - ") == 1 and "global.commonLabels sets" in said and "remove it" in said
+
+
+def test_a_proxy_in_the_environment_can_be_reached(tmp_path: Path) -> None:
+    """Under network policies nothing else goes out, and the download would hang without a word."""
+    env = [
+        {"name": "HTTPS_PROXY", "value": "http://proxy.corp.example:3128"},
+        {"name": "http_proxy", "value": "http://proxy.corp.example:3128/"},
+        {"name": "NO_PROXY", "value": ".svc,10.0.0.0/8"},
+    ]
+    own = {"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}]}
+    values = {
+        "global": {"networkPolicy": {"extraEgress": [own]}},
+        "modelserver": {"extraEnv": env},
+        "benchmark": {"enabled": True},
+    }
+    objs = rendered(tmp_path, values, "network-policies")
+    for component in ("-modelserver", "-benchmark"):
+        rules = helm.one(objs, "NetworkPolicy", component)["spec"]["egress"]
+        assert rules.count({"ports": [{"port": 3128, "protocol": "TCP"}]}) == 1 and own in rules, component
+
+
+def test_a_model_is_downloaded_once_for_all_pods() -> None:
+    objs = helm.objects("default", "--set", "benchmark.enabled=true,modelserver.modelSource.cacheClaimName=hf")
+    for kind, suffix in (("Deployment", "-modelserver"), ("Job", "-benchmark")):
+        spec = pod(objs, kind, suffix)
+        vllm = spec["containers"][0]
+        assert {"name": "HF_HUB_CACHE", "value": "/hub"} in vllm["env"], suffix
+        assert {"name": "hub", "mountPath": "/hub"} in vllm["volumeMounts"], suffix
+        assert {"name": "hub", "persistentVolumeClaim": {"claimName": "hf"}} in spec["volumes"], suffix
+
+
+def test_the_count_can_be_left_to_whoever_scales() -> None:
+    """Each upgrade would set an autoscaler's count back."""
+    objs = helm.objects("default", "--set", "modelserver.replicas=null")
+    assert "replicas" not in helm.one(objs, "Deployment", "-modelserver")["spec"]
+    kept = helm.objects("default", "--set", "modelserver.replicas=0,hooks.proof.enabled=false")
+    assert helm.one(kept, "Deployment", "-modelserver")["spec"]["replicas"] == 0
+
+
+def test_a_class_outlives_the_release_as_its_claim_does() -> None:
+    """A claim whose class is gone cannot grow any more."""
+    for keep in (True, False):
+        objs = helm.objects("gcp-lustre", "--set", f"storage.keepOnUninstall={str(keep).lower()}")
+        for kind in ("StorageClass", "PersistentVolumeClaim"):
+            (found,) = (o for o in objs if o["kind"] == kind)
+            assert ("helm.sh/resource-policy" in found["metadata"].get("annotations", {})) == keep, kind
+
+
+def test_objects_of_ones_own_go_with_the_release(tmp_path: Path) -> None:
+    own = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine"}, "data": {"a": "{{ b }}"}}
+    assert own in rendered(tmp_path, {"extraObjects": [own]})
+    assert "/extraObjects/0" in helm.refusal("--set", "extraObjects[0].kind=ConfigMap")
+
+
+def test_an_admin_of_one_namespace_can_install() -> None:
+    """The API server refuses a ClusterRole from one, and the whole install with it."""
+    wide = {"ClusterRole", "ClusterRoleBinding", "StorageClass", "PersistentVolume"}
+    for scenario in ("lab", "default", "evictor", "gateway-gke"):
+        kinds = {o["kind"] for o in helm.objects(scenario, "--set", "global.rbac.clusterScope=false")}
+        assert not kinds & wide and {"Role", "RoleBinding"} <= kinds, scenario
+        without = helm.objects(scenario, "--set", "global.rbac.create=false")
+        assert not {o["kind"] for o in without} & {*wide, "Role", "RoleBinding"}, scenario
+        accounts = {o["metadata"]["name"] for o in without if o["kind"] == "ServiceAccount"}
+        used = {spec["serviceAccountName"] for _, spec in helm.pod_specs(without) if "serviceAccountName" in spec}
+        assert used <= accounts, scenario

@@ -17,8 +17,8 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  {{- if eq .Values.autoscaling.kind "none" }}
-  replicas: {{ .Values.replicas }}
+  {{- if and (eq .Values.autoscaling.kind "none") (not (kindIs "invalid" .Values.replicas)) }}
+  replicas: {{ int64 .Values.replicas }}
   {{- end }}
   # The default of ten minutes would call a model that is still being loaded a failure.
   progressDeadlineSeconds: {{ add (int64 .Values.probes.startupSeconds) 600 }}
@@ -145,9 +145,7 @@ spec:
             - {name: shm, mountPath: /dev/shm}
             - {name: cache, mountPath: /cache}
             - {name: tmp, mountPath: /tmp}
-            {{- if ne .Values.modelSource.type "hub" }}
-            - {name: model, mountPath: /models, readOnly: true}
-            {{- end }}
+            {{- with include "llm-d-storage.modelserver.modelMount" . | trim }}{{ . | nindent 12 }}{{ end }}
             {{- with .Values.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}

@@ -18,6 +18,9 @@ are refused by server-side apply.
 {{- $ref := dict "name" .Values.hfToken.secretName "key" .Values.hfToken.secretKey -}}
 {{- $own = append $own (dict "name" "HF_TOKEN" "valueFrom" (dict "secretKeyRef" $ref)) -}}
 {{- end -}}
+{{- if and (eq .Values.modelSource.type "hub") .Values.modelSource.cacheClaimName -}}
+{{- $own = append $own (dict "name" "HF_HUB_CACHE" "value" "/hub") -}}
+{{- end -}}
 {{- with .Values.apiKey.secretName -}}
 {{- $ref := dict "name" . "key" $.Values.apiKey.secretKey -}}
 {{- $own = append $own (dict "name" "VLLM_API_KEY" "valueFrom" (dict "secretKeyRef" $ref)) -}}
@@ -39,6 +42,23 @@ are refused by server-side apply.
 {{- $_ := set $own $key (ternary (merge (dict) (kindIs "map" $value | ternary $value dict) $own.capabilities) $value (eq $key "capabilities")) -}}
 {{- end -}}
 {{- toYaml $own -}}
+{{- end -}}
+
+{{/* Egress rules for the proxies that extraEnv names, on their ports, and the user's own. The benchmark has the same environment. */}}
+{{- define "llm-d-storage.modelserver.furtherEgress" -}}
+{{- $ports := list -}}
+{{- range .Values.extraEnv -}}
+{{- if and (has (upper .name) (list "HTTP_PROXY" "HTTPS_PROXY" "ALL_PROXY")) .value -}}
+{{- $port := regexFind ":[0-9]+(/|$)" (toString .value) | trimPrefix ":" | trimSuffix "/" -}}
+{{- $ports = append $ports (dict "port" ($port | default (hasPrefix "https" .value | ternary "443" "80") | int64) "protocol" "TCP") -}}
+{{- end -}}
+{{- end -}}
+{{- range uniq $ports }}
+- ports: [{{ toJson . }}]
+{{- end }}
+{{- with .Values.global.networkPolicy.extraEgress }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* Where vLLM's key is from, as JSON: an EnvVar without its name; {} when vLLM asks for none. */}}
@@ -96,9 +116,25 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* The volume that holds the model, when it is not downloaded. */}}
+{{/* Where the model's files are mounted; may be nothing. */}}
+{{- define "llm-d-storage.modelserver.modelMount" -}}
+{{- with .Values.modelSource }}
+{{- if ne .type "hub" }}
+- {name: model, mountPath: /models, readOnly: true}
+{{- else if .cacheClaimName }}
+- {name: hub, mountPath: /hub}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The volume that holds the model, when it is not downloaded, or what is downloaded. */}}
 {{- define "llm-d-storage.modelserver.modelVolume" -}}
 {{- with .Values.modelSource }}
+{{- if and (eq .type "hub") .cacheClaimName }}
+- name: hub
+  persistentVolumeClaim:
+    claimName: {{ .cacheClaimName | quote }}
+{{- end }}
 {{- if eq .type "claim" }}
 - name: model
   persistentVolumeClaim:

@@ -1,4 +1,4 @@
-{{/* Model servers that there are at least. Call with the modelserver values. */}}
+{{/* Model servers that there are at least; two where somebody else says how many. Call with the modelserver values. */}}
 {{- define "llm-d-storage.replicas" -}}
-{{- int64 (ternary .replicas .autoscaling.minReplicas (eq .autoscaling.kind "none")) -}}
+{{- int64 (ternary (kindIs "invalid" .replicas | ternary 2 .replicas) .autoscaling.minReplicas (eq .autoscaling.kind "none")) -}}
 {{- end -}}

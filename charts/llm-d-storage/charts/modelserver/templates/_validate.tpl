@@ -56,6 +56,9 @@ modelserver.connector is {{ $server.connector }}, which needs an accelerator, an
 {{- if and (eq .type "claim") (not .claimName) }}
 modelserver.modelSource.type is claim but claimName is not set; set modelserver.modelSource.claimName to the claim that holds the model.
 {{- end }}
+{{- if and (ne .type "hub") .cacheClaimName }}
+modelserver.modelSource.cacheClaimName is {{ .cacheClaimName | quote }} but type is {{ .type }}, which downloads nothing; set cacheClaimName to null, or type to hub.
+{{- end }}
 {{- if and (eq .type "image") (not .imageReference) }}
 modelserver.modelSource.type is image but imageReference is not set; set modelserver.modelSource.imageReference to the image that holds the model.
 {{- end }}
@@ -146,7 +149,7 @@ modelserver.extraEnv names {{ .name }} twice, which server-side apply refuses; k
 {{- end -}}
 
 {{- define "llm-d-storage.validate.podExtras" -}}
-{{- $volumes := dict "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true }}
+{{- $volumes := dict "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true "hub" true }}
 {{- $containers := dict "vllm" true "connector" true }}
 {{- range concat .Values.extraInitContainers .Values.extraContainers }}
 {{- if hasKey $containers .name }}
@@ -162,6 +165,7 @@ modelserver.extraVolumes names {{ .name | quote }}, which is taken (by the chart
 {{- end }}
 {{- $paths := dict "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true "/etc/lmcache" true }}
 {{- if ne .Values.modelSource.type "hub" }}{{ $_ := set $paths "/models" true }}{{ end }}
+{{- if .Values.modelSource.cacheClaimName }}{{ $_ := set $paths "/hub" true }}{{ end }}
 {{- range .Values.extraVolumeMounts }}
 {{- if hasKey $paths (trimSuffix "/" .mountPath) }}
 modelserver.extraVolumeMounts mounts on {{ .mountPath | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two mounts on one path; mount it elsewhere.
