@@ -29,6 +29,9 @@ OPTIONAL = CHART / "files" / "optional.yaml"
 EVICTOR = CHART.parents[1] / "schemas" / "evictor-config.schema.json"
 # What of the evictor's settings the chart sets itself.
 EVICTOR_OWNED = ("root_dir", "claim_bytes", "lease_name", "lease_namespace", "lease_owner", "http_port")
+_GLOBALS_HEAD = """# The values of global, made from the schema by charts/tools/make_schema.py.
+# common/templates/_validate.tpl refuses others.
+"""
 _OPTIONAL_HEAD = """# Values of which null means "not set", made from the schema by charts/tools/make_schema.py.
 # common/templates/_validate.tpl refuses "" and 0 in them.
 """
@@ -78,6 +81,10 @@ def rendered() -> generated.Files:
         files[folder / "values.yaml"] = subcharts.values(text, name)
         files[folder / "values.schema.json"] = _json(subcharts.schema(schema, name))
         files[folder / "files" / "optional.yaml"] = _listed(subcharts.optional(schema, name))
+    known = _GLOBALS_HEAD + "".join(f"- {key}\n" for key in schema["properties"]["global"]["properties"])
+    files |= {
+        folder / "files" / "globals.yaml": known for folder in (CHART, *(CHART / "charts" / n for n in subcharts.NAMES))
+    }
     return files
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from tests.chart import helm
 
@@ -148,10 +151,35 @@ def all_typos() -> str:
     return helm.refusal("--set", ",".join(f"{path}.typo=1" if path else "typo=1" for path in ["", *OURS]))
 
 
-@pytest.mark.parametrize("path", ["", *OURS])
+@pytest.mark.parametrize("path", ["", *(path for path in OURS if path != "global")])
 def test_a_misspelt_key_is_refused_with_its_path(path: str) -> None:
     where = "/" + path.replace(".", "/") if path else ""
     assert f"at '{where}': additional properties 'typo' not allowed" in all_typos()
+
+
+def test_a_misspelt_global_is_refused_in_a_sentence() -> None:
+    said = helm.refusal("--set", "global.typo=1")
+    assert said.count("\n  - ") == 1 and "global.typo is no value of this chart" in said and "imageRegistry" in said
+
+
+def test_it_can_be_a_part_of_another_chart(tmp_path: Path) -> None:
+    """With a condition, beside charts that have globals of their own."""
+    parent = {
+        "apiVersion": "v2",
+        "name": "parent",
+        "version": "0.1.0",
+        "dependencies": [{"name": "llm-d-storage", "version": "0.1.0", "condition": "llm-d-storage.enabled"}],
+    }
+    shutil.copytree(helm.CHART, tmp_path / "charts" / "llm-d-storage")
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(parent))
+    values = {"global": {"storageClass": "x", "postgresql": {"auth": 1}}, "llm-d-storage": {"enabled": True}}
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    done = helm.helm("template", helm.RELEASE, tmp_path, "-n", helm.NAMESPACE)
+    assert done.returncode == 0, done.stderr
+    here = {(o["kind"], o["metadata"]["name"]) for o in helm.load_yaml(done.stdout)}
+    assert here == {(o["kind"], o["metadata"]["name"]) for o in helm.objects("default")}
+    off = helm.helm("template", helm.RELEASE, tmp_path, "--set", "llm-d-storage.enabled=false")
+    assert off.returncode == 0 and not helm.load_yaml(off.stdout)
 
 
 def test_a_subchart_takes_the_global_values() -> None:

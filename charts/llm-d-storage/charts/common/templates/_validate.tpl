@@ -26,6 +26,15 @@ Call with a list of (list $scope "rules").
 
 {{/* Of an optional value, "" and 0 were "not set" once; null says it. files/optional.yaml has the paths. */}}
 {{- define "llm-d-storage.validate.unset" -}}
+{{- if .Chart.IsRoot -}}
+{{- /* As a part of another chart it sees that one's globals, too; the schema cannot tell the two apart. */ -}}
+{{- $known := .Files.Get "files/globals.yaml" | fromYamlArray -}}
+{{- range $key, $_ := .Values.global -}}
+{{- if not (has $key $known) }}
+global.{{ $key }} is no value of this chart; remove it, or take one of {{ $known | join ", " }}.
+{{- end }}
+{{- end -}}
+{{- end -}}
 {{- range $path := .Files.Get "files/optional.yaml" | fromYamlArray -}}
 {{- $value := $.Values -}}
 {{- range splitList "." $path -}}
