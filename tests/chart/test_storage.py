@@ -292,3 +292,23 @@ def test_filestore_sizes_are_not_refused() -> None:
         "template", "kv", helm.CHART, "-f", helm.scenario_file("gcp-filestore"), "--set", "storage.size=50Gi"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_root_that_belongs_to_root_is_given_to_the_pods() -> None:
+    """On Lustre no fsGroup is applied, and every block that vLLM stores would be refused."""
+    objs = helm.objects("aws-fsx-lustre", "--set", "storage.chownRoot=true")
+    job = helm.one(objs, "Job", "-chown")
+    weights = {
+        o["metadata"]["name"].rpartition("-")[2]: int(o["metadata"]["annotations"]["helm.sh/hook-weight"])
+        for o in objs
+        if o["kind"] == "Job"
+    }
+    assert weights["claim"] < weights["chown"] < weights["probe"]
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["chown", "1000:1000", "/mnt/kv-cache"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN"]}
+    assert container["securityContext"]["runAsUser"] == 0 and pod["automountServiceAccountToken"] is False
+    assert not [o for o in helm.objects("aws-fsx-lustre") if o["metadata"]["name"].endswith("-chown")]
+    ids = "global.podSecurity.runAsUser=none,storage.chownRoot=true"
+    assert "set runAsUser and fsGroup" in helm.refusal("--set", ids)

@@ -90,6 +90,10 @@ a longer release name is cut and gets a digest, so that two long names with one 
 {{- include "llm-d-storage.names.base" . }}-claim
 {{- end -}}
 
+{{- define "llm-d-storage.names.chown" -}}
+{{- include "llm-d-storage.names.base" . }}-chown
+{{- end -}}
+
 {{- define "llm-d-storage.names.probe" -}}
 {{- include "llm-d-storage.names.base" . }}-probe
 {{- end -}}

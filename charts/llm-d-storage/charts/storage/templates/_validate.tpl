@@ -8,6 +8,9 @@ global.existingClaim is {{ . | quote }} but a claim of yours is a value of the s
 {{- $volume := $storage.persistentVolume -}}
 {{- $backend := include "llm-d-storage.storage.backend" . | fromJson -}}
 {{- $made := include "llm-d-storage.storage.class" . | fromJson -}}
+{{- if and .Values.chownRoot (has (toString .Values.global.podSecurity.runAsUser) (list "none" "0")) }}
+storage.chownRoot is true but global.podSecurity.runAsUser is {{ .Values.global.podSecurity.runAsUser }}: it is not known whom to give the volume to; set runAsUser and fsGroup, or chownRoot to false.
+{{- end }}
 {{- if and .Values.existingClaim $class.create }}
 storage.existingClaim is {{ .Values.existingClaim | quote }} and storage.storageClass.create is true: a claim that exists already has its class; set only one of them.
 {{- end }}

@@ -52,7 +52,7 @@
 {{- $_ := set $config "modelClaim" (eq .type "claim" | ternary .claimName "" | default "") -}}
 {{- end -}}
 {{- $_ := set $config "podSecurity" "restricted" -}}
-{{- if or $server.containerSecurityContext (concat $server.extraContainers $server.extraInitContainers $server.extraVolumes) -}}
+{{- if or $storage.chownRoot $server.containerSecurityContext (concat $server.extraContainers $server.extraInitContainers $server.extraVolumes) -}}
 {{- /* Whose level is not known here. */ -}}
 {{- $_ := set $config "podSecurity" "" -}}
 {{- end -}}
