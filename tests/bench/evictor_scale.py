@@ -28,6 +28,7 @@ from llmd_storage_evictor.controller.context import Context
 from llmd_storage_evictor.controller.controller import Controller
 from llmd_storage_evictor.controller.liveness import Liveness
 from llmd_storage_evictor.controller.metrics import Metrics
+from llmd_storage_evictor.controller.troubles import Troubles
 
 BLOCK = 16 << 20
 NAMESPACES = 4
@@ -57,12 +58,13 @@ def rss_mib() -> float:
 
 def measure(root: Path, count: int) -> dict[str, float]:
     """In a process of its own, so that the memory is the evictor's."""
-    config = parse({"root_dir": str(root), "budget_bytes": count * BLOCK, "free_floor_bytes": 0, "probe_dir": ""})
+    settings = {"free_floor_bytes": 0, "probe_dir": "", "grace_s": 0}
+    config = parse({"root_dir": str(root), "budget_bytes": count * BLOCK} | settings)
     directory = CacheDirectory(root)
     directory.open()
     result: dict[str, float] = {}
     with ThreadPoolExecutor(config.io_threads) as pool:
-        context = Context(directory, pool, lambda: True, Metrics(), Liveness(60))
+        context = Context(directory, pool, lambda: True, Metrics(), Liveness(60), Troubles())
         shut = parse({**_settings(config), "budget_bytes": count * BLOCK * 2})
         controller = Controller(shut, context)
         controller.open()
@@ -88,7 +90,7 @@ def measure(root: Path, count: int) -> dict[str, float]:
 
 
 def _settings(config: object) -> dict[str, object]:
-    return {"root_dir": config.root_dir, "free_floor_bytes": 0, "probe_dir": ""}
+    return {"root_dir": config.root_dir, "free_floor_bytes": 0, "probe_dir": "", "grace_s": 0}
 
 
 def drain(controller: Controller) -> None:

@@ -35,6 +35,14 @@ def test_they_say_what_to_do_next_and_how_to_clean_up(scenario: str) -> None:
     assert ("WHEN THE PICKER IS DOWN" in said) == (scenario != "service")
 
 
+def test_they_say_what_the_evictor_may_remove_and_where_it_announces_it() -> None:
+    said = notes("default")
+    assert "THE CACHE IS KEPT within 90 % of 18000Gi by kv-evictor" in said and "waits 300 s" in said
+    said = notes("evictor", "--set", "evictor.config.budget_bytes=8388608,evictor.config.grace_s=0")
+    assert "within 8388608 by" in said and "waits 0 s" in said
+    assert "THE CACHE IS KEPT" not in notes("lmcache")
+
+
 def test_what_was_switched_off_is_not_called_proved() -> None:
     said = notes("lab", "--set", "hooks.proof.enabled=false")
     proved, _, rest = said.partition("NOT PROVED")

@@ -90,6 +90,16 @@ class Config:
     namespace_unused_s: Annotated[
         float, Setting("Seconds without use after which a whole namespace is removed. 0: never.", minimum=0)
     ] = 30 * _DAY_S
+    grace_s: Annotated[
+        float,
+        Setting(
+            "Seconds between saying what new limits (budget, quotas, times to live) will remove, and removing it.",
+            minimum=0,
+        ),
+    ] = 300.0
+    allow_large_removal: Annotated[
+        bool, Setting("Whether new limits may remove more than half of what the cache holds.")
+    ] = False
     damaged_keep_s: Annotated[
         float,
         Setting("Seconds that damaged blocks are kept for inspection. Over budget they are removed first.", minimum=0),

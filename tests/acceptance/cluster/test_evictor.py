@@ -35,6 +35,9 @@ SETTINGS = (
     f"evictor.config.budget_bytes={BUDGET}",
     f"evictor.config.free_floor_bytes={FLOOR}",
     f"evictor.config.stall_s={STALL_S}",
+    # What earlier modules have left may go at once.
+    "evictor.config.grace_s=0",
+    "evictor.config.allow_large_removal=true",
     # What they prove is proven by other parts.
     *(f"hooks.{hook}.enabled=false" for hook in ("preflight", "claim", "probe", "proof")),
 )

@@ -33,7 +33,9 @@ pytestmark = [
 ]
 # What they prove is proven by other parts.
 QUICKLY = tuple(f"hooks.{hook}.enabled=false" for hook in ("preflight", "claim", "probe", "proof"))
-NO_ROOM, IMPOSSIBLE = f"evictor.config.budget_bytes={8 << 20}", "hooks.probe.floors.readMiBps=1000000"
+# More goes than an operator may want, and at once.
+NO_ROOM = f"evictor.config.budget_bytes={8 << 20},evictor.config.grace_s=0,evictor.config.allow_large_removal=true"
+IMPOSSIBLE = "hooks.probe.floors.readMiBps=1000000"
 # Prompts that pod A stores and pod B asks for once each: an answer stays in the server's own cache.
 WARM, DAMAGED, SLOW = range(6), range(10, 13), range(20, 23)
 SHORT = 14  # words: two blocks and a bit

@@ -86,6 +86,7 @@ def namespace(root: Path, **changes: Any) -> Namespace:
 def config(root: Path, **changes: Any) -> Config:
     """Ten blocks of budget, removed from nine down to eight unless told otherwise."""
     settings = {"root_dir": str(root), "budget_bytes": 10 * BLOCK, "free_floor_bytes": 0}
+    settings |= {"grace_s": 0, "allow_large_removal": True}
     return parse(settings | {"high_watermark": 0.9, "low_watermark": 0.8, "probe_dir": ""} | changes)
 
 

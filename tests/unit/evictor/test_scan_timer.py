@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from prometheus_client import generate_latest
+
 from llmd_storage_evictor.config import parse
 from llmd_storage_evictor.controller.metrics import Metrics
 from llmd_storage_evictor.core.policy import Reason
@@ -57,6 +59,8 @@ def test_a_filesystem_that_others_fill_is_followed_as_well() -> None:
 
 def test_the_page_names_every_metric_and_every_reason() -> None:
     page = DOCS.read_text()
-    exposed = re.findall(r"^# TYPE llmd_storage_evictor_(\w+?)(?:_created)? ", Metrics().text().decode(), re.M)
+    exposed = re.findall(
+        r"^# TYPE llmd_storage_evictor_(\w+?)(?:_created)? ", generate_latest(Metrics().registry).decode(), re.M
+    )
     assert exposed and [name for name in exposed if name.removesuffix("_total") not in page] == []
     assert [reason for reason in Reason if reason is not Reason.ASKED and f"`{reason}`" not in page] == []

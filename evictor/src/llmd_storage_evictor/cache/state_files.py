@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from llmd_storage_evictor.cache import names
@@ -11,6 +12,8 @@ from llmd_storage_evictor.cache.directory import CacheDirectory, read_file, repl
 
 _GRANTS = "room.json"
 _ADVICE = "advice.json"
+_LIMITS = "limits.json"
+_MAX_LIMITS_BYTES = 4096
 _MAX_GRANTS_BYTES = 16 << 20
 
 
@@ -34,6 +37,31 @@ def save_touch_interval(directory: CacheDirectory, touch_after_s: float) -> None
     """Tell readers how old a block's mtime may get before they refresh it. Raises: OSError."""
     directory.make_state_folder()
     _save(directory, _ADVICE, {"version": 1, "touchAfterS": round(touch_after_s, 1)})
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsState:
+    """accepted, announced: digests of limits; "": none. since: when they were announced, by the storage's clock."""
+
+    accepted: str = ""
+    announced: str = ""
+    since: float = 0.0
+
+
+def load_limits_state(directory: CacheDirectory) -> LimitsState:
+    """As last saved. Raises: OSError."""
+    try:
+        with directory.folder(names.STATE_FOLDER) as fd:
+            found = json.loads(read_file(fd, _LIMITS, _MAX_LIMITS_BYTES))
+        return LimitsState(str(found["accepted"]), str(found["announced"]), float(found["since"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return LimitsState()
+
+
+def save_limits_state(directory: CacheDirectory, state: LimitsState) -> None:
+    """Raises: OSError."""
+    directory.make_state_folder()
+    _save(directory, _LIMITS, {"version": 1} | asdict(state))
 
 
 def _save(directory: CacheDirectory, name: str, content: dict[str, Any]) -> None:

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from dataclasses import replace
 
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
-from llmd_storage_evictor.cache import checkpoint, state_files
+from llmd_storage_evictor.cache import checkpoint
 from llmd_storage_evictor.cache.scanner import Scanner, ScanResult
 from llmd_storage_evictor.cache.storage_clock import StorageClock
 from llmd_storage_evictor.config import Config, NamespaceRule
@@ -16,7 +15,9 @@ from llmd_storage_evictor.controller.context import Context
 from llmd_storage_evictor.controller.eviction import BlockEvictor
 from llmd_storage_evictor.controller.housekeeping import remove_leftovers
 from llmd_storage_evictor.controller.metrics import errno_label
+from llmd_storage_evictor.controller.removal_gate import RemovalGate
 from llmd_storage_evictor.controller.rules import NamespaceRules
+from llmd_storage_evictor.controller.saved_state import SavedState
 from llmd_storage_evictor.controller.troubles import note_pass
 from llmd_storage_evictor.controller.write_grants import WriteGrants
 from llmd_storage_evictor.core import policy
@@ -47,8 +48,7 @@ class Controller:
         self._timer = ScanTimer(config)
         self._grants = WriteGrants(config, context, self._log)
         self._last_freed = True
-        self._checkpoint_at = self._housekeeping_at = float("-inf")
-        self._published_touch_s = 0.0
+        self._housekeeping_at = float("-inf")
         self._in_progress: set[tuple[Reason, str]] = set()
 
     def open(self) -> None:
@@ -56,8 +56,10 @@ class Controller:
         self._context.liveness.update("reading the checkpoint")
         self.index = checkpoint.load(self._directory)
         self._evictor = BlockEvictor(self._config, self._context, self.index, self._log)
+        self._state = SavedState(self._config, self._context, self.index, self._log)
+        self._gate = RemovalGate(self._config, self._context, self.index)
+        self._gate.open()
         self._grants.open()
-        self._checkpoint_at = self._clock()
         self._scanner = Scanner(
             self._directory,
             self.index,
@@ -83,14 +85,18 @@ class Controller:
         if self._grants.has_shortage or self._timer.should_remove(began, held_before):
             self._in_progress.add((Reason.BUDGET, ""))
         self._context.liveness.update("removing")
-        done = self._evict(began, self._clock())
-        if self._clock() - self._housekeeping_at > _HOUSEKEEPING_EVERY_S:
-            self._housekeeping_at = self._clock()
-            if not self._config.dry_run:
-                remove_leftovers(self._evictor, self._rules, scanned.scratch)
+        try:
+            done = self._evict(began, self._clock())
+            if self._clock() - self._housekeeping_at > _HOUSEKEEPING_EVERY_S:
+                self._housekeeping_at = self._clock()
+                if not self._config.dry_run:
+                    # Limits that are not accepted yet may bring a pin too late.
+                    remove_leftovers(self._evictor, self._rules, scanned.scratch, unused=not self._gate.waiting)
+        finally:
+            self._evictor.log_removed()
         self._update_metrics()
         self._note_troubles(scanned, acted=self.index.held_bytes() < held_before)
-        self._save_state()
+        self._state.save()
         self._context.liveness.update("waiting for the next scan")
         if not done:
             return 0.0
@@ -109,9 +115,9 @@ class Controller:
         if self._config.dry_run or not self._context.may_remove():
             return False
         config, held = self._config, self._grants.update(self.index.held_bytes())
-        if held > config.effective_budget_bytes * config.high_watermark:
-            return True
         # Pinned blocks do not go, however often one reconciles.
+        if held > config.effective_budget_bytes * config.high_watermark:
+            return self._last_freed or held > self.index.held_bytes()
         wanted = self._grants.reserved_bytes() - config.effective_budget_bytes * _MIN_GAIN
         return self._grants.has_shortage and self._last_freed and held > config.effective_budget_bytes - wanted
 
@@ -150,6 +156,7 @@ class Controller:
                 in_progress=self._in_progress,
                 reserved_bytes=self._grants.reserved_bytes(),
             )
+            tasks = self._gate.allowed(tasks)
             self._in_progress = {one.name for one in tasks}
             task = next((one for one in tasks if one.name not in given_up), None)
             if task is None:
@@ -165,9 +172,11 @@ class Controller:
 
     def _note_troubles(self, scanned: ScanResult, *, acted: bool) -> None:
         """At the end of a pass. acted: what is being removed is no trouble."""
-        over = 0 if acted else self.index.held_bytes() - self._config.effective_budget_bytes
-        failure, self._evictor.last_failure = self._evictor.last_failure, ""
-        note_pass(self._context.troubles, scanned.failed, 0 if self._config.dry_run else over, failure)
+        over = self.index.held_bytes() - self._config.effective_budget_bytes
+        failure, self._evictor.last_failure = self._evictor.last_failure or self._gate.blocked, ""
+        soon = self._gate.waiting and not self._gate.blocked
+        over = 0 if acted or soon or self._config.dry_run else over
+        note_pass(self._context.troubles, scanned.failed, over, failure)
 
     def _update_metrics(self) -> None:
         config, metrics = self._config, self._metrics
@@ -175,32 +184,6 @@ class Controller:
         metrics.unknown_files.set(self.index.unknown_files())
         self._metrics.unknown_models.set(len(self._namespace_rules.unknown))
         self._metrics.unmatched_rules.set(len(self._namespace_rules.unmatched))
-
-    def _save_state(self) -> None:
-        """Checkpoint and touch interval. The loop goes on when the disk is too full for them."""
-        if self._config.dry_run or not self._context.may_remove():
-            return
-        try:
-            self._publish_touch_interval()
-            if self._clock() - self._checkpoint_at > self._config.checkpoint_s:
-                self._checkpoint_at = self._clock()
-                checkpoint.save(self._directory, self.index)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            self._warn("state", "checkpoint and touch interval cannot be written: %s", error)
-
-    def _publish_touch_interval(self) -> None:
-        usage = self.index.usage()
-        oldest_ns = min((held.oldest_ns for held in usage.values() if held.files), default=0)
-        # A cache that is less than half full evicts nothing soon: mtimes matter little.
-        filling = self.index.held_bytes() > self._config.effective_budget_bytes / 2
-        age_s = self._context.wall_clock() - oldest_ns / NS if filling and oldest_ns else float("inf")
-        touch_s = policy.touch_after_s(self._config, age_s)
-        if self._published_touch_s and 0.8 < touch_s / self._published_touch_s < 1.25:
-            return
-        state_files.save_touch_interval(self._directory, touch_s)
-        self._published_touch_s = touch_s
 
     def _log_not_removed(self, task: EvictionTask, entries: list[Entry]) -> None:
         if self._config.dry_run:

@@ -34,6 +34,7 @@ class BlockEvictor:
         self._metrics, self._clock = context.metrics, context.clock
         self._journal = Journal(context.directory, config.effective_journal_bytes, context.wall_clock)
         self.last_failure = ""
+        self._removed: dict[Reason, tuple[int, int]] = {}
         self._failed_until: dict[tuple[str, str, int], float] = {}
         self.floors = Floors(config, context, index, log)
 
@@ -61,14 +62,22 @@ class BlockEvictor:
         self.floors.removed(sum(sizes), len(sizes), reason)
         self._metrics.removed_files.labels(reason.value).inc(len(sizes))
         self._metrics.removed_bytes.labels(reason.value).inc(sum(sizes))
-        if sizes:
-            fields = {"reason": reason.value, "files": len(sizes), "bytes": sum(sizes)}
-            logger.info("removed blocks", extra={"fields": fields})
+        files, size = self._removed.get(reason, (0, 0))
+        self._removed[reason] = files + len(sizes), size + sum(sizes)
         if reason is not Reason.DAMAGED:
             self._write_journal(removed, reason)
         if any(result.leadership_lost for result in results):
             raise LeadershipLost("another process may be the leader by now: removal was stopped")
         return len(sizes)
+
+    def log_removed(self) -> None:
+        """One line for all that was removed since the last call."""
+        found = {
+            reason.value: {"files": files, "bytes": size} for reason, (files, size) in self._removed.items() if files
+        }
+        self._removed.clear()
+        if found:
+            logger.info("removed blocks", extra={"fields": {"removed": found}})
 
     def _record(self, result: RemovalResult) -> None:
         gone = {names.file_id(name) for name, _ in result.removed} | set(result.missing)

@@ -20,9 +20,16 @@ logger = logging.getLogger(__name__)
 
 
 def remove_leftovers(
-    evictor: BlockEvictor, rules: Mapping[str, NamespaceRule], scratch: list[tuple[str, str, list[str]]]
+    evictor: BlockEvictor,
+    rules: Mapping[str, NamespaceRule],
+    scratch: list[tuple[str, str, list[str]]],
+    *,
+    unused: bool,
 ) -> None:
-    """scratch: (namespace, folder, names) of unfinished files, from the scan. Raises: OSError, LeadershipLost."""
+    """scratch: (namespace, folder, names) of unfinished files, from the scan. unused: whether namespaces may go.
+
+    Raises: OSError, LeadershipLost.
+    """
     config, context, index = evictor.config, evictor.context, evictor.index
     now, may_remove = context.wall_clock(), context.may_remove
     namespaces, directory = index.namespaces(), context.directory
@@ -32,6 +39,8 @@ def remove_leftovers(
     if config.effective_probe_dir:
         runs = cleanup.remove_stale_probes(config.effective_probe_dir, now - config.probe_keep_s, may_remove)
         context.metrics.removed_files.labels(Reason.PROBE.value).inc(len(runs))
+    if not unused:
+        return
     last_used_ns = {}
     for name in namespaces:
         with contextlib.suppress(OSError):

@@ -20,6 +20,8 @@ class Metrics:
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._now = wall_clock
         self.registry = CollectorRegistry()
+        self._leads = False
+        self._of_every_process = [_PREFIX + name for name in ("leader", "last_scan_timestamp_seconds")]
         gauge, counter = self._gauge, self._counter
         self.leader = gauge("leader", "Whether this process leads (1).")
         self.budget = gauge("budget_bytes", "Bytes the cache may hold.")
@@ -64,20 +66,16 @@ class Metrics:
         return Gauge(_PREFIX + name, doc, labels, registry=self.registry)
 
     def _counter(self, name: str, doc: str, *labels: str) -> Counter:
+        self._of_every_process += [f"{_PREFIX}{name}_total", f"{_PREFIX}{name}_created"]
         return Counter(_PREFIX + name, doc, labels, registry=self.registry)
 
     def clear(self) -> None:
         """This process does not lead any more: the new leader reports the state of the cache."""
-        for family in (self.bytes, self.files, self.oldest):
-            family.clear()
-        for gauge in (
-            self.damaged, self.unknown_files, self.over_budget, self.reporting_engines, self.write_grant_shortage,
-            self.unknown_models, self.unmatched_rules, self.floor_given_up,
-        ):  # fmt: skip
-            gauge.set(0)
+        self._leads = False
 
     def update(self, usage: Mapping[str, NamespaceUsage], budget: int, high: float, now: float) -> None:
         """State after a scan. budget: bytes. high: the high watermark. now: by the storage's clock."""
+        self._leads = True
         for family in (self.bytes, self.files, self.oldest):
             family.clear()
         for name, held in usage.items():
@@ -93,8 +91,9 @@ class Metrics:
         self.last_scan.set(self._now())
 
     def text(self) -> bytes:
-        """The answer to /metrics."""
-        text: bytes = generate_latest(self.registry)
+        """The answer to /metrics. One that waits shows nothing of the cache: zeros would look like an empty disk."""
+        shown = self.registry if self._leads else self.registry.restricted_registry(self._of_every_process)
+        text: bytes = generate_latest(shown)
         return text
 
 

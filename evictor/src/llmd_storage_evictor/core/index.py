@@ -111,6 +111,16 @@ class Index:
         """Bytes of all files, damaged ones included."""
         return sum(folder.bytes for folders in self._folders.values() for folder in folders.values())
 
+    def bytes_before(self, namespaces: Iterable[str], before_ns: int) -> int:
+        """Bytes of these namespaces' blocks that were last used before this."""
+        return sum(
+            size
+            for _, name, folder in self._each(namespaces)
+            if name != layout.DAMAGED and folder.oldest_ns < before_ns
+            for mtime_ns, size in zip(folder.mtimes, folder.sizes, strict=True)
+            if mtime_ns < before_ns
+        )
+
     def held_files(self) -> int:
         """Number of files, damaged ones included."""
         return sum(len(folder.ids) for folders in self._folders.values() for folder in folders.values())
