@@ -54,7 +54,9 @@ class Keeper:
         self.troubles = Troubles(lambda: self.now)
         directory = CacheDirectory(root)
         self.lease = FileLease(directory, "me", lambda: self.now)
-        self.keeper = LeaseKeeper(directory, self.lease, election, Liveness(STALL_S), self.troubles)
+        self.keeper = LeaseKeeper(
+            directory, self.lease, election, Liveness(STALL_S), self.troubles, config=config(root)
+        )
 
     def live(self, seconds: float) -> str:
         for _ in range(int(seconds / 1.5)):

@@ -146,9 +146,9 @@ def test_rules_match_by_folder_and_by_model_and_the_first_wins() -> None:
     config = settings(
         namespaces=[{"namespace": "ab", "pinned": True}, {"model": "Qwen/*", "quota_bytes": "1Ki"}, {"ttl_s": 5}]
     )
-    assert policy.rule_for(config, "ab" * 16, "Qwen/Qwen3").pinned
-    assert policy.rule_for(config, "cd" * 16, "Qwen/Qwen3").quota_bytes == 1024
-    assert policy.rule_for(config, "cd" * 16, "other").ttl_s == 5
+    assert policy.rule_for(config.namespaces, "ab" * 16, "Qwen/Qwen3").pinned
+    assert policy.rule_for(config.namespaces, "cd" * 16, "Qwen/Qwen3").quota_bytes == 1024
+    assert policy.rule_for(config.namespaces, "cd" * 16, "other").ttl_s == 5
 
 
 def test_readers_are_told_to_refresh_finer_than_the_age_at_which_blocks_go(tmp_path: Path) -> None:

@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 
 from llmd_storage_connector.blocks import layout
+from llmd_storage_evictor.cache import shared_rules
 from llmd_storage_evictor.cache.directory import CacheDirectory
+from llmd_storage_evictor.controller.liveness import Liveness
+from llmd_storage_evictor.controller.troubles import Troubles
+from llmd_storage_evictor.leader.file_lease import FileLease
+from llmd_storage_evictor.service.lease_keeper import LeaseKeeper
 from tests.unit.connector.conftest import make_facts
-from tests.unit.evictor.support import BLOCK, Bench, Namespace, config, evictor, namespace
+from tests.unit.evictor.support import BLOCK, Bench, Namespace, config, evictor, namespace, stamp
+from tests.unit.evictor.test_health import Elsewhere
 
 MODEL = {"kind": "hub", "repository": "Qwen/Qwen3-32B", "revision": "a" * 40}
 PIN = [{"model": "Qwen/*", "pinned": True}]
@@ -98,3 +104,45 @@ def test_a_rule_that_matches_nothing_is_said_once_with_what_there_is(
         assert bench.metric("unmatched_rules") == 1
     (said,) = [one.message for one in caplog.records if "no namespace falls" in one.message]
     assert "namespaces[0] (Qwen/Qwen3-23B)" in said and "Qwen/Qwen3-32B" in said and "namespaces[1]" not in said
+
+
+def test_two_releases_on_one_claim_keep_to_each_others_pins(cache: Namespace, tmp_path: Path) -> None:
+    """Whichever of them leads; its own budget is for what nobody protects."""
+    other = namespace(cache.root, dtype="other")
+    for number in range(10):
+        other.store(number, age_s=10)
+    theirs = config(cache.root, namespaces=PIN, lease_namespace="team-b", lease_name="b-evictor")
+    directory = CacheDirectory(cache.root)
+    directory.open()
+    shared_rules.save(directory, theirs)
+    written = cache.root / ".evictor" / "rules" / "team-b.b-evictor.json"
+    stamp(written, 3600)
+    with evictor(config(cache.root, budget_bytes=25 * BLOCK, namespaces=[{"minimum_bytes": 2 * BLOCK}])) as bench:
+        bench.round()
+        assert len(cache.numbers()) == 20 and len(other.numbers()) == 2
+        written.write_text("{")  # half of something: nothing goes before it can be read
+        stamp(written, 3600)
+        later(bench), later(bench), later(bench)
+        assert len(cache.numbers()) == 20
+        stamp(written, 2 * 86400)  # that release is gone
+        later(bench), later(bench), later(bench)
+        assert len(cache.numbers()) + len(other.numbers()) == 20
+    directory.close()
+
+
+def test_a_release_says_what_it_protects_though_it_never_leads(cache: Namespace) -> None:
+    theirs = config(cache.root, namespaces=PIN, lease_namespace="team-b")
+    directory = CacheDirectory(cache.root)
+    clock = Liveness(60)
+    LeaseKeeper(directory, FileLease(directory, "b"), Elsewhere(), clock, Troubles(), config=theirs).step()
+    with evictor(config(cache.root)) as bench:
+        bench.now[0] = (cache.root / ".evictor" / "rules").stat().st_mtime
+        bench.round()
+    directory.close()
+    assert len(cache.numbers()) == 20
+
+
+def test_a_rule_that_pins_everything_asks_for_no_model(cache: Namespace) -> None:
+    with evictor(config(cache.root, namespaces=[{"pinned": True}])) as bench:
+        bench.round()
+        assert bench.metric("unknown_models") == 0

@@ -43,7 +43,7 @@ class Controller:
         self._config, self._context = config, (context := replace(given, wall_clock=self._time.now))
         self._directory, self._metrics, self._clock = context.directory, context.metrics, context.clock
         self._log = RateLimitedLog(logger, clock=context.clock)
-        self._namespace_rules = NamespaceRules(config, context.directory, self._log, context.clock)
+        self._namespace_rules = NamespaceRules(config, context.directory, self._log, context.clock, context.wall_clock)
         self._rules: dict[str, NamespaceRule] = {}
         self._timer = ScanTimer(config)
         self._grants = WriteGrants(config, context, self._log)

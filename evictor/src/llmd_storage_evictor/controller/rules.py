@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+from llmd_storage_evictor.cache import shared_rules
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import Config, NamespaceRule
 from llmd_storage_evictor.core import policy
@@ -16,6 +17,7 @@ from llmd_storage_evictor.core.manifests import model_of
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 10.0
+_OTHERS_EVERY_S = 60.0
 
 
 class NamespaceRules:
@@ -28,9 +30,17 @@ class NamespaceRules:
     """
 
     def __init__(
-        self, config: Config, directory: CacheDirectory, log: RateLimitedLog, clock: Callable[[], float]
+        self,
+        config: Config,
+        directory: CacheDirectory,
+        log: RateLimitedLog,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
     ) -> None:
-        self._config, self._directory, self._log, self._clock = config, directory, log, clock
+        self._config, self._directory, self._log = config, directory, log
+        self._clock, self._wall_clock = clock, wall_clock
+        self._others_read: Mapping[str, Sequence[NamespaceRule]] = {}
+        self._others_at = float("-inf")
         self._tried: dict[str, float] = {}
         self.unknown: list[str] = []
         self.unmatched: list[str] = []
@@ -43,8 +53,14 @@ class NamespaceRules:
             is_final = "/" in index.models.get(name, "")
             if not is_final and self._clock() - self._tried.get(name, float("-inf")) >= _RETRY_S:
                 self._read_model(index, name)
-        rules = {name: policy.rule_for(self._config, name, index.models.get(name)) for name in names}
-        self.unknown = [name for name, rule in rules.items() if rule is policy.UNKNOWN_MODEL]
+        rules = {name: policy.rule_for(self._config.namespaces, name, index.models.get(name)) for name in names}
+        theirs = {
+            name: [policy.rule_for(one, name, index.models.get(name)) for one in self._others().values()]
+            for name in names
+        }
+        self.unknown = [
+            name for name in names if any(one is policy.UNKNOWN_MODEL for one in (rules[name], *theirs[name]))
+        ]
         if self.unknown:
             text = (
                 "the manifest of %s is missing or damaged (%d such namespaces), and a rule asks for models: nothing "
@@ -53,7 +69,21 @@ class NamespaceRules:
             self._log.log(logging.WARNING, "unknown model", text, self.unknown[0], len(self.unknown))
         elif names:
             self._tell_unmatched(rules, index)
-        return rules
+        return {name: policy.protected_by(rule, theirs[name]) for name, rule in rules.items()}
+
+    def _others(self) -> Mapping[str, Sequence[NamespaceRule]]:
+        """What other releases protect. While that cannot be read, what was read before."""
+        if self._clock() - self._others_at >= _OTHERS_EVERY_S:
+            try:
+                found = shared_rules.load_others(self._directory, self._config, self._wall_clock())
+            except OSError as error:
+                text = "the rules of other releases on this cache cannot be read: %s"
+                self._log.log(logging.WARNING, "other rules", text, error)
+                return self._others_read
+            if found.keys() - self._others_read.keys():
+                logger.info("keeping to the pins and minimums of %s as well", ", ".join(sorted(found)))
+            self._others_read, self._others_at = found, self._clock()
+        return self._others_read
 
     def _read_model(self, index: Index, namespace: str) -> None:
         self._tried[namespace] = self._clock()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -103,12 +103,12 @@ UNKNOWN_MODEL = NamespaceRule(pinned=True)
 _NO_RULE = NamespaceRule()
 
 
-def rule_for(config: Config, namespace: str, model: str | None) -> NamespaceRule:
+def rule_for(rules: Sequence[NamespaceRule], namespace: str, model: str | None) -> NamespaceRule:
     """The first rule that matches; an empty rule when none does.
 
     model: None when it is not known. UNKNOWN_MODEL when the answer depends on it.
     """
-    for rule in config.namespaces:
+    for rule in rules:
         if rule.namespace is not None and not namespace.startswith(rule.namespace):
             continue
         if rule.model is not None:
@@ -118,6 +118,15 @@ def rule_for(config: Config, namespace: str, model: str | None) -> NamespaceRule
                 continue
         return rule
     return _NO_RULE
+
+
+def protected_by(rule: NamespaceRule, others: Sequence[NamespaceRule]) -> NamespaceRule:
+    """The rule, with what other releases protect of the same namespace: any pin, the largest minimum."""
+    return replace(
+        rule,
+        pinned=rule.pinned or any(one.pinned for one in others),
+        minimum_bytes=max(rule.minimum_bytes, *(one.minimum_bytes for one in others)) if others else rule.minimum_bytes,
+    )
 
 
 def pending_tasks(

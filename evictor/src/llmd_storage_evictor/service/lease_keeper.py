@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+from llmd_storage_evictor.cache import shared_rules
 from llmd_storage_evictor.cache.directory import CacheDirectory
+from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.controller.liveness import Liveness
 from llmd_storage_evictor.controller.troubles import Troubles, explain
 from llmd_storage_evictor.errors import NotFound, Unavailable
@@ -34,11 +36,15 @@ class LeaseKeeper:
         election: NoElection | LeaseElection,
         liveness: Liveness,
         troubles: Troubles,
+        *,
+        config: Config,
     ) -> None:
         self._directory, self._file_lease, self._election = directory, file_lease, election
         self._liveness, self._troubles = liveness, troubles
         self._log = RateLimitedLog(logger)
+        self._config = config
         self._opened = False
+        self._rules_written_at = float("-inf")
         self.released = threading.Event()
 
     def run(self, stopping: threading.Event, ended: Callable[[], bool]) -> None:
@@ -72,11 +78,23 @@ class LeaseKeeper:
             why = f"the file lease on the storage: {explain(error)}"
             self._log.log(logging.WARNING, "file lease", "%s", why)
             self._opened = False
+        self._publish_rules()
         self._liveness.update()
         if self._file_lease.someone_leads():
             self._troubles.clear("leader")
         else:
             self._troubles.note("leader", f"nobody keeps the cache within its budget: {why or self._why_not()}")
+
+    def _publish_rules(self) -> None:
+        """Whoever leads keeps to them, so one that waits says them too."""
+        if not self._opened or time.monotonic() - self._rules_written_at < shared_rules.WRITE_EVERY_S:
+            return
+        try:
+            shared_rules.save(self._directory, self._config)
+            self._rules_written_at = time.monotonic()
+        except OSError as error:
+            text = "what this release protects cannot be written down for others that keep the same cache: %s"
+            self._log.log(logging.WARNING, "rules", text, error)
 
     def _why_not(self) -> str:
         if not self._election.leads():

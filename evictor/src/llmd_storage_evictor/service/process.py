@@ -67,7 +67,7 @@ class EvictorProcess:
         self._lease_liveness = Liveness(config.stall_s)
         self._troubles = Troubles()
         self._keeper = LeaseKeeper(
-            lease_directory, self._file_lease, self._election, self._lease_liveness, self._troubles
+            lease_directory, self._file_lease, self._election, self._lease_liveness, self._troubles, config=config
         )
         self._log = RateLimitedLog(logger)
 
