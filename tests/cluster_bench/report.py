@@ -259,9 +259,9 @@ figcaption {{ font-weight: 600; }} svg {{ max-width: 100%; height: auto; }}
 <p>Stage "cold" sends prompts that nobody has seen, each further stage the same prompts again, at its rate.</p>
 <p>Runs: {runs}.</p>
 {table}
-<p>"Prefill a prompt" is vLLM's own count of the time from a prompt's turn on the accelerator to its first token; waiting
-for its turn or for storage is not in it. The difference between two caches is accelerator time that one of them saved for
-each prompt; prompts that are computed together are each counted whole.</p>
+<p>"Prefill a prompt" is vLLM's own count of the time from a prompt's turn on the accelerator to its first token;
+waiting for its turn or for storage is not in it. The difference between two caches is accelerator time that one of
+them saved for each prompt; prompts that are computed together are each counted whole.</p>
 {figures}
 <h2>Beside published figures</h2>
 {published}
