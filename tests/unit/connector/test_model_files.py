@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,9 +15,8 @@ from llmd_storage_connector.errors import Misconfigured, Unusable
 from llmd_storage_connector.identity.digest_cache import DigestCache
 from llmd_storage_connector.identity.fingerprint import Fingerprint
 from llmd_storage_connector.identity.weights import Checkpoint
-from llmd_storage_connector.vllm import model_files
 from llmd_storage_connector.vllm.model_files import model_name, weights_of
-from tests.patience import CEILING_S
+from tests.patience import CEILING_S, eventually
 
 COMMIT = "0123456789" * 4
 
@@ -145,7 +144,16 @@ def test_the_evictor_is_told_the_repository(hub_cache: Path) -> None:
     assert model_name(engine("/tmp/x", model_weights="s3://bucket/odd")) == "s3://bucket/odd"
 
 
-def test_what_was_there_when_the_process_started_is_older_than_its_start() -> None:
-    """The interpreter's own files: a start that is taken for too early would refuse every model."""
-    found = Checkpoint((Path(pytest.__file__),), loaded_after_s=model_files._started_s())
-    assert Fingerprint({"model": found}, DigestCache(Path(os.devnull, "x"))).facts(CEILING_S)["model"]["files"] == 1
+def test_a_process_knows_that_a_file_was_there_before_it_started(tmp_path: Path) -> None:
+    """A start that is taken for too early would refuse every model; one for too late, none. It is known to 10 ms."""
+    file = tmp_path / "model.safetensors"
+    file.write_text("weights")
+    code = "from llmd_storage_connector.vllm import model_files; print(model_files._started_s())"
+
+    def started_s() -> float:
+        return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+    eventually(lambda: started_s() > file.stat().st_ctime, "a process that started after the file was made")
+    later_s = started_s()
+    file.write_text("changed")
+    assert file.stat().st_ctime > later_s
