@@ -29,6 +29,7 @@ class FakeVllm:
     requests: list[dict[str, Any]] = field(default_factory=list)
     connector: str = "llmd-storage"  # under whose names it counts
     more: str = ""  # further lines of metrics
+    gap: float = 4.0  # between the log probabilities of the best two tokens
     details: bool = False  # --enable-prompt-tokens-details
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
@@ -100,12 +101,24 @@ class FakeVllm:
         self.pending += len(new) * BYTES
 
     def stream(self, words: list[str], max_tokens: int, reused: int) -> Iterator[bytes]:
-        wrong = self.fault == "wrong tokens" and reused
+        wrong = self.fault in ("wrong tokens", "near-tie") and reused
         base = sum(map(len, words))
         ids = [(base + place + (1 if wrong and place > 2 else 0)) % 1000 for place in range(max_tokens)]
         shift = 0.5 if self.fault == "logprobs" and reused else 0.0
+        second = -1.0 - self.gap - shift
         parts = [
-            {"choices": [{"text": f" {one}", "token_ids": [one], "logprobs": {"token_logprobs": [-1.0 - shift]}}]}
+            {
+                "choices": [
+                    {
+                        "text": f" {one}",
+                        "token_ids": [one],
+                        "logprobs": {
+                            "token_logprobs": [-1.0 - shift],
+                            "top_logprobs": [{f" {one}": -1.0 - shift, " other": second}],
+                        },
+                    }
+                ]
+            }
             for one in ids
         ]
         if self.fault == "stream error" and reused:

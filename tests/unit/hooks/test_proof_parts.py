@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmd_storage_hooks.core.errors import CollectError, NotFound, Unreachable
 from llmd_storage_hooks.core.kube.objects import PodState
-from llmd_storage_hooks.proof import readiness
+from llmd_storage_hooks.proof import readiness, ties
 from llmd_storage_hooks.proof.checks import answers, reuse
 from llmd_storage_hooks.proof.checks import pods as pod_checks
 from llmd_storage_hooks.proof.checks.stored import length
@@ -207,10 +207,37 @@ def trial(reused, second=None):
     return Trial(pod, pod, Prompt("", None, None), second=second or Answer(200), reused=reused)
 
 
+def test_a_prompt_copies_its_begin_so_that_how_it_goes_on_is_certain():
+    words = prompts.copied_words(100, 1)
+    assert len(words) == 100
+    assert words[:25] == words[25:50] == words[75:] == prompts.random_words(25, 1)
+    assert prompts.copied_words(1, 1) == prompts.random_words(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "tie"),
+    [
+        (Answer(200, tokens=(1, 2, 3), gaps=(5.0, 0.0, 5.0)), Answer(200, tokens=(1, 9, 3)), True),
+        (Answer(200, tokens=(1, 2, 3), gaps=(0.0, 5.0, 0.0)), Answer(200, tokens=(1, 9, 8)), False),
+        (Answer(200, tokens=(1, 2, 3), gaps=(0.0, 0.0, 0.0)), Answer(200, tokens=(1, 2, 3)), False),
+        (Answer(200, tokens=(1, 2)), Answer(200, tokens=(1, 9)), False),  # nothing is known of A's second best
+        (Answer(200, text="a b", tokens=(1, 2), gaps=(5.0, 0.1)), Answer(200, text="a c"), True),
+        (Answer(200, text="a b", tokens=(1, 2), gaps=(5.0, 3.0)), Answer(200, text="a c"), False),
+    ],
+)
+def test_only_as_own_gap_where_the_answers_part_makes_a_near_tie(first, other, tie):
+    assert ties.near_tie(first, other) == tie
+
+
+def test_log_probabilities_are_compared_up_to_where_the_answers_part():
+    first = Answer(200, tokens=(1, 2, 3), logprobs=(-1.0, -1.0, -1.0))
+    assert answers.logprobs_delta(first, Answer(200, tokens=(1, 9, 8), logprobs=(-1.05, -7.0, -9.0))) == 0.05
+
+
 def test_tokens_are_compared_by_text_where_ids_are_missing():
     first = Answer(200, text="a b", tokens=(1, 2))
-    assert answers.same_tokens(first, Answer(200, text="a b"))
-    assert not answers.same_tokens(first, Answer(200, text="a c"))
+    assert ties.same_tokens(first, Answer(200, text="a b"))
+    assert not ties.same_tokens(first, Answer(200, text="a c"))
     assert answers.logprobs_delta(first, Answer(200)) is None
     assert answers.logprobs(first, Answer(200)).verdict.value == "skipped"
 

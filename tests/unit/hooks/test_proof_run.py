@@ -140,6 +140,24 @@ def test_what_is_wrong_with_b_is_named(monkeypatch, fault, bad, source, said):
     assert block["source"] == source
 
 
+def test_tokens_that_part_at_a_near_tie_of_as_own_are_no_failure(monkeypatch):
+    """A GPU's cold and warm prefill round otherwise: a healthy install must not be told to throw its cache away."""
+    a, b = FakeVllm({}, gap=0.125), FakeVllm({}, "near-tie")
+    findings, block, _ = run(monkeypatch, a=a, b=b)
+    assert findings["proof.tokens"].verdict.value == "warn"
+    assert "0.125 apart: a near-tie" in findings["proof.tokens"].sentence
+    assert block["tokensEqual"] is False
+    prompts = {one["prompt"] for one in b.requests if len(one["prompt"].split()) > BLOCK}
+    assert len(prompts) == 3, "it is judged only after new prompts"
+
+
+def test_a_clear_difference_is_a_failure_at_once(monkeypatch):
+    b = FakeVllm({}, "wrong tokens")
+    findings, _, _ = run(monkeypatch, a=FakeVllm({}, gap=2.0), b=b)
+    assert findings["proof.tokens"].verdict.value == "fail"
+    assert len({one["prompt"] for one in b.requests if len(one["prompt"].split()) > BLOCK}) == 1
+
+
 def test_a_prompt_from_bs_own_memory_proves_nothing(monkeypatch):
     b = FakeVllm({}, "local")
     # The prompt is fresh, so B can only have it when it was sent there behind the proof's back.

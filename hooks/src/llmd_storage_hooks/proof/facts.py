@@ -82,6 +82,7 @@ class Answer:
     text: str = ""
     tokens: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+    gaps: tuple[float, ...] = ()  # by token: how far its log probability is above the second best one's
     prompt_tokens: int = 0
     cached_tokens: int | None = None  # of the prompt, not computed; None = the server does not say
     ttft_seconds: float | None = None

@@ -8,6 +8,7 @@ from typing import Any
 from llmd_storage_hooks.proof.checks import answers, reuse
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.facts import Answer, Trial
+from llmd_storage_hooks.proof.ties import same_tokens
 
 
 def numbers(trial: Trial) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def proof_block(config: ProofConfig, trial: Trial, routed: Answer | None) -> dic
         return figures
     figures["reusedFraction"] = reuse.reused_fraction(config, trial)
     figures["reusedTokens"] = trial.reused_tokens
-    figures["tokensEqual"] = answers.same_tokens(first, second)
+    figures["tokensEqual"] = same_tokens(first, second)
     figures["logprobsMaxDelta"] = answers.logprobs_delta(first, second)
     figures["source"] = reuse.source(config, trial)
     figures["bytesRead"] = None if trial.with_others else int(reused.storage_read_bytes)

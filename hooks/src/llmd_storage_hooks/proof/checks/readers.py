@@ -46,7 +46,8 @@ def _one(config: ProofConfig, trial: Trial) -> tuple[Verdict, str, str]:
         reuse.origin(config, trial),
         answers.tokens(CHECK, pod, trial.first, trial.second),
     ]
-    bad = [one for one in checks if one.verdict not in (Verdict.PASS, Verdict.SKIPPED)]
+    # A warning: tokens that part at a near-tie of A's own.
+    bad = [one for one in checks if one.verdict not in (Verdict.PASS, Verdict.WARN, Verdict.SKIPPED)]
     if not bad:
         return Verdict.PASS, "", ""
     return bad[0].verdict, f"As for {pod} (B here): {bad[0].sentence}", bad[0].remedy

@@ -15,6 +15,7 @@ from llmd_storage_hooks.proof.collect.server import Server
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.connectors import CONNECTORS
 from llmd_storage_hooks.proof.facts import Answer, Counters, PodPair, Prompt, Stored, Trial, full_block_tokens
+from llmd_storage_hooks.proof.ties import near_tie
 
 STORE_S = 60.0  # a healthy tier writes a prompt's blocks within a second or two
 UNCOUNTED_S = 5.0  # how long a connector that counts no bytes is given to write
@@ -41,7 +42,8 @@ def prove(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, sa
     """One trial, and another with a new prompt where the first is inconclusive.
 
     That is: B took too little from storage, or does not say how much, while it answered others; or it did not wait for
-    storage, because a lookup missed its deadline, as while everything starts at once.
+    storage, because a lookup missed its deadline, as while everything starts at once; or it took another token where
+    A's own best two were nearly as probable.
     """
     # A server's first answer includes warm-up, which must not count as prefill; a server that cannot give even this
     # one gets no longer prompt.
@@ -52,9 +54,12 @@ def prove(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, sa
     trial = _trial(config, pair, servers, clock, say)
     waited = False
     for _ in range(ATTEMPTS - 1):
+        tied = trial.first is not None and trial.second is not None and near_tie(trial.first, trial.second)
         if took_enough(config, trial):
-            break
-        if trial.with_others:
+            if not tied:
+                break
+            say("B's answer differs from A's at a near-tie of A's: once more with a new prompt")
+        elif trial.with_others:
             say("B answered others at the same time: once more with a new prompt")
         elif trial.reused is not None and trial.reused.not_waited_for > 0 and not waited:
             say(

@@ -29,6 +29,16 @@ def random_words(count: int, seed: int) -> list[str]:
     return [source.choice(_WORDS) for _ in range(count)]
 
 
+def copied_words(count: int, seed: int) -> list[str]:
+    """Random words, and from a quarter of `count` on the same ones again.
+
+    How such a text goes on is certain for any model that can copy: no near-ties, in which rounding alone would turn
+    an answer; and it copies from the begin of the prompt, which B has from storage.
+    """
+    part = random_words(max(1, count // 4), seed)
+    return (part * (count // len(part) + 1))[:count]
+
+
 def target_tokens(blocks: int, block_tokens: int, max_model_len: int | None, max_tokens: int) -> int:
     """Tokens for `blocks` full blocks and a part of one more, as far as the model's context reaches.
 
@@ -63,7 +73,7 @@ def fit(words: list[str], wanted: int, count: Callable[[str], int]) -> tuple[str
 
 
 def make_prompt(config: ProofConfig, server: Server) -> Prompt:
-    """Random words, or a file's text behind a few random words (so that no server has it yet).
+    """Random words that repeat, or a file's text behind a few random words (so that no server has it yet).
 
     Returns: an empty text when not even one block fits the model's context. Raises: CollectError.
     """
@@ -83,7 +93,7 @@ def make_prompt(config: ProofConfig, server: Server) -> Prompt:
         if tokens > most:
             text, tokens = _shorten(text, most, server)
         return Prompt(text, tokens, max_len)
-    words = random_words(wanted, seed)  # a word is at least one token
+    words = copied_words(wanted, seed)  # a word is at least one token
     text, tokens = fit(words, wanted, lambda text: server.tokenize(text)[0])
     return Prompt(text, tokens, max_len)
 
@@ -101,7 +111,7 @@ def _shorten(text: str, most: int, server: Server) -> tuple[str, int]:
 def _uncounted_prompt(config: ProofConfig, seed: int) -> Prompt:
     wanted = target_tokens(config.prompt_blocks, config.block_tokens, None, config.max_tokens)
     words = _file_words(config.prompt_file) if config.prompt_file else []
-    return Prompt(" ".join(random_words(8, seed) + (words or random_words(wanted, seed))), None, None)
+    return Prompt(" ".join(random_words(8, seed) + (words or copied_words(wanted, seed))), None, None)
 
 
 def _file_words(path: str) -> list[str]:

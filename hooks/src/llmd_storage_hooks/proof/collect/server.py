@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import ssl
 import time
 from collections.abc import Iterator
@@ -112,7 +113,7 @@ class Server:
             "temperature": 0,
             "seed": 0,
             "ignore_eos": True,
-            "logprobs": 1 if logprobs else None,
+            "logprobs": 2 if logprobs else None,  # the second best says whether a token was a near-tie
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_token_ids": True,
@@ -160,6 +161,7 @@ def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
 def _collect(lines: Iterator[str], began: float) -> Answer:
     tokens: list[int] = []
     logprobs: list[float] = []
+    gaps: list[float] = []
     text = ""
     first: float | None = None
     usage: dict[str, Any] = {}
@@ -172,16 +174,24 @@ def _collect(lines: Iterator[str], began: float) -> Answer:
                 first = time.monotonic() - began
             text += choice.get("text") or ""
             tokens += choice.get("token_ids") or []
-            values = (choice.get("logprobs") or {}).get("token_logprobs") or []
-            logprobs += [float(one) for one in values if one is not None]
+            given = choice.get("logprobs") or {}
+            logprobs += [float(one) for one in given.get("token_logprobs") or [] if one is not None]
+            gaps += [_gap(one) for one in given.get("top_logprobs") or []]
     return Answer(
         status=200,
         text=text,
         tokens=tuple(tokens),
         logprobs=tuple(logprobs),
+        gaps=tuple(gaps),
         prompt_tokens=int(usage.get("prompt_tokens") or 0),
         cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
         ttft_seconds=first,
         total_seconds=time.monotonic() - began,
         error="" if first is not None else "the stream ended without a token",
     )
+
+
+def _gap(top: Any) -> float:
+    """Between the best two of {token: log probability}; infinite where there are no two."""
+    best = sorted((float(one) for one in top.values()), reverse=True) if isinstance(top, dict) else []
+    return best[0] - best[1] if len(best) > 1 else math.inf
