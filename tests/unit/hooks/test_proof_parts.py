@@ -18,7 +18,7 @@ from llmd_storage_hooks.proof.collect.counters import delta, read_counters
 from llmd_storage_hooks.proof.collect.server import Credentials, Server, events
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.facts import Answer, Counters, Prompt, Trial, full_block_tokens
-from tests.unit.hooks.support import http_server
+from tests.unit.hooks.support import by_id, http_server
 
 TEXT = """
 # HELP vllm:kv_offload_tiering_chunk_hits_total hits
@@ -232,6 +232,17 @@ def test_only_as_own_gap_where_the_answers_part_makes_a_near_tie(first, other, t
 def test_log_probabilities_are_compared_up_to_where_the_answers_part():
     first = Answer(200, tokens=(1, 2, 3), logprobs=(-1.0, -1.0, -1.0))
     assert answers.logprobs_delta(first, Answer(200, tokens=(1, 9, 8), logprobs=(-1.05, -7.0, -9.0))) == 0.05
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "hooks.proof.apiKey.secretName"), (403, "hooks.proof.apiKey"), (404, "servedModelName"), (500, "pod's log")],
+)
+def test_what_a_server_refuses_gets_the_value_that_mends_it(status, said):
+    finding = answers.answered("proof.answer.a", "A", "a", Answer(status, error="no"))
+    by_id([finding])
+    assert finding.verdict.value == "fail"
+    assert said in finding.remedy
 
 
 def test_tokens_are_compared_by_text_where_ids_are_missing():

@@ -11,6 +11,18 @@ from llmd_storage_hooks.proof.ties import NEAR_TIE, gap_at, parting, same_tokens
 LOGPROBS_CLOSE = 0.1
 
 
+_NO_KEY = (
+    "The server wants an API key: set hooks.proof.apiKey.secretName and .secretKey to the Secret that the model "
+    "servers have theirs from (as a tool: --api-key-env)."
+)
+_NO_ANSWER = {
+    401: _NO_KEY,
+    403: _NO_KEY,
+    404: "The server serves another name, or no completions: GET /v1/models lists its names. Set the name with "
+    "modelserver.servedModelName, not in extraArgs (as a tool: --model).",
+}
+
+
 def tokens(check_id: str, who: str, first: Answer, other: Answer) -> Finding:
     """The answer has A's tokens. who: whose it is."""
     if same_tokens(first, other):
@@ -130,7 +142,10 @@ def answered(check_id: str, who: str, name: str, answer: Answer) -> Finding:
         check_id,
         Verdict.FAIL,
         f"{who} ({name}) did not answer: {status}, {answer.error}.",
-        "See that pod's log. A wrong model name gives 404, a missing API key 401; raise "
-        "hooks.proof.requestTimeoutSeconds if prefill takes longer here.",
+        _NO_ANSWER.get(
+            answer.status,
+            "See that pod's log; raise hooks.proof.requestTimeoutSeconds if prefill takes longer here. A server with "
+            "TLS of its own is asked by https with llmd-storage-hooks proof --url-a, --url-b.",
+        ),
         observed={"status": answer.status},
     )
