@@ -75,12 +75,20 @@ def of_the_evictor(scenario: str, *extra: str) -> list[str]:
 
 def test_it_is_there_by_default_and_off_by_one_value() -> None:
     assert config_of("default")["claim_bytes"] == "18000Gi"
-    assert of_the_evictor("default", "--set", "evictor.enabled=false") == []
+    assert of_the_evictor("default", "--set", "evictor.enabled=false") == ["ConfigMap"]
+
+
+def test_a_release_without_it_says_so_to_one_that_was_left_behind() -> None:
+    """A failed upgrade enables it, a rollback takes it back: its Deployment is in no manifest any more, and runs."""
+    off = helm.one(helm.objects("default", "--set", "evictor.enabled=false"), "ConfigMap", "-evictor")
+    on = helm.one(helm.objects("default"), "ConfigMap", "-evictor")
+    assert off["metadata"] == on["metadata"] and off["data"] == {"wanted": "false"}
+    assert set(on["data"]) == {"config.json"}
 
 
 @pytest.mark.parametrize("scenario", ["lmcache", "vllm-fs", "llmd-fs-backend", "no-cache"])
 def test_it_leaves_the_files_of_other_connectors_alone(scenario: str) -> None:
-    assert of_the_evictor(scenario) == []
+    assert of_the_evictor(scenario) == ["ConfigMap"]
 
 
 def test_a_drain_takes_one_of_two_and_is_not_held_up_by_a_single_one() -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import kubernetes
 import pytest
 
+from llmd_storage_evictor.config import parse
 from llmd_storage_evictor.leader import lease
 from llmd_storage_evictor.leader.lease import RENEW_DEADLINE_S, LeaseElection
+from llmd_storage_evictor.leader.release_check import ReleaseCheck
 
 
 class Lock:
@@ -112,3 +114,69 @@ def test_outside_a_cluster_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(Misconfigured, match="--no-leader-election"):
         LeaseElection("name", "namespace", "me").start()
+
+
+class Gone(Exception):
+    status = 404
+
+
+class Refused(Exception):
+    status = 403
+
+
+def wanted_by(data: dict[str, str] | Exception) -> tuple[ReleaseCheck, list[Any], list[float]]:
+    answers, now = [data], [100.0]
+
+    def read() -> Any:
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return SimpleNamespace(data=answers[0])
+
+    check = ReleaseCheck(CONFIG, read, lambda: now[0])
+    return check, answers, now
+
+
+CONFIG = parse({"root_dir": "/cache", "budget_bytes": 1000})
+THEIRS = {"config.json": '{"root_dir": "/cache", "budget_bytes": 1000}'}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (THEIRS, ""),
+        ({}, ""),
+        (Refused(), ""),
+        (OSError(110, "timed out"), ""),
+        (Gone(), "the release is gone"),
+        ({"wanted": "false"}, "wants no evictor"),
+        ({"config.json": '{"root_dir": "/cache", "budget_bytes": 9}'}, "other settings"),
+        ({"config.json": "{}"}, "cannot be read"),
+    ],
+    ids=str,
+)
+def test_whether_the_release_wants_it(data: Any, reason: str) -> None:
+    check, _, _ = wanted_by(data)
+    check.look()
+    assert check.reason.startswith(reason) or reason in check.reason
+    assert bool(check.reason) == bool(reason)
+
+
+def test_one_that_was_left_behind_stops_leading_and_does_not_take_the_lease_again() -> None:
+    """Else it removes by the old budget on a claim that was kept."""
+    check, answers, now = wanted_by(THEIRS)
+    election = LeaseElection("name", "namespace", "me", clock=lambda: now[0])
+    election._check = check
+    inner = Lock()
+    lock = lease._while_wanted(
+        lease._instrumented(inner, election._record_renewal, threading.Event(), lambda: now[0]), check
+    )
+    assert lock.create() and election.leads()
+    answers[0] = Gone()
+    now[0] += 11
+    lock.update()
+    assert not election.leads() and "release is gone" in election.problem()
+    assert not lock.update() and not lock.create()
+    answers[0] = THEIRS  # installed again, with the same values
+    now[0] += 11
+    lock.update()
+    assert lock.update() and election.leads() and election.problem() == ""

@@ -7,6 +7,7 @@ leads() is false after RENEW_DEADLINE_S, before any other process may acquire th
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import os
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.errors import Misconfigured
+from llmd_storage_evictor.leader.release_check import ReleaseCheck
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +69,19 @@ class LeaseElection:
         identity: str,
         owner: str | None = None,
         *,
+        config: Config | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """owner: a ConfigMap that owns the Lease. When it is named but missing, no Lease is created."""
+        """owner: a ConfigMap that owns the Lease. When it is named but missing, no Lease is created.
+
+        config: what the owner must say for this process to lead; None: anything.
+        """
         self._name, self._namespace, self._identity, self._owner = name, namespace, identity, owner
         self._clock = clock
         self._renewed = self._logged_at = float("-inf")
         self._problem = ""
+        self._config = config
+        self._check: ReleaseCheck | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
@@ -83,15 +92,16 @@ class LeaseElection:
 
     def leads(self) -> bool:
         """Whether this process certainly holds the Lease now."""
-        return self._clock() - self._renewed < RENEW_DEADLINE_S
+        unwanted = self._check is not None and self._check.reason
+        return not unwanted and self._clock() - self._renewed < RENEW_DEADLINE_S
 
     def alive(self) -> bool:
         """Whether the election thread runs."""
         return self._thread.is_alive()
 
     def problem(self) -> str:
-        """What the API server last answered, if that was an error; "" after a renewal."""
-        return self._problem
+        """Why this process may not lead, or what the API server last answered, if that was an error; else ""."""
+        return (self._check.reason if self._check else "") or self._problem
 
     def stop(self) -> None:
         """End the election at its next call; the Lease expires by itself."""
@@ -117,7 +127,11 @@ class LeaseElection:
         if self._owner:
             core = _TimedApi(kubernetes.client.CoreV1Api())
             lock.api_instance = _OwnedApi(lock.api_instance, core, self._owner, self._name)
-        return _instrumented(lock, self._record_renewal, self._stopping)
+            if self._config is not None:
+                read = functools.partial(core.read_namespaced_config_map, self._owner, self._namespace)
+                self._check = ReleaseCheck(self._config, read, self._clock)
+        lock = _instrumented(lock, self._record_renewal, self._stopping)
+        return _while_wanted(lock, self._check) if self._check else lock
 
     def _record_renewal(self, began: float) -> None:
         if not self.leads():
@@ -186,6 +200,21 @@ def _instrumented(
         return False
 
     lock.get, lock.create, lock.update = until_stopped(lock.get), recording(create), recording(lock.update)
+    return lock
+
+
+def _while_wanted(lock: Any, check: ReleaseCheck) -> Any:
+    """The lock, which neither creates nor renews the Lease while the release does not want this process."""
+
+    def guarded(call: Callable[..., bool]) -> Callable[..., bool]:
+        def called(*arguments: Any, **named: Any) -> bool:
+            done = not check.reason and call(*arguments, **named)
+            check.look()  # afterwards: a slow answer must not keep the Lease from being renewed
+            return done
+
+        return called
+
+    lock.create, lock.update = guarded(lock.create), guarded(lock.update)
     return lock
 
 

@@ -57,7 +57,7 @@ class EvictorProcess:
         self._election: NoElection | LeaseElection = NoElection()
         if config.leader_election:
             namespace = config.lease_namespace or pod_namespace()
-            self._election = LeaseElection(config.lease_name, namespace, identity, config.lease_owner)
+            self._election = LeaseElection(config.lease_name, namespace, identity, config.lease_owner, config=config)
         self._directory, lease_directory = CacheDirectory(config.root_dir), CacheDirectory(config.root_dir)
         self._file_lease = FileLease(lease_directory, identity, unique_holder=bool(pod))
         self._metrics = Metrics()
