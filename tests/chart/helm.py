@@ -17,6 +17,8 @@ CHART = Path(__file__).resolve().parents[2] / "charts" / "llm-d-storage"
 SCENARIOS = tuple(sorted(path.stem for path in (CHART / "ci").glob("*.yaml")))
 RELEASE = "kv"
 NAMESPACE = "inference"
+# The one value that everybody must set: where the project's image is.
+REGISTRY = ("--set", "global.image.registry=registry.example.com")
 
 Object = dict[str, Any]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -64,6 +66,6 @@ def pod_specs(objs: list[Object]) -> Iterator[tuple[str, Object]]:
 
 def refusal(*args: str) -> str:
     """What helm says when it must refuse these values."""
-    done = helm("template", RELEASE, CHART, "-n", NAMESPACE, *args)
+    done = helm("template", RELEASE, CHART, "-n", NAMESPACE, *REGISTRY, *args)
     assert done.returncode != 0, "helm accepted them"
     return done.stderr

@@ -379,16 +379,24 @@ def test_all_contradictions_are_shown_at_once() -> None:
     ],
 )
 def test_lustre_sizes_that_are_sold(values: str) -> None:
-    done = helm.helm("template", "kv", helm.CHART, "--set", f"{LUSTRE},{values}")
+    done = helm.helm("template", "kv", helm.CHART, *helm.REGISTRY, "--set", f"{LUSTRE},{values}")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("values", ["hooks.proof.enabled=false", "hooks.allowInconclusive=true"])
 def test_one_replica_is_possible(values: str) -> None:
-    done = helm.helm("template", "kv", helm.CHART, "--set", f"modelserver.replicas=1,{values}")
+    done = helm.helm("template", "kv", helm.CHART, *helm.REGISTRY, "--set", f"modelserver.replicas=1,{values}")
     assert done.returncode == 0, done.stderr
 
 
 def test_no_replica_can_be_proven() -> None:
     said = helm.refusal("--set", "modelserver.replicas=0,hooks.allowInconclusive=true")
     assert "modelserver.replicas is 0" in said
+
+
+def test_the_projects_image_is_somewhere() -> None:
+    """Else the preflight's pod waits for an image that Docker Hub does not have, until its deadline."""
+    done = helm.helm("template", "kv", helm.CHART)
+    assert done.returncode and "set global.image.registry" in done.stderr and done.stderr.count("\n  - ") == 1
+    for way in ("global.imageRegistry=mirror", "global.image.repository=ghcr.io/acme/llm-d-storage"):
+        assert helm.helm("template", "kv", helm.CHART, "--set", way).returncode == 0, way

@@ -193,3 +193,16 @@ def test_an_admin_of_one_namespace_can_install() -> None:
         accounts = {o["metadata"]["name"] for o in without if o["kind"] == "ServiceAccount"}
         used = {spec["serviceAccountName"] for _, spec in helm.pod_specs(without) if "serviceAccountName" in spec}
         assert used <= accounts, scenario
+
+
+def test_a_quota_that_counts_limits_takes_every_container() -> None:
+    """Under one, a pod with a container without limits is refused. How much vLLM may take the user has to say."""
+    limits = "modelserver.resources.limits.cpu=16,modelserver.resources.limits.memory=256Gi"
+    for where, spec in helm.pod_specs(helm.objects("benchmark", "--set", limits)):
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            assert container["resources"]["limits"].keys() >= {"cpu", "memory"}, (where, container["name"])
+
+
+def test_a_queue_for_everything_would_hold_back_the_hooks() -> None:
+    said = helm.refusal("--set", r"global.commonLabels.kueue\.x-k8s\.io/queue-name=gpus")
+    assert said.count("\n  - ") == 1 and "set modelserver.labels" in said

@@ -110,7 +110,7 @@ def test_accepted_values_give_objects_that_an_api_server_takes(values: dict[str,
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "values.json"
         path.write_text(json.dumps(values, ensure_ascii=False))
-        done = helm.helm("template", helm.RELEASE, helm.CHART, "-n", helm.NAMESPACE, "-f", path)
+        done = helm.helm("template", helm.RELEASE, helm.CHART, *helm.REGISTRY, "-n", helm.NAMESPACE, "-f", path)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("  - ")]
         assert "the values contradict each other" in done.stderr, done.stderr

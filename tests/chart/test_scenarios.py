@@ -104,5 +104,5 @@ def test_a_missing_crd_is_one_sentence_where_the_cluster_is_seen() -> None:
     said = helm.refusal(*seen)
     assert "global.router.mode=gateway needs inferencepools.inference.networking.k8s.io (v1)" in said
     assert "install its CRDs" in said
-    done = helm.helm("template", "kv", helm.CHART, *seen, "--set", "global.router.mode=service")
+    done = helm.helm("template", "kv", helm.CHART, *helm.REGISTRY, *seen, "--set", "global.router.mode=service")
     assert done.returncode == 0, done.stderr

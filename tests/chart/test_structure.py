@@ -62,7 +62,9 @@ def test_two_long_release_names_stay_apart() -> None:
 def test_a_name_that_yaml_takes_for_something_else_stays_a_name() -> None:
     """For Kubernetes' YAML "n" and "on" are booleans and 123 is a number; as names Kubernetes takes them all."""
     values = ("storage.storageClassName=123", "global.nameOverride=n", "modelserver.serviceAccountName=1e3")
-    done = helm.helm("template", "on", helm.CHART, "-n", "123", *(w for v in values for w in ("--set-string", v)))
+    done = helm.helm(
+        "template", "on", helm.CHART, *helm.REGISTRY, "-n", "123", *(w for v in values for w in ("--set-string", v))
+    )
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():
         key, _, value = line.strip().partition(": ")
@@ -73,7 +75,7 @@ def test_a_name_that_yaml_takes_for_something_else_stays_a_name() -> None:
 def test_two_namespaces_do_not_meet_in_cluster_wide_objects() -> None:
     cluster = []
     for namespace in ("a", "a-b"):
-        objs = helm.load_yaml(helm.helm("template", "kv", helm.CHART, "-n", namespace).stdout)
+        objs = helm.load_yaml(helm.helm("template", "kv", helm.CHART, *helm.REGISTRY, "-n", namespace).stdout)
         cluster.append({o["metadata"]["name"] for o in objs if o["kind"].startswith("Cluster")})
     assert cluster[0] and not cluster[0] & cluster[1]
 

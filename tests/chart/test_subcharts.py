@@ -47,7 +47,7 @@ def blocks(name: str, language: str) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_makes_valid_objects_alone(charts: Path, name: str) -> None:
-    done = helm.helm("template", helm.RELEASE, charts / name, "-n", helm.NAMESPACE)
+    done = helm.helm("template", helm.RELEASE, charts / name, *helm.REGISTRY, "-n", helm.NAMESPACE)
     assert done.returncode == 0, done.stderr
     objects = helm.load_yaml(done.stdout)
     assert {o["kind"] for o in objects} == KINDS[name]

@@ -172,7 +172,10 @@ def test_it_can_be_a_part_of_another_chart(tmp_path: Path) -> None:
     }
     shutil.copytree(helm.CHART, tmp_path / "charts" / "llm-d-storage")
     (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(parent))
-    values = {"global": {"storageClass": "x", "postgresql": {"auth": 1}}, "llm-d-storage": {"enabled": True}}
+    values = {
+        "global": {"image": {"registry": "registry.example.com"}, "storageClass": "x", "postgresql": {"auth": 1}},
+        "llm-d-storage": {"enabled": True},
+    }
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
     done = helm.helm("template", helm.RELEASE, tmp_path, "-n", helm.NAMESPACE)
     assert done.returncode == 0, done.stderr

@@ -111,7 +111,8 @@ def test_whatever_the_schema_accepts_the_api_server_takes(
     """The chart's tests do the same with schemas; a real server also knows what no schema says."""
     path = tmp_path_factory.mktemp("values") / "values.json"
     path.write_text(json.dumps(values, ensure_ascii=False))
-    done = judged.helm("template", apiserver.RELEASE, str(helm.CHART), "-n", apiserver.NAMESPACE, "-f", str(path))
+    where = ("template", apiserver.RELEASE, str(helm.CHART), *helm.REGISTRY, "-n", apiserver.NAMESPACE)
+    done = judged.helm(*where, "-f", str(path))
     if done.code:
         assert "the values contradict each other" in done.out, done.out
         return

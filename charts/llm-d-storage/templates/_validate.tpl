@@ -7,6 +7,7 @@
 {{- include "llm-d-storage.validate.report" (list
       (list . "unset")
       (list . "names")
+      (list . "images")
       (list $parts.storage "storage")
       (list $parts.modelserver "modelserver")
       (list $parts.modelserver "vllmFlags")
@@ -20,6 +21,15 @@
       (list . "alerts")
       (list . "hooks")
       (list . "cluster")) -}}
+{{- end -}}
+
+{{/* Where the project's own image is: no public registry has it under its bare name. */}}
+{{- define "llm-d-storage.validate.images" -}}
+{{- with .Values.global }}
+{{- if not (or .imageRegistry .image.registry (contains "/" .image.repository)) }}
+global.image.registry is not set, so {{ .image.repository }} would be looked for among Docker Hub's own images, and no hook could start; set global.image.registry to where you pushed the image, or global.imageRegistry to your mirror.
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* What the picker is told of the model servers' CPU tier. */}}

@@ -51,6 +51,8 @@ global.{{ $key }} is no value of this chart; remove it, or take one of {{ $known
 {{- range $key, $_ := get $.Values.global $path }}
 {{- if regexMatch "^(app[.]kubernetes[.]io/(name|instance|component|managed-by|part-of|version)|helm[.]sh/.*|llm-d[.]ai/inference-serving|checksum/.*|argocd[.]argoproj[.]io/(hook|sync-wave|sync-options))$" $key }}
 global.{{ $path }} sets {{ $key }}, which the chart sets itself, since pods are found or objects kept by it; remove it.
+{{- else if and (eq $key "kueue.x-k8s.io/queue-name") (hasSuffix "Labels" $path) }}
+global.{{ $path }} sets {{ $key }}, so that Kueue would hold back the hook Jobs too, and the release would wait for them; remove it there and set modelserver.labels.
 {{- end }}
 {{- end }}
 {{- end }}
