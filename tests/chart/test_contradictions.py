@@ -25,9 +25,9 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "storage.existingClaim is",
         "set only one of them",
     ),
-    "existing claim where it was once": (
-        "global.existingClaim=mine,storage.existingClaim=mine,evictor.enabled=false",
-        "global.existingClaim is",
+    "two existing claims": (
+        "global.existingClaim=yours,storage.existingClaim=mine,evictor.enabled=false",
+        "global.existingClaim, its earlier name",
         "set storage.existingClaim to",
     ),
     "empty text for not set": ("storage.storageClassName=", 'storage.storageClassName is ""', "set it to null"),

@@ -312,3 +312,12 @@ def test_a_root_that_belongs_to_root_is_given_to_the_pods() -> None:
     assert not [o for o in helm.objects("aws-fsx-lustre") if o["metadata"]["name"].endswith("-chown")]
     ids = "global.podSecurity.runAsUser=none,storage.chownRoot=true"
     assert "set runAsUser and fsGroup" in helm.refusal("--set", ids)
+
+
+def test_a_claim_of_the_users_by_its_earlier_name_is_the_same_release() -> None:
+    earlier, now = (
+        helm.objects("service", "--set", f"{key}=mine,evictor.config.budget_bytes=1Ti")
+        for key in ("global.existingClaim", "storage.existingClaim")
+    )
+    assert earlier == now
+    assert not [o for o in now if o["kind"] == "PersistentVolumeClaim"]

@@ -66,8 +66,8 @@ inferencepool.envoy.serviceType is LoadBalancer, and envoy.public or envoy.servi
 
 {{- define "llm-d-storage.validate.evictor" -}}
 {{- if include "llm-d-storage.evictor.isOn" . }}
-{{- if and .Values.storage.existingClaim (not .Values.evictor.config.budget_bytes) }}
-evictor.enabled is true but the size of {{ .Values.storage.existingClaim }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false where another release evicts there already.
+{{- if and (include "llm-d-storage.existingClaim" .) (not .Values.evictor.config.budget_bytes) }}
+evictor.enabled is true but the size of {{ include "llm-d-storage.existingClaim" . }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false where another release evicts there already.
 {{- end }}
 {{- end }}
 {{- end -}}

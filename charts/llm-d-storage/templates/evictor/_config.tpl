@@ -13,6 +13,6 @@ the size is not known: then evictor.config.budget_bytes must be set.
       "lease_name" (include "llm-d-storage.names.evictorLease" .)
       "lease_namespace" .Release.Namespace
       "lease_owner" (include "llm-d-storage.names.evictor" .) -}}
-{{- if not .Values.storage.existingClaim }}{{ $_ := set $config "claim_bytes" .Values.storage.size }}{{ end -}}
+{{- if not (include "llm-d-storage.existingClaim" .) }}{{ $_ := set $config "claim_bytes" .Values.storage.size }}{{ end -}}
 {{- merge $config .Values.evictor.config | toJson -}}
 {{- end -}}

@@ -21,9 +21,14 @@ a longer release name is cut and gets a digest, so that two long names with one 
 {{- include "llm-d-storage.names.base" . }}-kv-cache
 {{- end -}}
 
+{{/* A claim of the user's, or nothing. global.existingClaim is its earlier name. */}}
+{{- define "llm-d-storage.existingClaim" -}}
+{{- (.Values.storage | default .Values).existingClaim | default .Values.global.existingClaim | default "" -}}
+{{- end -}}
+
 {{/* The claim that is used, whoever made it. Only for the umbrella's templates, which see the storage's values. */}}
 {{- define "llm-d-storage.names.claim" -}}
-{{- .Values.storage.existingClaim | default (include "llm-d-storage.names.ownClaim" .) -}}
+{{- include "llm-d-storage.existingClaim" . | default (include "llm-d-storage.names.ownClaim" .) -}}
 {{- end -}}
 
 {{/* A volume is cluster-wide. A point is in no namespace and in no release name, so two pairs never give one name. */}}

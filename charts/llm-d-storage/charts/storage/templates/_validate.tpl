@@ -1,8 +1,9 @@
 {{/* Rules that concern more than one value of this chart; common/_validate.tpl says how they are written. */}}
 {{- define "llm-d-storage.validate.storage" -}}
-{{- with .Values.global.existingClaim }}
-global.existingClaim is {{ . | quote }} but a claim of yours is a value of the storage now; set storage.existingClaim to {{ . | quote }} and remove global.existingClaim.
+{{- if and .Values.existingClaim .Values.global.existingClaim (ne .Values.existingClaim .Values.global.existingClaim) }}
+storage.existingClaim is {{ .Values.existingClaim | quote }} and global.existingClaim, its earlier name, {{ .Values.global.existingClaim | quote }}; set storage.existingClaim to the right one and remove global.existingClaim.
 {{- end }}
+{{- $existing := include "llm-d-storage.existingClaim" . -}}
 {{- $storage := .Values -}}
 {{- $class := $storage.storageClass -}}
 {{- $volume := $storage.persistentVolume -}}
@@ -11,11 +12,11 @@ global.existingClaim is {{ . | quote }} but a claim of yours is a value of the s
 {{- if and .Values.chownRoot (has (toString .Values.global.podSecurity.runAsUser) (list "none" "0")) }}
 storage.chownRoot is true but global.podSecurity.runAsUser is {{ .Values.global.podSecurity.runAsUser }}: it is not known whom to give the volume to; set runAsUser and fsGroup, or chownRoot to false.
 {{- end }}
-{{- if and .Values.existingClaim $class.create }}
-storage.existingClaim is {{ .Values.existingClaim | quote }} and storage.storageClass.create is true: a claim that exists already has its class; set only one of them.
+{{- if and $existing $class.create }}
+storage.existingClaim is {{ $existing | quote }} and storage.storageClass.create is true: a claim that exists already has its class; set only one of them.
 {{- end }}
-{{- if and .Values.existingClaim $volume.create }}
-storage.existingClaim is {{ .Values.existingClaim | quote }} and storage.persistentVolume.create is true: a claim that exists already has its volume; set only one of them.
+{{- if and $existing $volume.create }}
+storage.existingClaim is {{ $existing | quote }} and storage.persistentVolume.create is true: a claim that exists already has its volume; set only one of them.
 {{- end }}
 {{- if and $volume.create (or $class.create $storage.storageClassName) }}
 storage.persistentVolume.create is true and a StorageClass is set too: a static volume has none; set storage.storageClass.create to false and storage.storageClassName to null.
@@ -26,7 +27,7 @@ storage.storageClass.create is true but its name is {{ $class.name | default "no
 {{- if and $class.create $storage.storageClassName (ne $storage.storageClassName $class.name) }}
 storage.storageClassName is {{ $storage.storageClassName | quote }} but storage.storageClass.create makes {{ $class.name | quote }}: the claim can use only one; set storage.storageClassName to null, or create to false.
 {{- end }}
-{{- if and (ne $storage.backend "default") (not (or $class.create $volume.create $storage.storageClassName .Values.existingClaim)) }}
+{{- if and (ne $storage.backend "default") (not (or $class.create $volume.create $storage.storageClassName $existing)) }}
 storage.backend is {{ $storage.backend }} but no class and no volume is named, so the claim would get the cluster's default class, whatever that is; set storage.storageClassName to a class of that backend, storage.storageClass.create or storage.persistentVolume.create to true, or storage.existingClaim.
 {{- end }}
 {{- if $class.create }}
@@ -59,7 +60,7 @@ storage.persistentVolume.nfs.server is {{ $volume.nfs.server | quote }} but nfs.
 {{- end }}
 {{- end }}
 {{- $sold := include "llm-d-storage.storage.sizes" . | fromJson }}
-{{- if and $sold.ranges (not $volume.create) (not .Values.existingClaim) }}
+{{- if and $sold.ranges (not $volume.create) (not $existing) }}
 {{- $gib := int64 1073741824 }}
 {{- $size := include "llm-d-storage.bytes" $storage.size | int64 }}
 {{- $fits := false }}

@@ -15,7 +15,7 @@
 {{- $_ := set $config "crds" (include "llm-d-storage.preflight.crds" . | fromJsonArray) -}}
 {{- $_ := set $config "gatewayClass" (ternary (include "llm-d-storage.gateway.className" .Values.gateway) "" (eq .Values.global.router.mode "gateway")) -}}
 {{- $_ := set $config "storage" (dict
-      "existingClaim" ($storage.existingClaim | default "")
+      "existingClaim" (include "llm-d-storage.existingClaim" .)
       "claimName" (include "llm-d-storage.names.claim" .)
       "static" $static
       "storageClassName" (ternary $class.name $storage.storageClassName $creates | default "")

@@ -1,6 +1,6 @@
 {{/* Cluster-wide rights, only for what these values make the preflight look at. May be none. */}}
 {{- define "llm-d-storage.preflight.clusterRules" -}}
-{{- if not .Values.storage.existingClaim }}
+{{- if not (include "llm-d-storage.existingClaim" .) }}
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
   verbs: [list]
