@@ -53,8 +53,8 @@ def test_a_models_rule_holds_for_its_old_and_its_new_namespaces() -> None:
     rules = [{"model": "Qwen/*", "quota_bytes": "1Gi"}]
     config = parse({"root_dir": "/cache", "budget_bytes": "10Gi", "namespaces": rules})
     for made in (of(CONTENT, "Qwen/Odd"), of({"kind": "hub", "repository": "Qwen/Odd", "commit": "0" * 40})):
-        assert rule_for(config, "0" * 32, model_of(made)).quota_bytes == 2**30
-    assert rule_for(config, "0" * 32, model_of(of(CONTENT))).quota_bytes is None
+        assert rule_for(config.namespaces, "0" * 32, model_of(made)).quota_bytes == 2**30
+    assert rule_for(config.namespaces, "0" * 32, model_of(of(CONTENT))).quota_bytes is None
 
 
 def test_a_rule_holds_as_soon_as_somebody_has_named_the_model(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_rule_holds_as_soon_as_somebody_has_named_the_model(tmp_path: Path) ->
     directory = CacheDirectory(tmp_path)
     directory.open()
     clock = Clock()
-    rules = NamespaceRules(config, directory, RateLimitedLog(logging.getLogger(__name__)), clock)
+    rules = NamespaceRules(config, directory, RateLimitedLog(logging.getLogger(__name__)), clock, clock)
     index = Index()
     index.add_namespace(folder.name)
 

@@ -23,10 +23,8 @@ _OTHERS_EVERY_S = 60.0
 class NamespaceRules:
     """Reads each namespace's manifest until it names a repository, which later engines may add; the index keeps it.
 
-    Thread: one.
-
     unknown: namespaces whose model is not known though a rule asks for it: they count as pinned. unmatched: rules, as
-    the operator wrote them, under which no namespace falls.
+    the operator wrote them, under which no namespace falls. Thread: one.
     """
 
     def __init__(
