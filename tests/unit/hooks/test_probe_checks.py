@@ -355,7 +355,7 @@ def test_a_denial_of_selinux_is_named_as_one():
         by_id([finding])
         assert finding.verdict.value == "fail"
         assert "SELinux does not" in finding.sentence
-        assert "seLinuxOptions.level" in finding.remedy
+        assert "global.podSecurity.seLinuxOptions" in finding.remedy
     plain = replace(step, detail="Permission denied; /x belongs to 0:0, mode 0755")
     assert "fsGroup" in completion.finished(CONFIG, replace(MINE, steps=(plain,)), None).remedy
 

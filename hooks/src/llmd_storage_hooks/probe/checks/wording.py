@@ -25,8 +25,8 @@ ERRNO_REMEDY[errno.EPERM] = ERRNO_REMEDY[errno.EACCES]
 
 
 _SELINUX_REMEDY = (
-    "Pods and files need one SELinux level (seLinuxOptions.level; OpenShift gives each namespace one, in its "
-    "annotation openshift.io/sa.scc.mcs), or have the volume mounted with a label that every container may use: "
+    "Pods and files need one SELinux level (global.podSecurity.seLinuxOptions; OpenShift gives each namespace one, in "
+    "its annotation openshift.io/sa.scc.mcs), or have the volume mounted with a label that every container may use: "
     'storage.storageClass.mountOptions ["context=\\"system_u:object_r:container_file_t:s0\\""].'
 )
 
