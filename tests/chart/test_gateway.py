@@ -142,13 +142,14 @@ def test_a_gateway_of_others_only_gets_the_route() -> None:
 
 def test_two_releases_share_a_gateway_by_host_path_or_model() -> None:
     """Of two routes that take everything, the younger one never sees a request."""
-    (rule,) = spec("gateway-existing", "HTTPRoute", "-route")["rules"]
+    rules = spec("gateway-existing", "HTTPRoute", "-route")["rules"]
     path = {"type": "PathPrefix", "value": "/qwen3"}
-    assert rule["matches"] == [
-        {"path": path, "headers": [{"name": "X-Gateway-Model-Name", "value": model}]}
+    assert [rule["matches"] for rule in rules] == [
+        [{"path": path, "headers": [{"name": "X-Gateway-Model-Name", "value": model}]}]
         for model in ("Qwen/Qwen3-32B", "sql")
     ]
-    (rewrite,) = rule["filters"]
-    assert rewrite["urlRewrite"]["path"] == {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}
+    for rule in rules:
+        (rewrite,) = rule["filters"]
+        assert rewrite["urlRewrite"]["path"] == {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}
     for way in ("gateway.hostnames={a.example.com}", "gateway.pathPrefix=/", "gateway.models={Qwen/Qwen3-32B}"):
         assert helm.objects("default", "--set", f"gateway.existing.name=shared,{way}")

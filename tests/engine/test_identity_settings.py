@@ -63,7 +63,7 @@ def test_whatever_a_models_configuration_raises_the_engine_starts(
 ) -> None:
     """Not knowing whose cache it is costs the cache, not the engine."""
 
-    def identity_of(*_: object) -> None:
+    def identity_of(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(connector, "identity_of", identity_of)

@@ -145,7 +145,7 @@ def test_inodes_that_do_not_come_back_do_not_cost_the_cache(cache: Namespace, mo
         assert len(cache.numbers()) == 6 and bench.metric("floor_given_up") == 1
 
 
-@pytest.mark.parametrize(("total", "free"), [(0, 0), (5, 2**64 - 1), (0, 7)])
+@pytest.mark.parametrize(("total", "free"), [(0, 0), (5, 2**64 - 1), (5, -1), (0, 7)])
 def test_a_filesystem_that_does_not_count_its_files_is_not_taken_for_full(
     cache: Namespace, monkeypatch: pytest.MonkeyPatch, total: int, free: int
 ) -> None:

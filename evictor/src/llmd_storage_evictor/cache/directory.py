@@ -94,8 +94,8 @@ class CacheDirectory:
     def space(self) -> Space:
         """Of the filesystem, as statvfs reports it. Raises: OSError."""
         found = os.fstatvfs(self._fd)
-        # Filesystems that do not count files say 0 of 0 (btrfs), or more than there are (CephFS).
-        counted = 0 < found.f_files >= found.f_favail
+        # Filesystems that do not count files say 0 of 0 (btrfs), -1 (CephFS), or more than there are.
+        counted = found.f_files > 0 and 0 <= found.f_favail <= found.f_files
         free_files = found.f_favail if counted else None
         return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, free_files)
 
