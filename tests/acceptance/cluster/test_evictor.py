@@ -72,7 +72,7 @@ def evictors(kept: Release) -> list[str]:
 
 def holder(kept: Release) -> str:
     """The pod that the Lease on the API server names."""
-    lease = kept.cluster.get("lease", f"{kept.name}-evictor", "-n", kept.namespace)
+    lease = kept.cluster.get("lease", f"{kept.name}-kv-cache", "-n", kept.namespace)  # named for the claim
     return str(lease["spec"].get("holderIdentity") or "").partition("_")[0]
 
 
