@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import BlockSpec, encode_header
 from llmd_storage_connector.identity.facts import digest_of, manifest
@@ -81,6 +83,18 @@ def stamp(path: Path, age_s: float) -> None:
 def namespace(root: Path, **changes: Any) -> Namespace:
     root.mkdir(parents=True, exist_ok=True)
     return Namespace(root, make_facts(**changes))
+
+
+def make_unreadable(monkeypatch: pytest.MonkeyPatch, folder: str, error: OSError) -> None:
+    """Let the scanner's listing of each namespace's folder of this name fail."""
+    listdir = os.listdir
+
+    def failing(fd: int) -> list[str]:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(f"/{folder}"):
+            raise error
+        return listdir(fd)
+
+    monkeypatch.setattr("llmd_storage_evictor.cache.scanner.os.listdir", failing)
 
 
 def config(root: Path, **changes: Any) -> Config:

@@ -15,7 +15,7 @@ from llmd_storage_core.scratch import scratch_name
 from llmd_storage_evictor.cache import checkpoint
 from llmd_storage_evictor.cache.directory import CacheDirectory, Space
 from llmd_storage_evictor.errors import LeadershipLost
-from tests.unit.evictor.support import BLOCK, NOW, Namespace, config, evictor, key, namespace, stamp
+from tests.unit.evictor.support import BLOCK, NOW, Namespace, config, evictor, key, make_unreadable, namespace, stamp
 from tests.unit.evictor.tail import Tail
 
 DAY = 86400.0
@@ -317,14 +317,7 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_others(
 ) -> None:
     for number in range(12):
         cache.store(number, age_s=1000 - number)
-    listdir = os.listdir
-
-    def failing(fd: int) -> list[str]:
-        if os.readlink(f"/proc/self/fd/{fd}").endswith("/05"):
-            raise OSError(5, "Input/output error")
-        return listdir(fd)
-
-    monkeypatch.setattr("llmd_storage_evictor.cache.scanner.os.listdir", failing)
+    make_unreadable(monkeypatch, "05", OSError(5, "Input/output error"))
     with evictor(config(cache.root)) as bench:
         bench.round()
         errors = {"error": "eio"}

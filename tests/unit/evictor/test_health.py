@@ -19,7 +19,7 @@ from llmd_storage_evictor.leader.file_lease import FileLease
 from llmd_storage_evictor.leader.lease import NoElection
 from llmd_storage_evictor.service.lease_keeper import LeaseKeeper
 from llmd_storage_evictor.service.server import serve
-from tests.unit.evictor.support import Bench, Namespace, config, evictor, namespace
+from tests.unit.evictor.support import Bench, Namespace, config, evictor, make_unreadable, namespace
 
 STALL_S = 60.0
 
@@ -115,14 +115,7 @@ def test_over_budget_since_nothing_can_be_removed_it_says_why(
 
 
 def test_what_cannot_be_read_is_not_taken_for_empty(cache: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    listdir = os.listdir
-
-    def failing(fd: int) -> list[str]:
-        if os.readlink(f"/proc/self/fd/{fd}").endswith("/05"):
-            raise PermissionError(13, "Permission denied")
-        return listdir(fd)
-
-    monkeypatch.setattr("llmd_storage_evictor.cache.scanner.os.listdir", failing)
+    make_unreadable(monkeypatch, "05", PermissionError(13, "Permission denied"))
     with evictor(config(cache.root)) as bench:
         said = lasting(bench)
     assert "1 folders cannot be read" in said and f"{cache.name}/05" in said

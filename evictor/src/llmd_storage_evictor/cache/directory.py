@@ -20,6 +20,7 @@ from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import Buffer
 from llmd_storage_connector.identity.facts import digest_of
 from llmd_storage_core import publish, strategies
+from llmd_storage_core.room import counted_files
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.errors import NotFound, Unavailable
 
@@ -94,9 +95,7 @@ class CacheDirectory:
     def space(self) -> Space:
         """Of the filesystem, as statvfs reports it. Raises: OSError."""
         found = os.fstatvfs(self._fd)
-        # Filesystems that do not count files say 0 of 0 (btrfs), -1 (CephFS), or more than there are.
-        counted = found.f_files > 0 and 0 <= found.f_favail <= found.f_files
-        free_files = found.f_favail if counted else None
+        free_files, _ = counted_files(found) or (None, 0)
         return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, free_files)
 
     def manifest(self, namespace: str) -> dict[str, Any] | None:

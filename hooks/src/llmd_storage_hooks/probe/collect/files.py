@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from llmd_storage_core.room import counted_files
 from llmd_storage_core.strategies import EXCLUSIVE, LINK, RENAME, RENAME_FSYNC
 from llmd_storage_hooks.probe.collect import selinux
 
@@ -122,13 +123,9 @@ class Files:
         return info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
 
     def inodes(self) -> tuple[int, int] | None:
-        """Files that this user may still make, and files in all.
-
-        None where there is no such limit: btrfs says 0 in all, CephFS that more are free than there are.
-        """
+        """Files that this user may still make, and files in all; None where there is no such limit."""
         self.doing = "statvfs"
-        info = os.statvfs(self.root)
-        return (info.f_favail, info.f_files) if 0 <= info.f_favail <= info.f_files and info.f_files else None
+        return counted_files(os.statvfs(self.root))
 
     def describe(self, refused: str = "") -> str:
         """Owner and mode of the path that was refused (or of its folder, or the root), and this pod's ids."""
