@@ -29,7 +29,7 @@ from llmd_storage_connector.lookup.service import LookupStatus
 from llmd_storage_connector.telemetry.metrics import Counters
 from llmd_storage_connector.transfer import cost_model
 from llmd_storage_connector.transfer.scheduler import Phase
-from llmd_storage_connector.transfer.tasks import FinishedJob
+from llmd_storage_connector.transfer.tasks import Direction, FinishedJob, Job
 from tests.patience import CEILING_S, eventually
 from tests.unit.connector.conftest import PAYLOAD_BYTES, content, get, key, make_config, make_facts, make_spec
 
@@ -126,12 +126,14 @@ class SickStore(BlockStore):
 class Bench:
     """An engine over a store, with helpers that play vLLM's scheduler."""
 
-    def __init__(self, store: SickStore, **settings: object) -> None:
+    def __init__(self, store: SickStore, needs_full_prefix: bool = False, **settings: object) -> None:
         self.store, self.memory, self.counters = store, Memory(16), Counters()
         self.counts: dict[tuple[str, str], int] = {}
         self._jobs = itertools.count(1000)
         config = make_config(**({"io_threads": 4, "lookup_threads": 4, "lookup_deadline_s": 2} | settings))
-        self.engine = StorageEngine(store, self.memory, config, self.counters, tokens_per_block=64)
+        self.engine = StorageEngine(
+            store, self.memory, config, self.counters, tokens_per_block=64, needs_full_prefix=needs_full_prefix
+        )
         self.engine.start()
 
     def results(self, count: int = 1) -> list[FinishedJob]:
@@ -231,6 +233,52 @@ def test_a_partly_failed_load_keeps_what_came_and_is_not_asked_for_again(
     assert (result.succeeded, result.failed) == ((key(0),), (key(1),))
     assert play.ask(1) is LookupStatus.MISS
     assert play.counted("load_failures", "absent") == 1
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, 0)
+    os.utime(file, (0, 0))  # a young file may be one that is still being written
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, cut])
+def test_a_hole_in_a_prefix_ends_its_load(
+    bench: Callable[..., Bench], sick: SickStore, damage: Callable[[Path], None]
+) -> None:
+    """A request would wait for thousands of blocks of which it can use none."""
+    play = bench(io_threads=1, needs_full_prefix=True)
+    play.store_rows(list(range(8)))
+    assert play.ask(3) is LookupStatus.HIT
+    damage(Path(sick.path(key(3))))
+    play.engine.submit_load(1, "r", [key(number) for number in range(8)], list(range(8, 16)))
+    (result,) = play.results()
+    assert set(result.succeeded) == {key(0), key(1), key(2)}
+    assert set(result.failed) == {key(number) for number in range(3, 8)}
+    assert key(4) not in sick.opened, "a block behind the hole was read"
+    assert play.counted("load_failures", "behind_hole") == 4
+    assert play.ask(3) is play.ask(7) is LookupStatus.MISS
+    # Nothing speaks against those behind it: others may be told of them, and the hole is stored again.
+    assert play.ask(7, play.another()) is LookupStatus.HIT
+    assert play.store_rows([3], job=200).moved == (key(3),)
+    play.engine.submit_load(2, "s", [key(number) for number in range(8)], list(range(8, 16)))
+    assert play.results()[0].success
+
+
+def test_blocks_that_are_of_use_alone_are_loaded_whatever_is_missing(
+    bench: Callable[..., Bench], sick: SickStore
+) -> None:
+    """Layers that look at the last tokens only need the last blocks only."""
+    play = bench(io_threads=1)
+    play.store_rows(list(range(8)))
+    Path(sick.path(key(3))).unlink()
+    play.engine.submit_load(1, "r", [key(number) for number in range(8)], list(range(8, 16)))
+    assert set(play.results()[0].failed) == {key(3)}
+
+
+def test_a_load_with_a_hole_is_judged_by_what_is_of_use() -> None:
+    """Else it would be given up for the blocks that it does not wait for."""
+    job = Job(1, Direction.LOAD, "r", [key(number) for number in range(8)], 0.0, 1e9, behind_hole=(key(6), key(7)))
+    job.copied(1.0, 6 * PAYLOAD_BYTES)
+    assert job.progress(2.0, PAYLOAD_BYTES, 0).part == 1.0
 
 
 def test_a_bug_in_the_store_is_a_failed_block(bench: Callable[..., Bench], sick: SickStore) -> None:

@@ -227,6 +227,34 @@ def test_what_was_only_inferred_is_marked_so(scene: Scene) -> None:
     assert {chain_key(number) for number in seen} == set(scene.asked)
 
 
+def test_a_hole_that_was_seen_ends_the_next_hit_before_anything_is_promised() -> None:
+    """Else each prompt with that prefix would wait for a load that cannot end well."""
+    scene = Scene(needs_full_prefix=True, threads=64)
+    keys = [chain_key(number) for number in range(1000)]
+    scene.present = set(keys) - {keys[333]}
+    scene.cache.put(keys[333], CachedLookup(False, "absent", scene.clock.now))  # a load, or the evictor, said so
+    scene.clock.now += 2 * ABSENT_S
+    for asked in keys:
+        assert scene.lookups.lookup("a", asked) is LookupStatus.RETRY
+    scene.answer_all()
+    answers = [scene.lookups.lookup("a", asked) for asked in keys]
+    assert answers == [LookupStatus.HIT] * 333 + [LookupStatus.MISS] * 667
+    assert len(scene.asked) <= 3 * 64
+
+
+def test_a_hole_that_was_filled_is_no_hole() -> None:
+    scene = Scene(needs_full_prefix=True, threads=64)
+    keys = [chain_key(number) for number in range(1000)]
+    scene.present = set(keys)
+    scene.cache.put(keys[333], CachedLookup(False, "absent", scene.clock.now))
+    scene.clock.now += 2 * ABSENT_S
+    for asked in keys:
+        scene.lookups.lookup("a", asked)
+    scene.answer_all()
+    assert all(scene.lookups.lookup("a", asked) is LookupStatus.HIT for asked in keys)
+    assert len(scene.asked) <= 64 + 2
+
+
 def test_questions_nobody_waits_for_are_thrown_away(scene: Scene) -> None:
     for number in range(50):
         scene.lookups.lookup("a", key(number))

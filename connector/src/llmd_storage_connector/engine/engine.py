@@ -50,6 +50,7 @@ class StorageEngine:
         self._config = config
         self._counters = counters
         self._clock = clock
+        self._needs_full_prefix = needs_full_prefix
         self._log = RateLimitedLog(logger)
         self.parts = assemble(
             store,
@@ -139,8 +140,9 @@ class StorageEngine:
     # ---- jobs -----------------------------------------------------------------------------------------
 
     def submit_load(self, job_id: int, request_id: str, keys: Sequence[bytes], chunks: Sequence[int]) -> None:
-        """Read blocks into chunks. Ensures: exactly one FinishedJob."""
+        """Read blocks into chunks, of a prefix in its order. Ensures: exactly one FinishedJob."""
         job = self._job(job_id, Direction.LOAD, request_id, keys, self._config.load_deadline_s)
+        job.is_prefix = self._needs_full_prefix
         refused = self.parts.scheduler.submit(job, list(zip(keys, chunks, strict=True)))
         self._counters.add("load_failures", refused, detail=UNUSABLE)
 
@@ -217,7 +219,7 @@ class StorageEngine:
         for job in parts.scheduler.cancel(late, DEADLINE):
             parts.breaker.missed(job.direction.value)
         for load in parts.scheduler.progress():
-            blocks = len(load.job.keys)
+            blocks = load.job.wanted
             if parts.lookups.is_patient(load.job.request_id) or not parts.cost.should_cancel(blocks, load):
                 continue
             parts.cost.load_cancelled(self._clock())

@@ -14,6 +14,7 @@ from llmd_storage_connector.transfer.tasks import Direction, FinishedJob
 _MOVED = {Direction.LOAD: "loaded", Direction.STORE: "stored"}
 _FAILURES = {Direction.LOAD: "load_failures", Direction.STORE: "store_failures"}
 _SECONDS = {Direction.LOAD: "load_seconds", Direction.STORE: "store_seconds"}
+BEHIND_HOLE = "behind_hole"
 # Nobody may be listening to events: they are kept until asked for, but not without bound.
 _MAX_EVENTS = 100_000
 
@@ -55,6 +56,7 @@ class Recorder:
             self._counters.add("deadline_misses", detail=job.direction.value)
         if job.cancel_reason:
             self._counters.add(failures, job.unsettled, detail=job.cancel_reason)
+        self._counters.add(failures, len(job.behind_hole), detail=BEHIND_HOLE)
         for result in job.results.values():
             if not result.ok:
                 self._counters.add(failures, detail=result.reason)
@@ -67,10 +69,11 @@ class Recorder:
 
     def _loaded(self, job: FinishedJob) -> None:
         reasons: dict[str, list[bytes]] = {}
+        untried = set(job.behind_hole)
         for key in job.failed:
             result = job.results.get(key)
             # Of one that was not waited for nothing is known; this request is told so, others may find it there.
-            if result is not None or job.cancel_reason == DEADLINE:
+            if result is not None or (job.cancel_reason == DEADLINE and key not in untried):
                 reasons.setdefault(result.reason if result else DEADLINE, []).append(key)
         for reason, keys in reasons.items():
             self._cache.put_all(keys, CachedLookup(False, reason, self._clock()))

@@ -45,10 +45,14 @@ class Health(Protocol):
 
 @dataclass(slots=True)
 class Search:
-    """The lookups of one request's prefix. is_over: every one of its blocks is in the cache, or will be in a moment."""
+    """The lookups of one request's prefix. doubted: blocks that were missing before were asked for again.
+
+    is_over: every one of its blocks is in the cache, or will be in a moment.
+    """
 
     keys: list[bytes]
     prefix: PrefixSearch
+    doubted: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -118,7 +122,8 @@ class LookupPool:
     def send(self, keys: list[bytes], now: float) -> list[LookupTask]:
         """Look for the blocks of one request, in the order of its prefix. Never waits. Returns: the tasks."""
         if self._needs_full_prefix and len(keys) > self._thread_count:
-            tasks = self._next_round(Search(keys, PrefixSearch(len(keys), self._thread_count)), now)
+            search = Search(keys, PrefixSearch(len(keys), self._thread_count))
+            tasks = self._tasks(search, search.prefix.next_round(), now)
         else:
             size = max(1, min(_MAX_KEYS_A_TASK, -(-len(keys) // self._thread_count)))
             tasks = [LookupTask(now, keys[at : at + size]) for at in range(0, len(keys), size)]
@@ -126,8 +131,8 @@ class LookupPool:
         return tasks
 
     @staticmethod
-    def _next_round(search: Search, now: float) -> list[LookupTask]:
-        return [LookupTask(now, [search.keys[at]], search, [at]) for at in search.prefix.next_round()]
+    def _tasks(search: Search, indices: list[int], now: float) -> list[LookupTask]:
+        return [LookupTask(now, [search.keys[at]], search, [at]) for at in indices]
 
     def _enqueue(self, tasks: list[LookupTask]) -> None:
         with self._wake:
@@ -178,13 +183,23 @@ class LookupPool:
             if not search.prefix.note(at, result.ok):
                 return
             if not search.prefix.found:
-                self._enqueue(self._next_round(search, now))
+                self._enqueue(self._tasks(search, search.prefix.next_round(), now))
                 return
             end = search.prefix.absent
+            if not search.doubted:
+                search.doubted = True
+                if holes := [at for at, key in enumerate(search.keys[:end]) if self._was_missing(key)]:
+                    self._enqueue(self._tasks(search, search.prefix.doubt(holes), now))
+                    return
         # What was seen stays as it was seen: only the rest is inferred.
         unseen = [key for key in search.keys[:end] if not self._is_known(key, now)]
         self._cache.put_all(unseen, CachedLookup(True, "", now, inferred=True))
         self._cache.put_all(search.keys[end + 1 :], CachedLookup(False, BEYOND, now, inferred=True))
+
+    def _was_missing(self, key: bytes) -> bool:
+        """Whether the block was seen to be missing, however long ago: dropped, evicted or damaged."""
+        known = self._cache.get(key)
+        return known is not None and not known.present and not known.inferred
 
     def _is_known(self, key: bytes, now: float) -> bool:
         known = self._cache.get(key)

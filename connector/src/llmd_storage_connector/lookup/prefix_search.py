@@ -4,10 +4,12 @@
 Blocks of a prefix are stored from its start, and a block is of use only when all before it are there. So the first
 absent one is searched for: each round asks for blocks evenly spread over what is still open, all at once. Of 10 000
 blocks three rounds of 64 questions find it. A block that is missing in the middle, which this cannot see, shows when
-it is loaded: what comes before it is used, the rest is computed.
+it is loaded: what comes before it is used, the rest is computed. One that was missing before is asked for, too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class PrefixSearch:
@@ -37,8 +39,20 @@ class PrefixSearch:
         count = min(self._width, gap)
         # The last one is among them: most often a prefix is there to its end.
         asked = [self.present + gap * step // count for step in range(1, count + 1)]
-        self._round, self._waiting, self._there = asked, set(asked), set()
-        return asked
+        return self._ask(asked)
+
+    def doubt(self, indices: Sequence[int]) -> list[int]:
+        """Ask for these as well, as far as a round goes. Returns: the next round's indices.
+
+        Requires: found; the indices are in order, all of them below `absent`.
+        """
+        last = self.present
+        self.present = indices[0] - 1
+        return self._ask(sorted({*indices[: self._width], last}))
+
+    def _ask(self, indices: list[int]) -> list[int]:
+        self._round, self._waiting, self._there = indices, set(indices), set()
+        return indices
 
     def note(self, index: int, present: bool) -> bool:
         """Note one result. Returns: whether the round is complete."""

@@ -97,12 +97,18 @@ class TaskQueue:
                 self.queued_bytes -= self._chunk_bytes
 
     def remove(self, job: Job) -> None:
-        """The job is over: what is left of it is not wanted any more."""
+        """What no thread has taken of the job is not wanted any more."""
         if job.direction is Direction.STORE:
             self.queued_bytes -= job.left * self._chunk_bytes
         if job.pending:
             job.pending.clear()
             self._queue_of(job).remove(job)
+
+    def end_at_hole(self, job: Job) -> None:
+        """A block of a prefix cannot be had. What no thread has taken is behind it: blocks are taken in their order."""
+        job.behind_hole += tuple(key for key, _ in job.pending)
+        job.left -= len(job.pending)
+        self.remove(job)
 
     def _pop_block(self, may_store: Callable[[], bool]) -> Task | None:
         """One block of the first job. A load then goes to the end of its queue. A store does not: a prefix without a

@@ -220,9 +220,8 @@ class TransferScheduler:
         job = done.task.job
         settled = done.result is not None and job.state is JobState.LIVE
         self.queue.end(done.task, settled)
-        if settled and done.result is not None:
-            job.left -= 1
-            job.results[done.task.key] = done.result
+        if settled and done.result is not None and job.settle(done.task.key, done.result):
+            self.queue.end_at_hole(job)
         if done.copied_bytes is not None:
             self.end_copy(job, done.copied_bytes)
         if job.state is JobState.LIVE and job.left == 0:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from llmd_storage_connector.blocks.reader import BlockReader
-from llmd_storage_connector.blocks.result import BlockResult
+from llmd_storage_connector.blocks.result import UNHEALTHY, BlockResult
 
 
 class Direction(Enum):
@@ -40,6 +40,7 @@ class FinishedJob:
     """What became of a job. results: of the blocks that a thread came to an end with; the other keys have none.
 
     cancel_reason: why it ended before its time ("" when it did not), with `unsettled` blocks still under way.
+    behind_hole: keys that were not tried, since one before them in their prefix could not be had.
     seconds: since its submission; active_s: since a thread began with it.
     """
 
@@ -50,6 +51,7 @@ class FinishedJob:
     results: Mapping[bytes, BlockResult]
     cancel_reason: str
     unsettled: int
+    behind_hole: tuple[bytes, ...]
     seconds: float
     active_s: float
 
@@ -93,6 +95,8 @@ class LoadProgress:
 class Job:
     """Guarded by the scheduler's lock. pending: (key, chunk) of blocks no thread has taken; left: not settled yet;
     results: of the rest.
+    is_prefix: keys are in their order in a prefix, of which a block is of use only with all before it.
+    behind_hole: keys that are not wanted any more, since one before them could not be had.
 
     began: when a thread first took one; others_bytes: the scheduler's count of copied bytes then, or at submission;
     copied_bytes: its own; first_copy: when the first of these were there, and how many. Times are monotonic seconds.
@@ -104,6 +108,8 @@ class Job:
     keys: list[bytes]
     submitted: float
     deadline: float
+    is_prefix: bool = False
+    behind_hole: tuple[bytes, ...] = ()
     pending: deque[tuple[bytes, int]] = field(default_factory=deque)
     state: JobState = JobState.LIVE
     cancel_reason: str = ""
@@ -115,9 +121,14 @@ class Job:
     others_bytes: int = 0
     results: dict[bytes, BlockResult] = field(default_factory=dict)
 
+    @property
+    def wanted(self) -> int:
+        """How many of its blocks are of use."""
+        return len(self.keys) - len(self.behind_hole)
+
     def progress(self, now: float, chunk_bytes: int, copied: int) -> LoadProgress:
         """How far a load is. copied: the scheduler's count of bytes."""
-        began, whole = self.submitted if self.began is None else self.began, len(self.keys) * chunk_bytes
+        began, whole = self.submitted if self.began is None else self.began, self.wanted * chunk_bytes
         first_at, first_bytes = self.first_copy
         return LoadProgress(
             self,
@@ -134,6 +145,13 @@ class Job:
             self.first_copy = (now, size)
         self.copied_bytes += size
 
+    def settle(self, key: bytes, result: BlockResult) -> bool:
+        """Note what became of a block. Returns: whether that leaves a hole which makes all behind it useless."""
+        self.left -= 1
+        self.results[key] = result
+        # Errors that may be the mount's are for the breaker to judge, by more than one of them.
+        return self.is_prefix and not result.ok and result.reason not in UNHEALTHY
+
     def finished(self, now: float) -> FinishedJob:
         """What to report. Requires: it is over."""
         return FinishedJob(
@@ -144,6 +162,7 @@ class Job:
             self.results,
             self.cancel_reason,
             self.left,
+            self.behind_hole,
             now - self.submitted,
             0.0 if self.began is None else now - self.began,
         )
