@@ -32,12 +32,20 @@ _WRITER = secrets.token_hex(6)
 _numbers = itertools.count()
 
 
-def publish(strategy: str, folder: Folder, name: str, write: Write) -> bool:
+def ignore(fd: int) -> None:
+    """Leaves a file as it is."""
+
+
+def publish(strategy: str, folder: Folder, name: str, write: Write, synced: Callable[[int], None] = ignore) -> bool:
     """Make the file `name` in `folder` of what `write` puts into it, visible to other nodes on return.
+
+    synced: called with the file when it is on storage, by a strategy that waits for that; it raises nothing.
 
     Returns: False when the name was there already (its content is left alone, except by the rename strategies, which
     replace it with equal content). Raises: OSError, and what `write` raises. Blocks: as long as storage does.
     """
+    if strategy == RENAME_FSYNC:
+        return _rename_fsync(folder, name, write, synced)
     return _PUBLISH[strategy](folder, name, write)
 
 
@@ -46,7 +54,7 @@ def whole(buffers: Sequence[Buffer]) -> Write:
     return lambda fd: _write_all(fd, buffers)
 
 
-def _rename_fsync(folder: Folder, name: str, write: Write) -> bool:
+def _rename_fsync(folder: Folder, name: str, write: Write, synced: Callable[[int], None]) -> bool:
     """Rename while still open, then fsync the same descriptor."""
     scratch, fd = _write_scratch(folder, write)
     named = scratch
@@ -54,6 +62,7 @@ def _rename_fsync(folder: Folder, name: str, write: Write) -> bool:
         _rename(folder, scratch, name)
         named = name
         os.fsync(fd)
+        synced(fd)
     except BaseException:
         _remove(folder, named)
         raise
@@ -109,7 +118,6 @@ def _rename_after_close(folder: Folder, name: str, write: Write) -> bool:
 
 
 _PUBLISH: dict[str, Callable[[Folder, str, Write], bool]] = {
-    RENAME_FSYNC: _rename_fsync,
     LINK: _link,
     EXCLUSIVE: _exclusive,
     RENAME: _rename_after_close,

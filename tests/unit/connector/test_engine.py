@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.blocks.reader import BlockBuffer, BlockReader
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore, Source
@@ -798,9 +799,20 @@ def test_as_many_threads_work_as_the_operator_said(tmp_path: Path, given: int | 
     store = SickStore(tmp_path / "root")
     play = Bench(store, io_threads=given)
     assert play.engine.wait_open(CEILING_S) is Phase.READY
-    if store.is_low_latency:
+    if store.mount.is_low_latency:
         assert play.engine.parts.scheduler.queue.threads == working
     assert play.engine.close(5) == 0
+
+
+def test_what_was_stored_is_noted_for_its_pages_to_be_given_back(
+    bench: Callable[..., Bench], sick: SickStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mount, "keeps_written", True)
+    play, noted = bench(), list[str]()
+    monkeypatch.setattr(play.engine.parts.written, "add", noted.append)
+    play.store_rows([0, 1])
+    play.store_rows([1, 2], job=200)
+    assert sorted(noted) == sorted(sick.path(key(number)) for number in range(3))
 
 
 def test_gauges_say_how_things_are_now(bench: Callable[..., Bench], sick: SickStore) -> None:

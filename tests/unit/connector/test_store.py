@@ -453,7 +453,7 @@ def test_a_local_disk_is_quick_and_a_far_one_is_not(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(mount_probe, "create_remove_seconds", lambda folder, took=seconds: took)
         store = BlockStore(tmp_path, facts, make_spec(facts), AUTO)
         store.open()
-        assert store.is_low_latency is quick
+        assert store.mount.is_low_latency is quick
     monkeypatch.undo()
     assert 0 < mount_probe.create_remove_seconds(str(tmp_path)) < 60
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []

@@ -43,6 +43,16 @@ class Mount:
     create_remove_s: float = math.inf
 
     @property
+    def is_read_past_cache(self) -> bool:
+        """Whether nobody reads the page cache, so that what was written need not stay there."""
+        return bool(self.read_flags & os.O_DIRECT)
+
+    @property
+    def keeps_written(self) -> bool:
+        """Whether blocks stay in the page cache for nobody after they were published, since that did not sync them."""
+        return self.is_read_past_cache and self.publish_strategy != strategies.RENAME_FSYNC
+
+    @property
     def is_low_latency(self) -> bool:
         """Whether a call to storage takes next to no time."""
         return self.create_remove_s < _LOW_LATENCY_S

@@ -26,6 +26,7 @@ from llmd_storage_connector.blocks.folders import Folders
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount, is_healthy, probe_mount, try_writing
 from llmd_storage_connector.blocks.namespace import open_namespace, unusable
+from llmd_storage_connector.blocks.page_cache import forget_pages
 from llmd_storage_connector.blocks.quarantine import is_of_another_shape, quarantine
 from llmd_storage_connector.blocks.reader import BlockBuffer, BlockReader
 from llmd_storage_connector.blocks.result import UNFINISHED, BlockResult, reason_of
@@ -76,7 +77,7 @@ class BlockStore:
         self._model = model
         self._now = wall_clock
         self._folders = Folders()
-        self._mount = Mount()
+        self.mount = Mount()
         self._opening = threading.Lock()
         self._once = RateLimitedLog(logger, every_s=float("inf"))
 
@@ -96,22 +97,12 @@ class BlockStore:
             except OSError as error:
                 text = f"{folder} cannot be read: {error.strerror} at {error.filename}"
                 raise Unusable(text, transient=True) from error
-            self._mount, self._folders = mount, folders
+            self.mount, self._folders = mount, folders
 
     @property
     def publish_strategy(self) -> str:
         """How blocks get their names on this mount; "" before it is open."""
-        return self._mount.publish_strategy
-
-    @property
-    def create_remove_s(self) -> float:
-        """Seconds in which a small file is made and removed; infinite before it is open."""
-        return self._mount.create_remove_s
-
-    @property
-    def is_low_latency(self) -> bool:
-        """Whether a call to storage takes next to no time."""
-        return self._mount.is_low_latency
+        return self.mount.publish_strategy
 
     @property
     def folder(self) -> str:
@@ -135,7 +126,7 @@ class BlockStore:
 
     def open_block(self, key: bytes) -> BlockReader | BlockResult:
         """Begin to read the block; the result when it cannot be had."""
-        name, flags = layout.block_name(key), self._mount.read_flags
+        name, flags = layout.block_name(key), self.mount.read_flags
         try:
             fd = self._folders.use(layout.block_folder(key), lambda folder: os.open(name, flags, dir_fd=folder))
         except OSError as error:
@@ -207,7 +198,7 @@ class BlockStore:
         if not self.folder:
             return False
         self._folders.forget()  # they may be tied to a mount that is gone
-        return is_healthy(self.folder, self._mount.read_flags)
+        return is_healthy(self.folder, self.mount.read_flags)
 
     def try_writing(self) -> BlockResult:
         """Whether a block could be written now. May hang."""
@@ -227,7 +218,8 @@ class BlockStore:
 
     def _publish_in(self, folder: str, key: bytes, write: publish.Write) -> bool:
         name = layout.block_name(key)
-        return self._folders.use(folder, lambda fd: publish.publish(self.publish_strategy, fd, name, write))
+        synced = forget_pages if self.mount.is_read_past_cache else publish.ignore
+        return self._folders.use(folder, lambda fd: publish.publish(self.publish_strategy, fd, name, write, synced))
 
     def _write(self, fd: int, key: bytes, source: Source, confirm: Callable[[], None]) -> None:
         """The first stripe goes last, together with the header that says what all of them hash to."""
@@ -244,7 +236,7 @@ class BlockStore:
 
     def _check(self, found: os.stat_result) -> BlockResult:
         age_s = self._now() - found.st_mtime
-        return check_file(found, self.spec, self._mount, age_s, refresh_after_s=self.refresh_after_s)
+        return check_file(found, self.spec, self.mount, age_s, refresh_after_s=self.refresh_after_s)
 
     def _quarantine(self, key: bytes) -> None:
         is_made_in_place = self.publish_strategy == "exclusive"

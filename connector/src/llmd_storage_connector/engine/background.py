@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from llmd_storage_connector.blocks.page_cache import FORGET_EVERY_S
 from llmd_storage_connector.blocks.reader import BlockBuffer
 from llmd_storage_connector.blocks.result import DEADLINE, UNHEALTHY, BlockResult
 from llmd_storage_connector.engine.parts import Parts
@@ -69,6 +70,7 @@ class Background:
             ("suspicion", self._judge_suspicions),
             ("maintain", self._maintain),
             ("temp-files", lambda: self._poll(lambda: parts.temp_files.pause_s, self._collect_temp_files)),
+            ("page-cache", lambda: self._poll(lambda: FORGET_EVERY_S, parts.written.poll)),
             ("feed", lambda: self._poll(lambda: parts.feed.pause_s, self._poll_feed)),
             ("budget", lambda: self._poll(lambda: parts.budget_client.pause_s, self._poll_budget)),
         ]
@@ -109,8 +111,8 @@ class Background:
                 return
         store, scheduler = parts.store, parts.scheduler
         logger.info("KV cache storage is open: %s, blocks are published by %s", store.folder, store.publish_strategy)
-        if store.is_low_latency:
-            writers = useful_writers(store.create_remove_s, store.spec.payload_bytes)
+        if store.mount.is_low_latency:
+            writers = useful_writers(store.mount.create_remove_s, store.spec.payload_bytes)
             scheduler.queue.limit(threads=parts.config.low_latency_threads, max_writers=writers)
         else:
             scheduler.queue.limit(blocks_per_writer=1)  # who waits for storage takes the interpreter from nobody
@@ -155,6 +157,8 @@ class Background:
             parts.breaker.failed(direction.value, result.reason)
         elif direction is Direction.STORE and not result.ok:
             self._judge_writing(result)
+        elif direction is Direction.STORE and not result.already_stored and parts.store.mount.keeps_written:
+            parts.written.add(parts.store.path(key))
 
     def _judge_writing(self, result: BlockResult) -> None:
         if result.ok:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from llmd_storage_connector.blocks.mount_probe import Mount
+from llmd_storage_connector.blocks.page_cache import WrittenFiles
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.temp_files import TempFileCollector
 from llmd_storage_connector.config import Config
@@ -35,9 +37,8 @@ class Storage(Store, Blocks, Protocol):
     @property
     def publish_strategy(self) -> str: ...
     @property
-    def create_remove_s(self) -> float: ...
-    @property
-    def is_low_latency(self) -> bool: ...
+    def mount(self) -> Mount: ...
+    def path(self, key: bytes) -> str: ...
     def open(self) -> None: ...
     def refresh_mtime(self, key: bytes) -> None: ...
     def try_writing(self) -> BlockResult: ...
@@ -65,6 +66,7 @@ class Parts:
     feed: InvalidationFeed
     budget_client: BudgetClient
     temp_files: TempFileCollector
+    written: WrittenFiles
 
     @property
     def in_use(self) -> bool:
@@ -137,4 +139,5 @@ def assemble(
         feed=InvalidationFeed(clock),
         budget_client=BudgetClient(budget, clock),
         temp_files=TempFileCollector(),
+        written=WrittenFiles(clock),
     )
