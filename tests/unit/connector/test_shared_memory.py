@@ -6,17 +6,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from llmd_storage_connector.vllm.shared_memory import remove_stale_regions
+from llmd_storage_connector.vllm import shared_memory
+from llmd_storage_connector.vllm.shared_memory import EngineFile, remove_orphans
 
 pytestmark = pytest.mark.timeout(60)
 
-HOUR_S = 3600.0
-REGION = "vllm_offload_8f14e45f-ceea.mmap"
-OWN = "/dev/shm/vllm_offload_own.mmap"
+ENGINE = "8f14e45f-ceea"
 
 
 @pytest.fixture
@@ -26,129 +26,127 @@ def shm(tmp_path: Path) -> Path:
     return folder
 
 
+class Process:
+    """A process of an engine, which holds its file as the connector does, and has made its region if asked to."""
+
+    def __init__(self, shm: Path, engine_id: str, then: str) -> None:
+        program = (
+            "import sys\n"
+            "from llmd_storage_connector.vllm.shared_memory import EngineFile\n"
+            f"held = EngineFile({engine_id!r}, {str(shm)!r})\n"
+            f"{then}\n"
+            "print('held', flush=True)\n"
+            "sys.stdin.read()\n"
+        )
+        self._process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout.readline() == b"held\n"
+
+    def kill(self) -> None:
+        with self._process:
+            self._process.kill()
+
+
 @pytest.fixture
-def proc(tmp_path: Path) -> Path:
-    """A /proc with one process that has nothing to do with it."""
-    folder = tmp_path / "proc"
-    (folder / "self").mkdir(parents=True)
-    add_process(folder, 1, maps="7f00-7f01 r-xp 00000000 08:01 42 /usr/bin/sleep\n", files=["/dev/null"])
-    return folder
+def killed(shm: Path) -> Iterator[list[Process]]:
+    """Processes that are killed at the test's end, if not before."""
+    processes: list[Process] = []
+    yield processes
+    for process in processes:
+        process.kill()
 
 
-def add_process(proc: Path, pid: int, maps: str = "", files: list[str] | None = None) -> None:
-    (proc / str(pid) / "fd").mkdir(parents=True)
-    (proc / str(pid) / "maps").write_text(maps)
-    for number, target in enumerate(files or []):
-        (proc / str(pid) / "fd" / str(number)).symlink_to(target)
-
-
-def region(shm: Path, name: str = REGION, length: int = 8192) -> Path:
-    path = shm / name
+def region(shm: Path, engine_id: str = ENGINE, length: int = 8192) -> Path:
+    path = shm / f"vllm_offload_{engine_id}.mmap"
     path.write_bytes(b"x" * length)
     return path
 
 
-def remove(shm: Path, proc: Path, own: str = OWN, min_age_s: float = -HOUR_S) -> int:
-    """A negative age: what was made this moment is old enough. (The change time cannot be set back.)"""
-    return remove_stale_regions(own, str(shm), str(proc), min_age_s)
-
-
-def test_memory_that_nobody_uses_is_freed_and_said(shm: Path, proc: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_killed_engine_left_is_freed_and_said(
+    shm: Path, killed: list[Process], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Known by the lock: its age says nothing, and of a process in another container nothing is seen."""
+    killed += [Process(shm, ENGINE, ""), Process(shm, ENGINE, "")]
     path = region(shm)
-    held = path.stat().st_blocks * 512
-    assert held > 0
-    assert remove(shm, proc) == held
-    assert not path.exists()
+    size = path.stat().st_blocks * 512
+    assert size > 0
+    assert remove_orphans(str(shm)) == 0 and path.exists()
+    killed.pop().kill()
+    assert remove_orphans(str(shm)) == 0 and path.exists(), "another process of it lives"
+    killed.pop().kill()
+    assert remove_orphans(str(shm)) == size
+    assert not os.listdir(shm)
     (line,) = caplog.messages
-    assert str(held) in line
-    assert remove(shm, proc) == 0
+    assert str(size) in line
+    assert remove_orphans(str(shm)) == 0
     assert len(caplog.messages) == 1, "nothing freed, nothing said"
 
 
-def test_a_region_that_a_process_maps_stays(shm: Path, proc: Path) -> None:
+def test_the_mark_of_changed_weights_goes_with_a_killed_engine(shm: Path, killed: list[Process]) -> None:
+    """Each kill after a reload of weights left a file for ever."""
+    mine = EngineFile("own", str(shm))
+    killed.append(Process(shm, ENGINE, "held.mark()"))
+    assert len(os.listdir(shm)) == 2
+    killed.pop().kill()
+    assert remove_orphans(str(shm)) == 0
+    assert os.listdir(shm) == ["llmd_storage_own.engine"]
+    mine.release(remove=True)
+    assert not os.listdir(shm)
+
+
+def test_a_change_of_weights_is_seen_by_every_process_of_the_engine(shm: Path, killed: list[Process]) -> None:
+    scheduler, other = EngineFile(ENGINE, str(shm)), EngineFile("other", str(shm))
+    assert not scheduler.is_marked
+    killed.append(Process(shm, ENGINE, "held.mark()"))
+    assert scheduler.is_marked and not other.is_marked
+    assert EngineFile(ENGINE, str(shm)).is_marked
+
+
+def test_an_engine_of_the_same_id_starts_anew(shm: Path, killed: list[Process]) -> None:
+    """The id may be the operator's: else a restarted engine would serve without its cache, and on old memory."""
+    killed.append(Process(shm, ENGINE, "held.mark()"))
     path = region(shm)
-    # Mounted elsewhere in that process: only the name is the same.
-    add_process(proc, 7, maps=f"7f00-7f01 rw-s 00000000 00:19 99                  /mnt/shm/{REGION}\n")
-    assert remove(shm, proc) == 0
-    assert path.exists()
-
-
-def test_a_region_that_a_process_holds_open_stays(shm: Path, proc: Path) -> None:
-    path = region(shm)
-    add_process(proc, 7, files=["/dev/null", f"/dev/shm/{REGION}"])
-    assert remove(shm, proc) == 0
-    assert path.exists()
-
-
-def test_one_that_lives_does_not_keep_another_that_is_dead(shm: Path, proc: Path) -> None:
-    alive, dead = region(shm), region(shm, "vllm_offload_dead.mmap")
-    add_process(proc, 7, files=[f"/dev/shm/{REGION}"])
-    assert remove(shm, proc) > 0
-    assert alive.exists()
-    assert not dead.exists()
-
-
-def test_own_and_young_regions_and_files_of_others_stay(shm: Path, proc: Path) -> None:
-    kept = [region(shm, name) for name in ("vllm_offload_own.mmap", "psm_1234", "vllm_offload_x.mmap.txt", "sem.x")]
-    (shm / "vllm_offload_folder.mmap").mkdir()
-    (shm / "vllm_offload_link.mmap").symlink_to(kept[1])
-    assert remove(shm, proc) == 0
-    young = region(shm)
-    assert remove(shm, proc, min_age_s=60.0) == 0
-    assert all(path.exists() for path in [*kept, young])
-    assert len(os.listdir(shm)) == len(kept) + 3
-
-
-def test_a_region_of_another_user_stays(shm: Path, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = region(shm)
-    own = os.geteuid()
-    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
-    assert remove(shm, proc) == 0
-    assert path.exists()
-
-
-def test_a_process_that_may_not_be_looked_into_does_not_keep_the_memory(
-    shm: Path, proc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alive, dead = region(shm), region(shm, "vllm_offload_dead.mmap")
-    add_process(proc, 7, files=[f"/dev/shm/{REGION}"])
-    really = os.listdir
-
-    def listdir(folder: str) -> list[str]:
-        if folder.endswith("/1/fd"):
-            raise PermissionError(13, "not yours")
-        return really(folder)
-
-    monkeypatch.setattr(os, "listdir", listdir)
-    assert remove(shm, proc) > 0
-    assert alive.exists()
-    assert not dead.exists()
-
-
-@pytest.mark.parametrize("missing", ["shm", "proc"])
-def test_an_engine_starts_where_there_is_no_such_folder(shm: Path, proc: Path, missing: str) -> None:
-    path = region(shm)
-    gone = shm.parent / "gone"
-    assert remove(gone if missing == "shm" else shm, gone if missing == "proc" else proc) == 0
-    assert path.exists()
-
-
-def test_the_memory_of_a_real_process_is_freed_only_after_it_was_killed(shm: Path) -> None:
-    path = region(shm)
-    program = (
-        "import mmap, os, sys\n"
-        "fd = os.open(sys.argv[1], os.O_RDWR)\n"
-        "kept = mmap.mmap(fd, 0)\n"
-        "os.close(fd)\n"
-        "print('mapped', flush=True)\n"
-        "sys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout.readline() == b"mapped\n"
-        assert remove_stale_regions(OWN, str(shm), min_age_s=-HOUR_S) == 0
-        assert path.exists()
-        process.kill()
-    assert remove_stale_regions(OWN, str(shm), min_age_s=-HOUR_S) > 0
+    killed.pop().kill()
+    assert not EngineFile(ENGINE, str(shm)).is_marked
     assert not path.exists()
+
+
+def test_a_second_process_leaves_the_region_alone(shm: Path) -> None:
+    first = EngineFile(ENGINE, str(shm))
+    path = region(shm)
+    second = EngineFile(ENGINE, str(shm))
+    second.release(remove=False)
+    assert path.exists() and len(os.listdir(shm)) == 2
+    first.release(remove=True)
+    first.release(remove=True)
+
+
+def test_whoever_starts_while_his_file_is_collected_makes_another(shm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, collected = shared_memory.fcntl.flock, list[int]()
+
+    def collect_first(file: object, operation: int) -> None:
+        if not collected:
+            collected.append(operation)
+            (shm / f"llmd_storage_{ENGINE}.engine").unlink()
+        real(file, operation)
+
+    monkeypatch.setattr(shared_memory.fcntl, "flock", collect_first)
+    held = EngineFile(ENGINE, str(shm))
+    assert remove_orphans(str(shm)) == 0
+    held.mark()
+    assert EngineFile(ENGINE, str(shm)).is_marked
+
+
+def test_files_of_others_stay(shm: Path) -> None:
+    """A region without an engine's file is not this connector's."""
+    kept = [region(shm, "of-vllm-itself"), shm / "psm_1234", shm / "sem.x", shm / "llmd_storage_x.engine.txt"]
+    for path in kept[1:]:
+        path.write_bytes(b"x")
+    (shm / "llmd_storage_folder.engine").mkdir()
+    (shm / "llmd_storage_link.engine").symlink_to(kept[1])
+    assert remove_orphans(str(shm)) == 0
+    assert len(os.listdir(shm)) == len(kept) + 2
+    assert all(path.stat().st_size for path in kept)
+
+
+def test_an_engine_goes_on_where_there_is_no_such_folder(shm: Path) -> None:
+    assert remove_orphans(str(shm / "gone")) == 0

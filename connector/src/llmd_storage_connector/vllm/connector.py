@@ -39,11 +39,12 @@ from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.transfer.step_timer import StepTimer
 from llmd_storage_connector.vllm.bypass import bypass_reason, without_offloading
 from llmd_storage_connector.vllm.config_adapter import identity_of
-from llmd_storage_connector.vllm.internals_0_32 import secondary_tiers
+from llmd_storage_connector.vllm.internals_0_32 import before_weight_change, secondary_tiers
 from llmd_storage_connector.vllm.model_files import model_name, weights_of
+from llmd_storage_connector.vllm.shared_memory import EngineFile
 from llmd_storage_connector.vllm.spec import TIER_TYPE, LlmdStorageSpec
 from llmd_storage_connector.vllm.tier import LlmdStorageTier
-from llmd_storage_connector.vllm.weight_change import WeightMark, weights_changed
+from llmd_storage_connector.vllm.weight_change import weights_changed
 
 TESTED_VLLM = "0.32."
 
@@ -59,13 +60,12 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
         _check_engine(vllm_config, config)
         # Tiers live with the scheduler; workers only move bytes and need no identity.
         tier = _tier(vllm_config, kv_cache_config, config) if role == KVConnectorRole.SCHEDULER else {}
+        # Held before any memory is made, so that it is known whose that is.
+        self._engine_file = EngineFile(str(vllm_config.kv_transfer_config.engine_id))
         super().__init__(_with_spec(vllm_config, config, tier), role, kv_cache_config)
         self._config = config
-        self._weight_mark = WeightMark(str(vllm_config.kv_transfer_config.engine_id))
         if role == KVConnectorRole.WORKER:
-            self._weight_mark.watch()
-        else:
-            self._weight_mark.clear()
+            before_weight_change(self._engine_file.mark)
         self._weights_changed = False
         self._step_timer = StepTimer()
         self._tiers = [tier for tier in secondary_tiers(self) if isinstance(tier, LlmdStorageTier)]
@@ -98,11 +98,10 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
     def shutdown(self) -> None:
         """End this process' half."""
         super().shutdown()
-        if self.connector_scheduler is not None:
-            self._weight_mark.clear()
+        self._engine_file.release(remove=self.connector_scheduler is not None)
 
     def _heed_weight_change(self) -> None:
-        if self._weights_changed or not self._weight_mark.is_set:
+        if self._weights_changed or not self._engine_file.is_marked:
             return
         self._weights_changed = True
         for tier in self._tiers:

@@ -12,11 +12,6 @@ from vllm.v1.kv_offload.base import OffloadingWorker
 from vllm.v1.kv_offload.cpu.shared_offload_region import SharedOffloadRegion
 
 
-def region_path(engine_id: str) -> str:
-    """The file in /dev/shm that is the engine's CPU tier."""
-    return f"/dev/shm/vllm_offload_{engine_id}.mmap"  # noqa: S108  vLLM's name for it
-
-
 def region_of(worker: OffloadingWorker) -> SharedOffloadRegion | None:
     """The region that vLLM's own worker mapped."""
     return worker._mmap_region

@@ -14,8 +14,8 @@ from vllm.v1.kv_offload.tiering.factory import SecondaryTierFactory
 from vllm.v1.kv_offload.tiering.spec import TieringOffloadingSpec
 
 from llmd_storage_connector.vllm.host_worker import HostCopyWorker
-from llmd_storage_connector.vllm.internals_0_32 import disown, region_of, region_path, scheduler_region
-from llmd_storage_connector.vllm.shared_memory import remove_stale_regions
+from llmd_storage_connector.vllm.internals_0_32 import disown, region_of, scheduler_region
+from llmd_storage_connector.vllm.shared_memory import region_path, remove_orphans
 
 TIER_TYPE = "llmd_storage"
 
@@ -36,7 +36,7 @@ class LlmdStorageSpec(TieringOffloadingSpec):  # type: ignore[misc]  # vLLM is u
         Raises: RuntimeError when the name was gone before that: the workers' memory is then not the scheduler's.
         """
         path = region_path(self._engine_id)
-        remove_stale_regions(path)
+        remove_orphans()
         try:
             manager: OffloadingManager = super().get_manager()
         finally:
@@ -54,7 +54,7 @@ class LlmdStorageSpec(TieringOffloadingSpec):  # type: ignore[misc]  # vLLM is u
         """A worker's half: vLLM's own on accelerators, plain copies on CPU."""
         if self._worker is None:
             # Before vLLM checks whether /dev/shm has room for its own region.
-            remove_stale_regions(region_path(self._engine_id))
+            remove_orphans()
             if current_platform.is_cpu():
                 self._worker: OffloadingWorker | None = self._host_worker(kv_caches)
                 _leave_unlinking_to_scheduler(self._worker.region)
