@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,49 @@ def test_code_of_another_repository_counts_where_it_runs(hub_cache: Path, tmp_pa
     assert set(found.files()) == {"model.safetensors", "Qwen/Odd--modeling.py"}
     unused = weights_of(engine(model, hf_config=config), None)["model"]
     assert isinstance(unused, Checkpoint) and not unused.other_code
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("preprocessor_config.json", {"auto_map": {"AutoImageProcessor": "Qwen/Odd--images.Odd"}}),
+        ("preprocessor_config.json", {"auto_map": {"AutoImageProcessor": {"pil": "Qwen/Odd--images.Odd"}}}),
+        ("video_preprocessor_config.json", {"auto_map": {"AutoVideoProcessor": "Qwen/Odd--images.Odd"}}),
+        ("processor_config.json", {"image_processor": {"auto_map": {"AutoImageProcessor": "Qwen/Odd--images.Odd"}}}),
+        ("tokenizer_config.json", {"auto_map": {"AutoProcessor": "Qwen/Odd--images.Odd"}}),
+    ],
+)
+def test_code_that_only_a_processors_configuration_names_counts(
+    hub_cache: Path, tmp_path: Path, file: str, says: dict[str, Any]
+) -> None:
+    """What prepares images decides what the blocks of one and the same image hold."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_text("weights")
+    (model / file).write_text(json.dumps(says))
+    (model / "odd_processor.json").write_text("no JSON")
+    (model / "list_processor.json").write_text("[1]")
+    code = snapshot(hub_cache, "images.py")
+    found = weights_of(engine(model, trust_remote_code=True), None)["model"]
+    assert isinstance(found, Checkpoint) and found.other_code == (("Qwen/Odd", code),)
+    # A revision that is given is of the model's code.
+    config = SimpleNamespace(auto_map={"AutoModel": "Qwen/Odd--modeling.Odd"})
+    both = weights_of(engine(model, hf_config=config, trust_remote_code=True, code_revision=COMMIT), None)["model"]
+    assert isinstance(both, Checkpoint)
+    assert both.other_code == ((f"Qwen/Odd@{COMMIT}", code), ("Qwen/Odd", code))
+    unused = weights_of(engine(model), None)["model"]
+    assert isinstance(unused, Checkpoint) and not unused.other_code
+
+
+def test_what_npcache_has_made_of_the_weights_is_what_is_loaded(tmp_path: Path) -> None:
+    """It is not made anew when they change: without it an engine would take itself for one of the new ones."""
+    (tmp_path / "np").mkdir()
+    for name in ("pytorch_model.bin", "np/weight_names.json", "np/model.norm.weight"):
+        (tmp_path / name).write_text(name)
+    found = {name: weights_of(engine(tmp_path, name), None)["model"] for name in ("npcache", "pt")}
+    files = {name: set(one.files()) for name, one in found.items() if isinstance(one, Checkpoint)}
+    assert files["npcache"] == {"pytorch_model.bin", "np/weight_names.json", "np/model.norm.weight"}
+    assert files["pt"] == {"pytorch_model.bin"}
 
 
 def test_dummy_weights_are_their_seed() -> None:

@@ -34,13 +34,15 @@ class Checkpoint:
     """The files of one model.
 
     places: one file, or folders, of which the first that has a file of some name counts. other_formats: formats other
-    than safetensors count although there is safetensors. code: the model's own runs. other_code: name and folder of
-    further repositories whose code runs. media: it takes more than text.
+    than safetensors count although there is safetensors. converted: a folder of which every file counts; "": none.
+    code: the model's own runs. other_code: name and folder of further repositories whose code runs.
+    media: it takes more than text.
     loaded_after_s: Unix time; a file that was changed later may not be what was loaded. None: they never change.
     """
 
     places: tuple[Path, ...]
     other_formats: bool = False
+    converted: str = ""
     code: bool = False
     other_code: tuple[tuple[str, Path], ...] = ()
     media: bool = False
@@ -65,7 +67,11 @@ class Checkpoint:
         index = () if has_tensors else ("*.index.json",)
         counting = weights + _TENSORS + index + _CONFIGURATIONS
         counting += (_MEDIA if self.media else ()) + (_CODE if self.code else ())
-        counted = {name: path for name, path in sorted(found.items()) if _is_like(name, counting)}
+        counted = {
+            name: path
+            for name, path in sorted(found.items())
+            if _is_like(name, counting) or (self.converted and name.startswith(f"{self.converted}/"))
+        }
         for repository, folder in self.other_code:
             counted |= {f"{repository}--{name}": path for name, path in _walk(folder) if _is_like(name, _CODE)}
         return counted

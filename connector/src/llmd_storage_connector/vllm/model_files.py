@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.identity import hub
 from llmd_storage_connector.identity.fingerprint import Weights
+from llmd_storage_connector.identity.remote_code import repositories_in, repositories_of_preprocessing
 from llmd_storage_connector.identity.weights import Checkpoint
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _FROM_FILES = frozenset(
     "runai_streamer_sharded bitsandbytes gguf".split()
 )
 _OTHER_FORMATS = frozenset({"pt", "npcache"})
+# Where npcache keeps what it has made of the weights at their first load, and from then on loads instead of them.
+_CONVERTED = "np"
 # Importing vLLM alone takes longer.
 _IMPORTS_S = 0.5
 
@@ -65,11 +68,13 @@ def _weights(model: ModelConfig, load: LoadConfig) -> Weights:
         )
     path = Path(model.model)
     local = path.exists()
+    places = (path,) if local else _hub_places(model, load.download_dir)
     return Checkpoint(
-        (path,) if local else _hub_places(model, load.download_dir),
+        places,
         other_formats=load_format in _OTHER_FORMATS,
         code=bool(model.trust_remote_code),
-        other_code=_other_code(model) if model.trust_remote_code else (),
+        converted=_CONVERTED if load_format == "npcache" else "",
+        other_code=_other_code(model, places) if model.trust_remote_code else (),
         media=bool(getattr(model, "is_multimodal_model", True)),
         # What is in the hub's cache never changes under its name.
         loaded_after_s=_started_s() if local else None,
@@ -95,20 +100,20 @@ def _hub_places(model: ModelConfig, download_dir: str | None) -> tuple[Path, ...
     )
 
 
-def _other_code(model: ModelConfig) -> tuple[tuple[str, Path], ...]:
-    """Repositories that a model's configuration names for its code ("other/repository--module.Class").
+def _other_code(model: ModelConfig, places: tuple[Path, ...]) -> tuple[tuple[str, Path], ...]:
+    """Repositories that a model's configurations name for its code, with the snapshots that vLLM has run.
 
     What is not in the hub's cache was not run: vLLM has an implementation of its own.
     """
-    named = (getattr(model.hf_config, "auto_map", None) or {}).values()
-    classes = [one for value in named for one in (value if isinstance(value, list | tuple) else [value])]
-    repositories = sorted({str(one).partition("--")[0] for one in classes if "--" in str(one)} - {str(model.model)})
+    named = {(name, model.code_revision) for name in repositories_in(getattr(model.hf_config, "auto_map", None))}
+    # vLLM's code_revision is of the model's code only.
+    named |= {(name, None) for name in repositories_of_preprocessing(places)}
     found = []
-    for repository in repositories:
+    for repository, revision in sorted(named, key=str):
         folder = hub.folder_of(_hub_cache(), repository)
-        snapshot = hub.loaded_snapshot(folder, model.code_revision, _started_s(), (".py",))
-        if snapshot is not None:
-            found.append((repository, snapshot))
+        snapshot = hub.loaded_snapshot(folder, revision, _started_s(), (".py",))
+        if snapshot is not None and repository != str(model.model):
+            found.append((f"{repository}@{revision}" if revision else repository, snapshot))
     return tuple(found)
 
 
