@@ -17,10 +17,10 @@ from llmd_storage_connector.blocks import format as block_format
 from llmd_storage_connector.blocks import layout, mount_probe
 from llmd_storage_connector.blocks import store as store_module
 from llmd_storage_connector.blocks.format import checksum
-from llmd_storage_connector.blocks.namespace import FOLDER_MODE
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.blocks.unidentified import UnidentifiedStore
 from llmd_storage_connector.errors import Cancelled, Pending, Unusable
+from llmd_storage_core.folders import FOLDER_MODE
 from llmd_storage_core.publish import FILE_MODE
 from llmd_storage_core.strategies import AUTO, STRATEGIES
 from tests.unit.connector.conftest import PAYLOAD_BYTES, STRIPE_BYTES, content, get, key, make_facts, make_spec, put

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import logging
@@ -19,10 +18,9 @@ from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.errors import Unusable
 from llmd_storage_connector.identity.facts import digest_of, manifest
 from llmd_storage_core import publish
+from llmd_storage_core.folders import make_folder
 from llmd_storage_core.scratch import scratch_name
 
-# Group-writable and set-gid: pods that share the claim through fsGroup can evict each other's blocks.
-FOLDER_MODE = 0o2770
 _THREADS = 16
 # Refusals of writing that say nothing against reading.
 WRITE_REFUSED = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM})
@@ -41,7 +39,7 @@ def open_namespace(root: Path, facts: Mapping[str, Any], model: str = "") -> tup
     """
     folder = root / layout.namespace_name(digest_of(facts))
     # Its parent must be there: without the claim mounted, blocks would silently go to the pod's own disk.
-    _make_folder(root)
+    make_folder(root)
     stored = _manifest(folder, facts)
     if stored is None:
         _make_folders(folder)
@@ -93,20 +91,10 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _make_folders(folder: Path) -> None:
-    _make_folder(folder)
+    make_folder(folder)
     names = [layout.DAMAGED, *layout.fanout_names()]
     with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="llmd-mkdir") as pool:
-        list(pool.map(lambda name: _make_folder(folder / name), names))
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir()
-    except FileExistsError:
-        return
-    # mkdir's own mode is cut by the umask; where modes cannot be changed, the mount decides them.
-    with contextlib.suppress(PermissionError):
-        path.chmod(FOLDER_MODE)
+        list(pool.map(lambda name: make_folder(folder / name), names))
 
 
 def _write_manifest(folder: Path, facts: Mapping[str, Any], model: str) -> None:

@@ -21,13 +21,13 @@ import xxhash
 
 from llmd_storage_connector.identity.facts import canonical_json
 from llmd_storage_core import publish, strategies
+from llmd_storage_core.folders import make_folder
 
 logger = logging.getLogger("vllm.llmd_storage_connector.identity.digest_cache")
 
 # A file that changed so short before it was read could change again with the same time on it; clocks differ.
 RACY_S = 60.0
 _VERSION = 1
-_FOLDER_MODE = 0o2770
 _MAX_ENTRY_BYTES = 4096
 MAX_ENTRIES = 4096
 _USED_AFTER_S = 86400.0
@@ -86,10 +86,7 @@ class DigestCache:
         """Keep it. Of two pods that do so at once one's file stays: they say the same."""
         try:
             for folder in (self._folder.parent, self._folder):
-                with contextlib.suppress(FileExistsError):
-                    folder.mkdir()
-                    with contextlib.suppress(PermissionError):
-                        folder.chmod(_FOLDER_MODE)
+                make_folder(folder)
             content = canonical_json(_entry(stamp, digest)).encode() + b"\n"
             publish.publish(strategies.DEFAULT, str(self._folder), _name(stamp), publish.whole([content]))
             self._forget_old()

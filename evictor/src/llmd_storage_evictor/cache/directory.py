@@ -20,6 +20,7 @@ from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import Buffer
 from llmd_storage_connector.identity.facts import digest_of
 from llmd_storage_core import publish, strategies
+from llmd_storage_core.folders import FOLDER_MODE
 from llmd_storage_core.room import counted_files
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.errors import NotFound, Unavailable
@@ -28,7 +29,6 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONB
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_MODE = 0o660
-FOLDER_MODE = 0o2770
 _MAX_MANIFEST_BYTES = 4 << 20
 
 
