@@ -417,6 +417,44 @@ def test_a_damaged_manifest_is_written_anew(store: BlockStore, path: Path) -> No
     assert json.loads(manifest.read_text())["fields"] == make_facts()
 
 
+@pytest.mark.parametrize("left", [(), (layout.DAMAGED,), ("01", layout.DAMAGED)], ids=["none", "damaged", "some"])
+def test_a_copy_without_its_empty_folders_is_completed(store: BlockStore, left: tuple[str, ...]) -> None:
+    """As tools for object storage make one; it was said that no claim was mounted there."""
+    put(store, key(1), content(7))
+    namespace = Path(store.folder)
+    for folder in [folder for folder in namespace.iterdir() if folder.is_dir() and folder.name not in left]:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    copy = BlockStore(namespace.parent, make_facts(), store.spec, "link")
+    copy.open()
+    assert get(copy, key(1))[1] == content(7)
+    assert put(copy, key(2), content(8)).ok
+    assert {folder.name for folder in namespace.iterdir() if folder.is_dir()} == {
+        layout.DAMAGED,
+        *layout.fanout_names(),
+    }
+
+
+@pytest.mark.parametrize("left", [(), (layout.DAMAGED,)], ids=["none", "damaged"])
+def test_a_copy_that_cannot_be_completed_says_why(
+    store: BlockStore, left: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namespace = Path(store.folder)
+    for folder in [folder for folder in namespace.iterdir() if folder.is_dir() and folder.name not in left]:
+        folder.rmdir()
+
+    def refuse(path: Path, *args: object, **kwargs: object) -> None:
+        if not path.exists():
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        raise FileExistsError
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(
+        Unusable, match=r"has a manifest, but lacks folders that cannot be made \(Read-only file system"
+    ):
+        BlockStore(namespace.parent, make_facts(), store.spec, "link").open()
+
+
 @pytest.mark.parametrize("mount", ["file", "nowhere"], ids=["not a directory", "claim not mounted"])
 def test_an_unusable_root_says_what_to_set(tmp_path: Path, mount: str) -> None:
     (tmp_path / "file").write_text("")

@@ -33,8 +33,8 @@ def open_namespace(root: Path, facts: Mapping[str, Any], model: str = "") -> tup
 
     model: the model's name for people and for the evictor's rules, "" when it has none. The first one counts.
 
-    Ensures: every fan-out folder exists and manifest.json states `facts`. A manifest is written last,
-    so where one is there the folders are, and opening costs one read.
+    Ensures: manifest.json states `facts`. It is written last, so where one is there the folders are, and opening costs
+    one read; but for a copy that was made without them (see complete).
     Raises: OSError (see unusable); Unusable with one sentence. Blocks: as long as storage does.
     """
     folder = root / layout.namespace_name(digest_of(facts))
@@ -45,10 +45,29 @@ def open_namespace(root: Path, facts: Mapping[str, Any], model: str = "") -> tup
         _make_folders(folder)
         _write_manifest(folder, facts, model)
         return folder, True
-    writable = _is_writable(folder)
+    try:
+        writable = _is_writable(folder)
+    except FileNotFoundError:
+        complete(folder)
+        writable = _is_writable(folder)
     if writable and model and not stored.get("model"):
         _write_manifest(folder, facts, model)  # made by an engine that had a copy without a name
     return folder, writable
+
+
+def complete(folder: Path) -> None:
+    """Make the folders that a namespace with a manifest lacks: many tools that copy one leave out what is empty.
+
+    Raises: Unusable. Blocks: as long as storage does.
+    """
+    try:
+        _make_folders(folder)
+    except OSError as error:
+        raise Unusable(
+            f"{folder} has a manifest, but lacks folders that cannot be made ({error.strerror} at {error.filename}): "
+            "copy it again together with its empty folders, or make it writable for this pod's user or group",
+            transient=True,
+        ) from error
 
 
 def unusable(root: Path, error: OSError) -> Unusable:

@@ -25,7 +25,7 @@ from llmd_storage_connector.blocks.files import refresh_mtime, write_all
 from llmd_storage_connector.blocks.folders import Folders
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount, is_healthy, probe_mount, try_writing
-from llmd_storage_connector.blocks.namespace import open_namespace, unusable
+from llmd_storage_connector.blocks.namespace import complete, open_namespace, unusable
 from llmd_storage_connector.blocks.page_cache import forget_pages
 from llmd_storage_connector.blocks.quarantine import is_of_another_shape, quarantine
 from llmd_storage_connector.blocks.reader import BlockBuffer, BlockReader
@@ -91,9 +91,8 @@ class BlockStore:
                 mount = probe_mount(folder, self.spec, strategy=strategy, direct_io=self._direct_io, writable=writable)
             except OSError as error:
                 raise unusable(self._root, error) from error
-            folders = Folders(str(folder))
             try:
-                folders.open_all(layout.fanout_names(), _OPEN_THREADS)
+                folders = _open_folders(folder)
             except OSError as error:
                 text = f"{folder} cannot be read: {error.strerror} at {error.filename}"
                 raise Unusable(text, transient=True) from error
@@ -241,3 +240,13 @@ class BlockStore:
     def _quarantine(self, key: bytes) -> None:
         is_made_in_place = self.publish_strategy == "exclusive"
         quarantine(self.folder, key, self.path(key), self._now(), is_made_in_place=is_made_in_place)
+
+
+def _open_folders(namespace: Path) -> Folders:
+    folders = Folders(str(namespace))
+    try:
+        folders.open_all(layout.fanout_names(), _OPEN_THREADS)
+    except FileNotFoundError:
+        complete(namespace)
+        folders.open_all(layout.fanout_names(), _OPEN_THREADS)
+    return folders
