@@ -53,7 +53,7 @@ bench: .venv/ready ## the connector beside vLLM's own file tier and fio: build/b
 	@$(PY) -m tests.bench.plots build/bench.json build/bench
 bench-cluster: .venv/ready ## cache on, off and stock tier under a load of shared prefixes, on the lab: build/bench-cluster (ARGS="--quick")
 	@$(PY) -m tests.cluster_bench $(ARGS)
-soak: .venv/ready ## ten minutes of faults under two real vLLMs, every answer compared with one without a cache (ARGS="--minutes 2")
+soak: .venv/ready ## half an hour of faults, replaced adapters, resets and reloads under two real vLLMs, every answer compared (ARGS="--minutes 2")
 	@$(PY) -m tests.lab build engine
 	@PYTHONPATH=core/src:connector/src:. $(ENGINE_PY) -m tests.soak $(ARGS)
 

@@ -117,10 +117,11 @@ PARTS = (
     ),
     Part(
         "soak",
-        "ten minutes of faults under two vLLMs: no answer differs from one without a cache, none is held up",
+        "half an hour of faults under two vLLMs, with adapters replaced in place, caches reset and weights reloaded: "
+        "no answer differs from one without a cache, none is held up",
         ("tests/acceptance/engine/test_soak.py",),
         ("core/src", "connector/src", "tests/soak", "tests/faultfs", "tests/engine"),
-        11,
+        33,
         build="engine",
         engine=True,
     ),

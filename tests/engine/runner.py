@@ -60,6 +60,9 @@ def main() -> None:
             case "reload":
                 llm.collective_rpc("reload_weights", kwargs={"weights_path": command["path"]})
                 answer(done=True)
+            case "load_adapter":
+                load_adapter(llm, **command)
+                answer(done=True)
             case "shared_memory":
                 answer(mapped=shared_memory())
             case "shutdown":
@@ -86,6 +89,13 @@ def generate(
     adapter = LoRARequest("adapter", lora_id, lora) if lora else None
     outputs = llm.generate([request], params, use_tqdm=False, lora_request=adapter)
     return list(outputs[0].outputs[0].token_ids)
+
+
+def load_adapter(llm, path: str, lora_id: int = 1) -> None:
+    """What is at the path now, whether or not that adapter was loaded before: load_lora_adapter with load_inplace."""
+    from vllm.lora.request import LoRARequest
+
+    assert llm.llm_engine.add_lora(LoRARequest("adapter", lora_id, path, load_inplace=True))
 
 
 def answer(**fields: object) -> None:

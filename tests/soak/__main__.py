@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python -m tests.soak [--minutes 10] [--seed N] [--engines 2]
+"""python -m tests.soak [--minutes 30] [--seed N] [--engines 2]
 
-Engines share one directory, each through a mount of its own; faults come and go at random; every answer is compared
-with that of an engine without a cache. Exits 1 if an answer differed or was late, or an engine ended. What was seen
-goes to build/soak.json, with the seed that makes the same faults again.
+Engines share one directory, each through a mount of its own; faults come and go at random, and in their midst adapters
+are replaced in place, caches reset and weights reloaded; every answer is compared with that of an engine without a
+cache. Exits 1 if an answer differed or was late, or an engine ended. What was seen goes to build/soak.json, with the
+seed that makes the same faults again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ REPORT = Path(__file__).resolve().parents[2] / "build" / "soak.json"
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.splitlines()[2])
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--engines", type=int, default=2)
     args = parser.parse_args()

@@ -1,61 +1,154 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One soak: engines, their mounts, faults in turn, and what came of it."""
+"""One soak: engines, their mounts, faults in turn, what is done to engines meanwhile, and what came of it."""
 
 from __future__ import annotations
 
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.engine.models import ROW_BYTES, write_llama
+from tests.engine.models import ROW_BYTES, write_llama, write_lora
 from tests.engine.process import Engine, Metrics, prompt, transfer_config
 from tests.faultfs import FaultFS, mounted
 from tests.soak.faults import FAULTS, well
+from tests.soak.schedule import Turn, turns
+from tests.soak.servers import BASE, EVENTS, OTHER, VERSIONS, Adapter, Server
 
 LOOKUP_S, LOAD_S = 1.0, 2.0
 # Both deadlines, and computing on a machine that others use, too. Later is a request that storage holds up.
 ANSWER_LIMIT_S = LOOKUP_S + LOAD_S + 7.0
 PROMPTS = 24
-FAULT_S = (1.0, 8.0)
-WELL_S = (1.0, 6.0)
+LORA = {"enable_lora": True, "max_lora_rank": 8}
+
+# {whose answer: of each prompt}
+Right = Mapping[str, Sequence[list[int]]]
 
 
 @dataclass
 class Report:
-    """Counts over all engines. held_up: answers after the limit; loaded: blocks that came from storage."""
+    """Counts over all engines. held_up: answers after the limit; ended: by themselves; loaded: blocks from storage."""
 
     seed: int
     seconds: float = 0.0
-    answers: int = 0
+    answers: Counter[str] = field(default_factory=Counter)  # by whose they were
     differed: int = 0
     held_up: int = 0
     ended: int = 0
     loaded: int = 0
     stored: int = 0
     slowest_s: float = 0.0
-    faults: dict[str, int] = field(default_factory=dict)
+    slowest_reset_s: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
     wrong: list[dict[str, Any]] = field(default_factory=list)
-    counters: dict[str, float] = field(default_factory=dict)
+    counters: Counter[str] = field(default_factory=Counter)
 
     @property
     def passed(self) -> bool:
         """Also that storage was used at all: a soak without it proves nothing."""
-        return self.answers > 0 and self.loaded > 0 and not (self.differed or self.held_up or self.ended)
+        return self.answers.total() > 0 and self.loaded > 0 and not (self.differed or self.held_up or self.ended)
 
     def as_json(self) -> dict[str, Any]:
-        return {"passed": self.passed, **asdict(self)}
+        return {"passed": self.passed, **vars(self)}
 
     def line(self) -> str:
-        faults = sum(self.faults.values())
         return (
-            f"{self.answers} answers in {self.seconds:.0f} s under {faults} faults: {self.differed} differed, "
-            f"{self.held_up} held up, {self.ended} engines ended; {self.loaded} blocks loaded, {self.stored} stored, "
-            f"slowest answer {self.slowest_s:.1f} s, seed {self.seed}"
+            f"{self.answers.total()} answers ({self.answers[VERSIONS[0]] + self.answers[VERSIONS[1]]} by an adapter, "
+            f"{self.answers[OTHER]} after a reload) in {self.seconds:.0f} s under {self.faults.total()} faults and "
+            f"{self.events.total()} changes of engines: {self.differed} differed, {self.held_up} held up, "
+            f"{self.ended} engines ended; {self.loaded} blocks loaded, {self.stored} stored, slowest answer "
+            f"{self.slowest_s:.1f} s, slowest reset {self.slowest_reset_s:.1f} s, seed {self.seed}"
         )
+
+    def count_up(self, seen: Metrics) -> None:
+        """What an engine counted since it was started."""
+        self.loaded += round(seen.ours("loaded_blocks"))
+        self.stored += round(seen.ours("stored_blocks"))
+        self.counters.update({name: value for name, value in seen.items() if "llmd_storage" in name})
+
+
+class Drill:
+    """Faults and events under questions, every answer held against the right one. seconds: how long."""
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        prompts: Sequence[Sequence[int]],
+        right: Right,
+        report: Report,
+        rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._servers = servers
+        self._prompts = prompts
+        self._right = right
+        self._report = report
+        self._rng = rng
+        self._clock = clock
+
+    def run(self, seconds: float, say: Callable[[str], None]) -> None:
+        """Blocks so long, and for what a turn takes."""
+        report, began = self._report, self._clock()
+        for turn in turns(self._rng, sorted(FAULTS), sorted(EVENTS), len(self._servers)):
+            elapsed = self._clock() - began
+            if elapsed >= seconds or report.ended:
+                break
+            before = report.answers.total()
+            try:
+                self._take(turn)
+            except RuntimeError as error:  # an engine gave no answer
+                report.ended += 1
+                report.wrong.append({"turn": asdict(turn), "end": str(error)})
+            said = f", {turn.event} at {self._servers[turn.to].name}" if turn.event else ""
+            say(
+                f"{elapsed:6.0f} s  {self._servers[turn.at].name}  {turn.fault}{said}: "
+                f"{report.answers.total() - before} answers, {report.differed} differed so far"
+            )
+        report.seconds = self._clock() - began
+        report.slowest_reset_s = max(server.slowest_reset_s for server in self._servers)
+        if not report.ended:
+            for server in self._servers:
+                report.count_up(server.engine.metrics())
+
+    def _take(self, turn: Turn) -> None:
+        storage, changed = self._servers[turn.at].fs, self._servers[turn.to]
+        FAULTS[turn.fault](storage, self._rng)
+        self._report.faults[turn.fault] += 1
+        try:
+            # Before and after, so that blocks of both times meet.
+            self._ask_for(turn.fault_s / 2, turn.fault)
+            if turn.event:
+                EVENTS[turn.event](changed)
+                self._report.events[turn.event] += 1
+            self._ask_for(turn.fault_s / 2, " and ".join(filter(None, (turn.fault, turn.event))))
+        finally:
+            well(storage)
+        self._ask_for(turn.rest_s, f"after {turn.fault}")
+        for server in self._servers:
+            if server.has_other_weights:
+                # It uses storage no more, for ever: the next turns need one that does.
+                self._report.count_up(server.restart())
+
+    def _ask_for(self, seconds: float, during: str) -> None:
+        limit = self._clock() + seconds
+        while self._clock() < limit:
+            server, number = self._rng.choice(self._servers), self._rng.randrange(len(self._prompts))
+            variant = server.variant(self._rng)
+            seen = server.ask(self._prompts[number], variant)
+            report = self._report
+            report.answers[variant] += 1
+            report.slowest_s = max(report.slowest_s, seen["seconds"])
+            late, other = seen["seconds"] > ANSWER_LIMIT_S, seen["tokens"] != self._right[variant][number]
+            report.held_up += late
+            report.differed += other
+            if late or other:
+                about = {"during": during, "engine": server.name, "prompt": number, "of": variant}
+                report.wrong.append(about | seen)
 
 
 class Soak:
@@ -67,24 +160,30 @@ class Soak:
         self._count = engines
         self._seconds = seconds
         self._report = Report(seed)
+        self._starts = Counter[str]()
 
     def run(self, say: Callable[[str], None]) -> Report:
         """Blocks for the seconds asked for, and the time that engines take to start and to end."""
         say(f"seed {self._report.seed}")
-        model = write_llama(self._scratch / "model", 0)
+        model, other = (write_llama(self._scratch / f"model-{seed}", seed) for seed in (0, 1))
+        versions = {name: write_lora(self._scratch / name, seed) for seed, name in enumerate(VERSIONS)}
         source = self._scratch / "claim"
         source.mkdir()
+        prompts = self._prompts()
         with contextlib.ExitStack() as ends:
             mounts = [
                 ends.enter_context(mounted(source, self._scratch / f"at-{index}")) for index in range(self._count)
             ]
-            plain = self._start(ends, "plain", model, None)
-            engines = [self._start(ends, fs.at.name, model, fs.at) for fs in mounts]
-            right = self._right(plain.wait_ready())
-            for engine in engines:
-                engine.wait_ready()
-            self._between_faults(list(zip(engines, mounts, strict=True)), right, say)
+            adapter = Adapter(self._scratch / "adapter", versions)
+            servers = [self._server(ends, fs, model, adapter, other) for fs in mounts]
+            right = self._right(ends, model, other, versions, prompts)
+            for server in servers:
+                server.begin()
+            Drill(servers, prompts, right, self._report, self._rng).run(self._seconds, say)
         return self._report
+
+    def _server(self, ends: contextlib.ExitStack, fs: FaultFS, model: Path, adapter: Adapter, other: Path) -> Server:
+        return Server(fs, lambda: self._start(ends, fs.at.name, model, fs.at), adapter, other)
 
     def _start(self, ends: contextlib.ExitStack, name: str, model: Path, root: Path | None) -> Engine:
         extra = {
@@ -97,76 +196,40 @@ class Soak:
             "skip_slow_loads": False,
         }
         config = transfer_config(root, extra) if root else None
-        llm = {"num_gpu_blocks_override": 80} if root else {"enable_prefix_caching": False}
-        engine = Engine(self._scratch / f"{name}.log", model, config, llm=llm)
+        llm = LORA | ({"num_gpu_blocks_override": 80} if root else {"enable_prefix_caching": False})
+        self._starts[name] += 1
+        engine = Engine(self._scratch / f"{name}-{self._starts[name]}.log", model, config, llm=llm)
         ends.callback(engine.kill)
         return engine
 
-    def _right(self, plain: Engine) -> list[tuple[list[int], list[int]]]:
-        """Prompts, some of which begin alike, and the answers of an engine without a cache."""
-        prompts = []
+    def _prompts(self) -> list[list[int]]:
+        """Some of them begin alike."""
+        prompts: list[list[int]] = []
         for number in range(PROMPTS):
             tokens = prompt(number, 10)
             if number % 3 == 0 and prompts:  # the first half is another prompt's
                 tokens = self._rng.choice(prompts)[: len(tokens) // 2] + tokens[len(tokens) // 2 :]
             prompts.append(tokens)
-        pairs = [(tokens, plain.generate(tokens)) for tokens in prompts]
+        return prompts
+
+    def _right(
+        self,
+        ends: contextlib.ExitStack,
+        model: Path,
+        other: Path,
+        versions: Mapping[str, Path],
+        prompts: Sequence[list[int]],
+    ) -> Right:
+        """The answers of engines without a cache, where nothing is ever replaced: each version has an id and a path."""
+        plain, reloaded = (self._start(ends, path.name, path, None) for path in (model, other))
+        plain.wait_ready()
+        right = {BASE: [plain.generate(tokens) for tokens in prompts]}
+        for lora_id, (name, path) in enumerate(versions.items(), start=1):
+            right[name] = [plain.generate(tokens, lora=str(path), lora_id=lora_id) for tokens in prompts]
         plain.kill()
-        return pairs
-
-    def _between_faults(
-        self,
-        pairs: list[tuple[Engine, FaultFS]],
-        right: list[tuple[list[int], list[int]]],
-        say: Callable[[str], None],
-    ) -> None:
-        began = time.monotonic()
-        names: list[str] = []
-        while (elapsed := time.monotonic() - began) < self._seconds and not self._report.ended:
-            names = names or self._rng.sample(sorted(FAULTS), len(FAULTS))  # each once, then each once more
-            name, (_, fs) = names.pop(), self._rng.choice(pairs)
-            before = self._report.answers
-            FAULTS[name](fs, self._rng)
-            self._report.faults[name] = self._report.faults.get(name, 0) + 1
-            self._ask_for(self._rng.uniform(*FAULT_S), pairs, right, name)
-            well(fs)
-            self._ask_for(self._rng.uniform(*WELL_S), pairs, right, f"after {name}")
-            answers = self._report.answers - before
-            say(f"{elapsed:6.0f} s  {fs.at.name}  {name}: {answers} answers, {self._report.differed} differed so far")
-        self._report.seconds = time.monotonic() - began
-        for engine, _ in pairs:
-            if engine.process.poll() is None:
-                self._count_up(engine.metrics())
-
-    def _ask_for(
-        self,
-        seconds: float,
-        pairs: list[tuple[Engine, FaultFS]],
-        right: list[tuple[list[int], list[int]]],
-        fault: str,
-    ) -> None:
-        limit = time.monotonic() + seconds
-        while time.monotonic() < limit and not self._report.ended:
-            engine, fs = self._rng.choice(pairs)
-            number = self._rng.randrange(len(right))
-            tokens, expected = right[number]
-            try:
-                seen = engine.ask("generate", prompt=tokens, max_tokens=8, timeout_s=60)
-            except RuntimeError as error:
-                self._report.ended += 1
-                self._report.wrong.append({"fault": fault, "engine": fs.at.name, "prompt": number, "end": str(error)})
-                return
-            self._report.answers += 1
-            self._report.slowest_s = max(self._report.slowest_s, seen["seconds"])
-            late, other = seen["seconds"] > ANSWER_LIMIT_S, seen["tokens"] != expected
-            self._report.held_up += late
-            self._report.differed += other
-            if late or other:
-                self._report.wrong.append({"fault": fault, "engine": fs.at.name, "prompt": number} | seen)
-
-    def _count_up(self, seen: Metrics) -> None:
-        self._report.loaded += round(seen.ours("loaded_blocks"))
-        self._report.stored += round(seen.ours("stored_blocks"))
-        for name, value in seen.items():
-            if "llmd_storage" in name:
-                self._report.counters[name] = self._report.counters.get(name, 0) + value
+        reloaded.wait_ready()
+        right[OTHER] = [reloaded.generate(tokens) for tokens in prompts]
+        reloaded.kill()
+        if len({str(answers) for answers in right.values()}) < len(right):
+            raise RuntimeError("two variants answer alike: a wrong one would not be noticed")
+        return right
