@@ -58,6 +58,14 @@ PARTS = (
         lab=True,
     ),
     Part(
+        "drain",
+        "nodes are drained in turn, the leading picker is killed, pickers and Envoys are replaced: no request fails",
+        (f"{CLUSTER}/test_drain.py",),
+        (f"{CHART}/charts/inferencepool", f"{CLUSTER}/client.py", *LAB),
+        8,
+        lab=True,
+    ),
+    Part(
         "hooks",
         "storage that is wrong for real gets the sentence it must get: GlusterFS, full, squashed, read-only, hanging",
         (f"{CLUSTER}/test_hooks.py", "tests/acceptance/test_gluster.py", "tests/acceptance/test_probe_sick.py"),

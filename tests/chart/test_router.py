@@ -152,7 +152,20 @@ def test_of_several_pickers_one_leads() -> None:
     deployment = helm.one(objs, "Deployment", "-epp")["spec"]
     container = deployment["template"]["spec"]["containers"][0]
     assert deployment["replicas"] == 2 and "--ha-enable-leader-election" in container["args"]
-    assert container["readinessProbe"]["grpc"]["service"] == "readiness"
+    # Envoy asks each of them which one leads; a Gateway cannot.
+    assert container["readinessProbe"]["grpc"]["service"] == "liveness"
+    picker = next(c for c in envoy_config("tiered-router")["static_resources"]["clusters"] if c["name"] == "picker")
+    (endpoint,) = picker["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    port = next(p for p in container["ports"] if p["name"] == "grpc-health")["containerPort"]
+    assert endpoint["endpoint"]["health_check_config"] == {"port_value": port}
+    assert picker["health_checks"][0]["grpc_health_check"] == {"service_name": "readiness"}
+    service = helm.one(objs, "Service", "-pickers")
+    assert service["spec"]["clusterIP"] == "None"
+    address = endpoint["endpoint"]["address"]["socket_address"]["address"]
+    assert address == f"{service['metadata']['name']}.{helm.NAMESPACE}.svc"
+    gateway = helm.objects("default", "--set", "inferencepool.epp.replicas=2")
+    behind = helm.one(gateway, "Deployment", "-epp")["spec"]["template"]["spec"]["containers"][0]
+    assert behind["readinessProbe"]["grpc"]["service"] == "readiness"
     rules = helm.one(objs, "Role", "-epp")["rules"]
     assert any(r["resources"] == ["leases"] for r in rules)
     alone = helm.one(helm.objects("default"), "Deployment", "-epp")["spec"]["template"]["spec"]["containers"][0]
@@ -187,16 +200,19 @@ def test_pool_points_at_the_picker() -> None:
     )
 
 
-def manager(config: dict[str, Any]) -> dict[str, Any]:
-    return config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+def manager(config: dict[str, Any], step: str = "router") -> dict[str, Any]:
+    """The HTTP connection manager of that listener."""
+    (listener,) = (one for one in config["static_resources"]["listeners"] if one["name"] == step)
+    return listener["filter_chains"][0]["filters"][0]["typed_config"]
 
 
 @pytest.mark.parametrize("scenario", ["lab", "standalone"])
 def test_no_timeout_cuts_a_long_generation(scenario: str) -> None:
     hcm = manager(envoy_config(scenario))
-    assert hcm["stream_idle_timeout"] == hcm["request_timeout"] == "0s"
-    for route in hcm["route_config"]["virtual_hosts"][0]["routes"]:
-        assert route["route"]["timeout"] == route["route"]["idle_timeout"] == "0s"
+    for one in (hcm, manager(envoy_config(scenario), "picking")):
+        assert one["stream_idle_timeout"] == one["request_timeout"] == "0s"
+        for route in one["route_config"]["virtual_hosts"][0]["routes"]:
+            assert route["route"]["timeout"] == route["route"]["idle_timeout"] == "0s"
 
 
 def test_clients_cannot_choose_the_address() -> None:
@@ -209,10 +225,12 @@ def test_fail_open_has_somewhere_to_go() -> None:
     def clusters(scenario: str) -> set[str]:
         return {c["name"] for c in envoy_config(scenario)["static_resources"]["clusters"]}
 
-    assert clusters("lab") == {"picked", "picker"}
-    assert clusters("standalone") == {"picked", "picker", "any"}
-    assert manager(envoy_config("lab"))["http_filters"][0]["typed_config"]["failure_mode_allow"] is False
-    assert manager(envoy_config("standalone"))["http_filters"][0]["typed_config"]["failure_mode_allow"] is True
+    def passes(scenario: str) -> bool:
+        return manager(envoy_config(scenario), "picking")["http_filters"][0]["typed_config"]["failure_mode_allow"]
+
+    assert clusters("lab") == {"picking", "picked", "picker"}
+    assert clusters("standalone") == {"picking", "picked", "picker", "any"}
+    assert passes("standalone") and not passes("lab")
 
 
 @pytest.mark.parametrize("scenario", ["lab", "standalone"])
@@ -243,18 +261,18 @@ def test_a_configuration_of_ones_own_is_taken_as_it_is() -> None:
 
 def test_a_drain_leaves_one_of_several_pickers_and_envoys() -> None:
     """And does not wait for ever for a single one."""
-    one = "global.router.mode=standalone"
-    budgets = {
-        o["metadata"]["name"]: o["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"]
-        for extra in (one, f"{one},inferencepool.epp.replicas=2,inferencepool.envoy.replicas=2")
-        for o in helm.objects("default", "--set", extra)
-        if o["kind"] == "PodDisruptionBudget" and o["spec"]["maxUnavailable"] == 1 and extra != one
-    }
-    assert budgets.items() >= {"kv-epp": "epp", "kv-router": "router"}.items()
-    single = {
-        o["metadata"]["name"] for o in helm.objects("default", "--set", one) if o["kind"] == "PodDisruptionBudget"
-    }
-    assert not single & {"kv-epp", "kv-router"}
+
+    def budgets(*extra: str) -> dict[str, str]:
+        settings = ",".join(("global.router.mode=standalone", *extra))
+        return {
+            o["metadata"]["name"]: o["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"]
+            for o in helm.objects("default", "--set", settings)
+            if o["kind"] == "PodDisruptionBudget" and o["spec"]["maxUnavailable"] == 1
+        }
+
+    assert budgets().items() >= {"kv-epp": "epp", "kv-router": "router"}.items()
+    single = budgets("inferencepool.epp.replicas=1", "inferencepool.envoy.replicas=1")
+    assert not single.keys() & {"kv-epp", "kv-router"}
 
 
 @pytest.mark.parametrize("mode", ["FailOpen", "FailClose"])
@@ -264,3 +282,11 @@ def test_one_late_answer_of_the_picker_changes_nothing(mode: str) -> None:
     clusters = {c["name"]: c for c in helm.load_yaml(data)[0]["static_resources"]["clusters"]}
     (check,) = clusters["picker"]["health_checks"]
     assert check["unhealthy_threshold"] >= 2 and check["no_traffic_interval"] == check["interval"]
+
+
+def test_connections_end_before_the_envoy_that_holds_them() -> None:
+    """One that a client keeps is known to nobody else: it would be cut with the request that has just come in."""
+    pod = helm.one(helm.objects("standalone"), "Deployment", "-router")["spec"]["template"]["spec"]
+    sleeps = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    options = manager(envoy_config("standalone"))["common_http_protocol_options"]
+    assert 0 < int(options["max_connection_duration"].removesuffix("s")) < sleeps < pod["terminationGracePeriodSeconds"]

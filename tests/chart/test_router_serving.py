@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -18,14 +19,17 @@ import yaml
 from tests.chart.test_router import envoy_config, free_port
 from tests.patience import CEILING_S, eventually
 
+# Seconds, not a minute, until a request is given up.
+TRIES = 10
+
 
 @contextmanager
-def server(name: str) -> Iterator[int]:
+def server(name: str, status: int = 200, port: int = 0) -> Iterator[int]:
     """Answers every request with its own name."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(name.encode())
 
@@ -36,7 +40,7 @@ def server(name: str) -> Iterator[int]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         yield httpd.server_port
         httpd.shutdown()
@@ -66,18 +70,28 @@ def picker(port: int) -> Iterator[threading.Event]:
 
 @contextmanager
 def router(envoy: Path, scenario: str, model_port: int, folder: Path, picker_port: int = 0) -> Iterator[int]:
-    """Envoy with that scenario's configuration, its addresses moved to loopback; the picker's port is closed."""
+    """Envoy with that scenario's configuration, its addresses moved to loopback; the picker's port is closed.
+
+    Whether there is a picker it sees by a connection: what only the real one answers is tried on the cluster.
+    """
     config = envoy_config(scenario)
     port = int(free_port())
     config["admin"]["address"]["socket_address"]["port_value"] = int(free_port())
     listener = config["static_resources"]["listeners"][0]["address"]["socket_address"]
     listener |= {"address": "127.0.0.1", "port_value": port}
+    router = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    again = router["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["retry_policy"]
+    again["num_retries"] = min(again["num_retries"], TRIES)
+    there = {"any": model_port, "picker": picker_port or int(free_port())}
     for cluster in config["static_resources"]["clusters"]:
-        if "load_assignment" in cluster:
+        if cluster["name"] in there:
             endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-            there = model_port if cluster["name"] == "any" else picker_port or int(free_port())
-            endpoint["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": there}
+            endpoint["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": there[cluster["name"]]}
+            endpoint.pop("health_check_config", None)
             cluster["type"] = "STATIC"
+        for check in cluster.get("health_checks", []):
+            del check["grpc_health_check"], check["transport_socket_match_criteria"]
+            check["tcp_health_check"] = {}
     path = folder / "envoy.yaml"
     path.write_text(yaml.safe_dump(config))
     argv = [envoy, "--config-path", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
@@ -94,6 +108,13 @@ def router(envoy: Path, scenario: str, model_port: int, folder: Path, picker_por
     finally:
         process.terminate()
         process.wait(CEILING_S)
+
+
+def retries(folder: Path) -> int:
+    """How often the Envoy whose configuration is in that folder has tried again."""
+    admin = yaml.safe_load((folder / "envoy.yaml").read_text())["admin"]["address"]["socket_address"]["port_value"]
+    with urlopen(f"http://127.0.0.1:{admin}/stats?filter=cluster.picking.upstream_rq_retry$") as answer:
+        return int(answer.read().split(b":")[1])
 
 
 def ask(port: int, method: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
@@ -141,3 +162,61 @@ def test_a_picker_that_comes_after_envoy_is_asked_seconds_later(
         ask(port, "GET")
         with picker(port_of_picker) as asked:
             eventually(lambda: ask(port, "GET") and asked.is_set(), "Envoy to ask the picker", every_s=0.2)
+
+
+class Hasty:
+    """Takes connections and ends each one as soon as something came: a model server that dies of a request."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener, self.asked = listener, 0
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                if connection.recv(1):
+                    self.asked += 1
+
+
+@pytest.fixture
+def hasty() -> Iterator[tuple[Hasty, int]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = Hasty(listener)
+        threading.Thread(target=one.serve, daemon=True).start()
+        yield one, listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_request_waits_for_a_model_server_that_is_just_coming(envoy: Path, tmp_path: Path) -> None:
+    """A drain, a rollout: the server that is picked is gone, and the next one is not there yet."""
+    port_of_model, answers = int(free_port()), list[tuple[int, str]]()
+    with router(envoy, "standalone", port_of_model, tmp_path) as port:
+        asking = threading.Thread(target=lambda: answers.append(ask(port, "POST")), daemon=True)
+        asking.start()
+        eventually(lambda: retries(tmp_path) >= 2, "two tries in vain", every_s=0.1)
+        with server("model", port=port_of_model):
+            asking.join(CEILING_S)
+    assert answers == [(200, "model")]
+
+
+def test_a_request_that_a_server_died_of_is_tried_once_more(
+    envoy: Path, tmp_path: Path, hasty: tuple[Hasty, int]
+) -> None:
+    """It may be the request: then it would end one server after the other."""
+    one, port_of_model = hasty
+    with router(envoy, "standalone", port_of_model, tmp_path) as port:
+        status, _ = ask(port, "POST")
+    assert (status, one.asked) == (503, 2)
+
+
+def test_what_a_model_server_answers_is_the_answer(envoy: Path, tmp_path: Path) -> None:
+    for status in (500, 503):
+        with (
+            server("sick", status=status) as model,
+            router(envoy, "standalone", model, tmp_path) as port,
+        ):
+            assert ask(port, "POST") == (status, "sick")
+            assert retries(tmp_path) == 0

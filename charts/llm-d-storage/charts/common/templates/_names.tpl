@@ -52,6 +52,10 @@ a longer release name is cut and gets a digest, so that two long names with one 
 {{- include "llm-d-storage.names.base" . }}-epp
 {{- end -}}
 
+{{- define "llm-d-storage.names.pickers" -}}
+{{- include "llm-d-storage.names.base" . }}-pickers
+{{- end -}}
+
 {{- define "llm-d-storage.names.router" -}}
 {{- include "llm-d-storage.names.base" . }}-router
 {{- end -}}

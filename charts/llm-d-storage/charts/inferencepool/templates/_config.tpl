@@ -71,3 +71,9 @@ schedulingProfiles:
         weight: {{ .weight }}
     {{- end }}
 {{- end -}}
+
+{{/* How many pickers. */}}
+{{- define "llm-d-storage.epp.replicas" -}}
+{{- $default := eq .Values.global.router.mode "standalone" | ternary 2 1 -}}
+{{- int64 (kindIs "invalid" .Values.epp.replicas | ternary $default .Values.epp.replicas) -}}
+{{- end -}}

@@ -1,16 +1,25 @@
 {{/*
-Envoy in front of the picker (router.mode standalone). One listener; each request is shown to the picker (ext_proc, the
-whole body streamed both ways), which names the model server in a header; Envoy connects to exactly that address.
+Envoy in front of the picker (router.mode standalone), in two steps, since what the picker's filter refuses no route's
+retry sees:
+
+- router, where clients come in. Asks the second step again as long as no answer has begun and it says that a try was in
+  vain: no picker, or none that leads yet; no model server to be had; one that went before it answered. A drain of
+  nodes, a rollout and the first seconds after an install cost a client time, not an error.
+- picking, inside Envoy. Each request is shown to the picker (ext_proc, the whole body streamed both ways), which names
+  the model server in a header; Envoy connects to exactly that address. A new try is picked anew.
 
 - No timeout on a request or on a silent stream: a long prefill sends nothing for minutes, and is not an error.
 - The picker serves TLS with a certificate it made itself, so there is nothing to verify it against.
 - A client could name any address in that header itself, so it is removed before the picker is asked.
 */}}
 {{- define "llm-d-storage.envoy.config" -}}
-{{- $failOpen := eq .Values.failureMode "FailOpen" -}}
 admin:
   address:
     socket_address: {address: 127.0.0.1, port_value: 15000}
+bootstrap_extensions:
+  - name: envoy.bootstrap.internal_listener
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener
 static_resources:
   listeners:
     - name: router
@@ -20,17 +29,27 @@ static_resources:
         - filters:
             - name: envoy.filters.network.http_connection_manager
               typed_config:
-                {{- include "llm-d-storage.envoy.connectionManager" . | nindent 16 }}
+                {{- include "llm-d-storage.envoy.router" . | nindent 16 }}
+    - name: picking
+      internal_listener: {}
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.http_connection_manager
+              typed_config:
+                {{- include "llm-d-storage.envoy.picking" . | nindent 16 }}
   clusters:
+    {{- include "llm-d-storage.envoy.pickingCluster" . | nindent 4 }}
     {{- include "llm-d-storage.envoy.pickedCluster" . | nindent 4 }}
     {{- include "llm-d-storage.envoy.pickerCluster" . | nindent 4 }}
-    {{- if $failOpen }}
+    {{- if eq .Values.failureMode "FailOpen" }}
     {{- include "llm-d-storage.envoy.anyCluster" . | nindent 4 }}
     {{- end }}
 {{- end -}}
 
-{{- define "llm-d-storage.envoy.connectionManager" -}}
-{{- $failOpen := eq .Values.failureMode "FailOpen" -}}
+{{/* How the second step tells the first that another try may help. */}}
+{{- define "llm-d-storage.envoy.inVain" -}}x-llm-d-storage-in-vain{{- end -}}
+
+{{- define "llm-d-storage.envoy.router" -}}
 "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
 stat_prefix: router
 use_remote_address: true
@@ -38,6 +57,12 @@ normalize_path: true
 server_header_transformation: PASS_THROUGH
 stream_idle_timeout: 0s
 request_timeout: 0s
+{{- with .Values.envoy.drainSeconds }}
+# An Envoy that is going gets no new connections, and those it has end between two answers, each before the pod does.
+common_http_protocol_options:
+  max_connection_duration: {{ max 1 (div (int64 .) 2) }}s
+http1_safe_max_connection_duration: true
+{{- end }}
 early_header_mutation_extensions:
   - name: envoy.http.early_header_mutation.header_mutation
     typed_config:
@@ -56,8 +81,58 @@ access_log:
       "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
 route_config:
   name: router
+  response_headers_to_remove: [{{ include "llm-d-storage.envoy.inVain" . }}]
   virtual_hosts:
     - name: router
+      domains: ["*"]
+      include_request_attempt_count: true
+      # What is kept of a request for another try. A larger one gets one try.
+      request_body_buffer_limit: {{ mul 16 1024 1024 }}
+      routes:
+        - match: {prefix: /}
+          route:
+            cluster: picking
+            timeout: 0s
+            idle_timeout: 0s
+            retry_policy:
+              retry_on: retriable-headers
+              retriable_headers:
+                - {name: {{ include "llm-d-storage.envoy.inVain" . }}, present_match: true}
+              # {{ int64 .Values.envoy.retries }} tries, half a second apart on average once they have slowed down.
+              num_retries: {{ int64 .Values.envoy.retries }}
+              retry_back_off: {base_interval: 0.1s, max_interval: 1s}
+http_filters:
+  - name: envoy.filters.http.router
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+      suppress_envoy_headers: true
+{{- end -}}
+
+{{- define "llm-d-storage.envoy.picking" -}}
+{{- $failOpen := eq .Values.failureMode "FailOpen" -}}
+"@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+stat_prefix: picking
+server_header_transformation: PASS_THROUGH
+stream_idle_timeout: 0s
+request_timeout: 0s
+# Only what Envoy itself answers comes by here: an error of vLLM's is the client's.
+local_reply_config:
+  mappers:
+    # The connection ended under the request. It may have been the request itself, so that one more server gets it, not all.
+    - filter:
+        and_filter:
+          filters:
+            - response_flag_filter: {flags: [UC, UR]}
+            - header_filter: {header: {name: x-envoy-attempt-count, string_match: {exact: "1"}, invert_match: true}}
+      status_code: 503
+    - filter:
+        status_code_filter: {comparison: {op: GE, value: {default_value: 500, runtime_key: picking.in_vain.min_status}}}
+      headers_to_add:
+        - header: {key: {{ include "llm-d-storage.envoy.inVain" . }}, value: "true"}
+route_config:
+  name: picking
+  virtual_hosts:
+    - name: picking
       domains: ["*"]
       routes:
         {{- if $failOpen }}
@@ -92,6 +167,20 @@ http_filters:
       suppress_envoy_headers: true
 {{- end -}}
 
+{{/* The second step. */}}
+{{- define "llm-d-storage.envoy.pickingCluster" -}}
+- name: picking
+  type: STATIC
+  {{- include "llm-d-storage.envoy.noLimits" . | nindent 2 }}
+  load_assignment:
+    cluster_name: picking
+    endpoints:
+      - lb_endpoints:
+          - endpoint:
+              address:
+                envoy_internal_address: {server_listener_name: picking}
+{{- end -}}
+
 {{/* The model server that the picker named. */}}
 {{- define "llm-d-storage.envoy.pickedCluster" -}}
 - name: picked
@@ -106,11 +195,12 @@ http_filters:
 - name: picker
   type: STRICT_DNS
   dns_lookup_family: V4_PREFERRED
+  dns_refresh_rate: 2s
   connect_timeout: 5s
-  # A picker that is known to be gone fails a request at once, before its body is on the way: only so can FailOpen let
-  # a POST through (the requests of the first seconds still fail). Threshold 0: never try it against better knowledge.
-  # That knowledge refuses requests (FailClose) or passes the picker by (FailOpen): one check that a busy node was late for
-  # is not enough of it.
+  # Of several pickers the one that leads says so to a health check, and a single one that it has seen the pool. None that
+  # does is known before a body is on the way: only so can FailOpen let a POST through. Threshold 0: never try one against
+  # better knowledge. That knowledge refuses requests (FailClose) or passes the picker by (FailOpen): one check that a busy
+  # node was late for is not enough of it.
   # Until the first request Envoy would look once a minute only, and miss a picker that came a second after it.
   common_lb_config: {healthy_panic_threshold: {value: 0}}
   health_checks:
@@ -120,8 +210,16 @@ http_filters:
       unhealthy_interval: 1s
       unhealthy_threshold: {{ eq .Values.failureMode "FailOpen" | ternary 2 3 }}
       healthy_threshold: 1
-      tcp_health_check: {}
+      grpc_health_check: {service_name: readiness}
+      transport_socket_match_criteria: {plaintext: true}
   {{- include "llm-d-storage.envoy.noLimits" . | nindent 2 }}
+  # Picks are asked for with TLS; the health port has none.
+  transport_socket_matches:
+    - name: health
+      match: {plaintext: true}
+      transport_socket:
+        name: envoy.transport_sockets.raw_buffer
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}
   transport_socket:
     name: envoy.transport_sockets.tls
     typed_config:
@@ -138,8 +236,9 @@ http_filters:
           - endpoint:
               address:
                 socket_address:
-                  address: {{ include "llm-d-storage.names.epp" . }}.{{ .Release.Namespace }}.svc
+                  address: {{ include "llm-d-storage.names.pickers" . }}.{{ .Release.Namespace }}.svc
                   port_value: 9002
+              health_check_config: {port_value: 9003}
 {{- end -}}
 
 {{/* Any ready model server, for failureMode FailOpen. */}}
@@ -164,5 +263,5 @@ http_filters:
 {{- define "llm-d-storage.envoy.noLimits" -}}
 circuit_breakers:
   thresholds:
-    - {max_connections: 65536, max_pending_requests: 65536, max_requests: 65536}
+    - {max_connections: 65536, max_pending_requests: 65536, max_requests: 65536, max_retries: 65536}
 {{- end -}}
