@@ -43,8 +43,8 @@ PARTS = (
     ),
     Part(
         "storage",
-        "every way to a claim: dynamic, static, shared between namespaces, resized, rolled back, kept, owned by root",
-        (f"{CLUSTER}/test_storage.py",),
+        "every way to a claim: dynamic, static, given, shared by namespaces, resized, rolled back, kept, owned by root",
+        (f"{CLUSTER}/test_storage.py", f"{CLUSTER}/test_admin.py"),
         (CHART, *IMAGE, *LAB),
         6,
         lab=True,
