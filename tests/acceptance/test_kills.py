@@ -41,11 +41,20 @@ def start(where: Path, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["make", "test"], cwd=where, stdout=out, stderr=out, start_new_session=True)
 
 
+def commands(log: Path) -> list[str]:
+    return [line for line in log.read_text(errors="replace").splitlines() if line.startswith("$ ")]
+
+
+def is_of(command: str, moment: str) -> bool:
+    """Whether a layer begins with it; the linters' commands name the tests' folders, too."""
+    words = command.split()
+    return "build gate" in command if moment == "start" else "pytest" in words and f"tests/{moment}" in words
+
+
 def killed(where: Path, log: Path, moment: str, after_s: float) -> str:
     """A run that is killed so long after it came to a layer, or at its end. Returns: what it was at."""
     run = start(where, log)
-    mark = "build gate" if moment == "start" else f"tests/{moment}"
-    while run.poll() is None and mark not in log.read_text(errors="replace"):
+    while run.poll() is None and not any(is_of(line, moment) for line in commands(log)):
         time.sleep(0.2)
     end = time.monotonic() + after_s
     while run.poll() is None and time.monotonic() < end:
@@ -53,8 +62,7 @@ def killed(where: Path, log: Path, moment: str, after_s: float) -> str:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(run.pid, signal.SIGKILL)
     run.wait()
-    commands = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("$ ")]
-    return commands[-1] if commands else "make"
+    return (commands(log) or ["make"])[-1]
 
 
 def failed(where: Path) -> list[str]:
