@@ -290,3 +290,17 @@ def test_connections_end_before_the_envoy_that_holds_them() -> None:
     sleeps = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     options = manager(envoy_config("standalone"))["common_http_protocol_options"]
     assert 0 < int(options["max_connection_duration"].removesuffix("s")) < sleeps < pod["terminationGracePeriodSeconds"]
+
+
+def test_answers_go_by_the_picker_only_where_it_has_to_count_them() -> None:
+    """An answer that does ends with the picker, and with it all others that are in flight."""
+
+    def modes(scenario: str, *extra: str) -> set[str]:
+        data = helm.one(helm.objects(scenario, *extra), "ConfigMap", "-router")["data"]["envoy.yaml"]
+        mode = manager(helm.load_yaml(data)[0], "picking")["http_filters"][0]["typed_config"]["processing_mode"]
+        return {mode[f"response_{part}_mode"] for part in ("header", "body", "trailer")}
+
+    assert modes("lab") == {"SKIP", "NONE"}
+    assert modes("tiered-router") == {"SEND", "FULL_DUPLEX_STREAMED"}, "it counts requests"
+    own = ("--set-json", 'inferencepool.pluginsCustomConfig={"kind":"EndpointPickerConfig"}')
+    assert modes("lab", *own) == {"SEND", "FULL_DUPLEX_STREAMED"}

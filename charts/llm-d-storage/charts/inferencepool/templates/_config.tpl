@@ -77,3 +77,8 @@ schedulingProfiles:
 {{- $default := eq .Values.global.router.mode "standalone" | ternary 2 1 -}}
 {{- int64 (kindIs "invalid" .Values.epp.replicas | ternary $default .Values.epp.replicas) -}}
 {{- end -}}
+
+{{/* "true" where the picker has to see answers end: only so does it know how many requests a model server has. */}}
+{{- define "llm-d-storage.epp.seesAnswers" -}}
+{{- if or .Values.pluginsCustomConfig .Values.scorers.activeRequests }}true{{ end -}}
+{{- end -}}

@@ -158,9 +158,16 @@ http_filters:
         request_header_mode: SEND
         request_body_mode: FULL_DUPLEX_STREAMED
         request_trailer_mode: SEND
+        {{- if include "llm-d-storage.epp.seesAnswers" . }}
         response_header_mode: SEND
         response_body_mode: FULL_DUPLEX_STREAMED
         response_trailer_mode: SEND
+        {{- else }}
+        # Answers do not go by the picker: else all that are in flight would end with it.
+        response_header_mode: SKIP
+        response_body_mode: NONE
+        response_trailer_mode: SKIP
+        {{- end }}
   - name: envoy.filters.http.router
     typed_config:
       "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
