@@ -30,6 +30,21 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "global.existingClaim, its earlier name",
         "set storage.existingClaim to",
     ),
+    "two places of a trace": (
+        "benchmark.trace.url=https://a.example.com/t,benchmark.trace.claimName=c",
+        "more than one of configMapName, claimName and url",
+        "set only that one",
+    ),
+    "a trace's file is not named": (
+        "benchmark.trace.configMapName=traces",
+        "benchmark.trace.file is not set",
+        "set it to the ConfigMap's key",
+    ),
+    "a file of nothing": (
+        "benchmark.trace.file=a.jsonl",
+        "benchmark.trace.file is a.jsonl but not of what",
+        "set benchmark.trace.configMapName or claimName",
+    ),
     "empty text for not set": ("storage.storageClassName=", 'storage.storageClassName is ""', "set it to null"),
     "zero for not set": ("modelserver.blockSize=0", "modelserver.blockSize is 0", "set it to null"),
     "accelerator of no name": (

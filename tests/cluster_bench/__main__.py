@@ -3,6 +3,7 @@
     make bench-cluster                                      the lab; a quarter of an hour
     make bench-cluster ARGS="--quick"                       what the tests run
     KUBECONFIG=~/.kube/config make bench-cluster ARGS="--values my-values.yaml --set benchmark.prefixes=250"
+    make bench-cluster ARGS="--trace conversation_trace.jsonl --set benchmark.trace.seconds=600"
 
 Each mode gets the same prompts. Results: build/bench-cluster/report.html, and <mode>.json beside it.
 """
@@ -10,6 +11,8 @@ Each mode gets the same prompts. Results: build/bench-cluster/report.html, and <
 from __future__ import annotations
 
 import argparse
+import base64
+import gzip
 import json
 import subprocess
 import sys
@@ -47,6 +50,9 @@ QUICK = LAB | {
     "rates": [2],
     "sampleSeconds": 1,
 }
+# A trace of this project's own making (two conversations, and questions about one document), for the lab's model.
+SAMPLE = Path(__file__).with_name("sample.jsonl")
+TRACE = {key: LAB[key] for key in ("sampleSeconds", "resources")} | {"trace.scale": 0.25}
 MODES = ("cache", "none", "stock")
 
 
@@ -76,6 +82,14 @@ class Bench:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
         self.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+
+    def keep_trace(self, path: Path) -> dict[str, Any]:
+        """The file as a ConfigMap, gzip so that a megabyte holds more; gives the values that name it."""
+        packed = base64.b64encode(gzip.compress(path.read_bytes(), mtime=0)).decode()
+        metadata = {"name": f"{RELEASE}-trace"}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": {path.name: packed}}
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(body))
+        return {"trace.configMapName": metadata["name"], "trace.file": path.name}
 
     def install(self, mode: str) -> dict[str, Any]:
         """The release in one mode, all servers ready; gives the benchmark's Job, which has not been run."""
@@ -168,6 +182,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--modes", default=",".join(MODES), help=f"of {', '.join(MODES)}, in this order")
     parser.add_argument("--namespace", default="llmd-bench", help="made anew, and removed at the end")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench-cluster")
+    parser.add_argument("--trace", type=Path, help="replays it instead; benchmark.trace.* by --set")
+    parser.add_argument("--scale", type=float, help="of the trace's sizes; the lab's model takes 0.25 unless given")
     parser.add_argument("--quick", action="store_true", help="a dozen prompts")
     parser.add_argument("--keep", action="store_true", help="leave release and namespace")
     given = parser.parse_args(argv)
@@ -175,11 +191,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if unknown := [m for m in modes if m not in MODES]:
         parser.error(f"--modes names {unknown[0]!r}; there are: {', '.join(MODES)}")
     cluster = target(start=True)
-    workload = QUICK if given.quick else LAB if cluster.is_lab else {}
-    bench = Bench(cluster, given.namespace, given.values, tuple(given.set), workload, int(time.time()))
+    if given.trace:
+        scale = {"trace.scale": given.scale} if given.scale else {}
+        workload = (TRACE if cluster.is_lab else {}) | scale
+    else:
+        workload = QUICK if given.quick else LAB if cluster.is_lab else {}
+    bench = Bench(cluster, given.namespace, given.values, tuple(given.set), dict(workload), int(time.time()))
     given.out.mkdir(parents=True, exist_ok=True)
     bench.make_namespace()
     try:
+        if given.trace:
+            bench.workload.update(bench.keep_trace(given.trace))
         files = [measured(bench, mode, given.out) for mode in modes]
     finally:
         if not given.keep:

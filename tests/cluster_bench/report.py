@@ -61,8 +61,40 @@ def load(paths: Sequence[Path]) -> list[Result]:
 
 def work(result: Result) -> dict[str, Any]:
     """What has to be equal for two results to be compared."""
+    config = result["config"]
+    if trace := result.get("trace"):
+        return {"trace": trace, **{key: config[key] for key in ("model", "seed", "maxConcurrency")}}
     keys = ("prefixes", "promptsPerPrefix", "prefixTokens", "suffixTokens", "outputTokens", "rates", "model", "seed")
-    return {key: result["config"][key] for key in (*keys, "maxConcurrency")}
+    return {key: config[key] for key in (*keys, "maxConcurrency")}
+
+
+def said(result: Result) -> list[str]:
+    """The work in sentences."""
+    trace = result.get("trace")
+    if not trace:
+        return [
+            "The work: " + ", ".join(f"{k} {v}" for k, v in work(result).items()) + ".",
+            'Stage "cold" sends prompts that nobody has seen, each further stage the same prompts again, at its rate.',
+        ]
+    config, pace = result["config"], trace["speed"]
+    times = "the arrival times are the trace's" if pace == 1 else f"{pace:g} times as fast as it came"
+    if config["maxConcurrency"]:
+        times += f", but at most {config['maxConcurrency']} requests at once: the others waited for their turn"
+    repeats = 100 * trace["repeatedTokens"] / trace["promptTokens"]
+    cut = (
+        f"{trace['cut']} were cut to the {trace['cutTo']} tokens that the model takes"
+        if trace["cut"]
+        else "none was cut"
+    )
+    return [
+        f"The work: the trace {trace['name']} (format {trace['format']}, sha256 {trace['sha256'][:12]}…), with model "
+        f"{config['model']} and seed {config['seed']}.",
+        f"Sizes are the trace's, times {trace['scale']:g}; {times}.",
+        f"{trace['requests']} requests in {trace['seconds']:g} s; {cut}; "
+        f"{trace['leftOut']} of the trace were left out.",
+        f"Of {trace['promptTokens']} prompt tokens {repeats:.0f} % repeat the beginning of an earlier prompt: "
+        "more than that no cache can save. The texts are made up; a trace has none.",
+    ]
 
 
 def published(result: Result) -> list[dict[str, Any]]:
@@ -117,12 +149,12 @@ def page(results: Sequence[Result]) -> str:
         f'<figure id="{name}"><figcaption>{html.escape(title)}</figcaption>{pictures[name]}</figure>'
         for name, title in PLOTS.items()
     )
-    facts = ", ".join(f"{k} {v}" for k, v in work(results[0]).items())
     same = published(results[0])
     beside = "".join(f"<li>{html.escape(p['where'])}: {html.escape(p['figures'])}</li>" for p in same)
     other = "Nobody has published figures for this very work that are known here, so none are set beside it."
     return _PAGE.format(
-        facts=html.escape(facts),
+        work="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in said(results[0])),
+        kind="a trace, replayed" if "trace" in results[0] else "a load of shared prefixes",
         runs=html.escape("; ".join(f"{r['label']} at {r['startedAt']}" for r in results)),
         table=table(results),
         figures=figures,
@@ -158,8 +190,11 @@ def draw(results: Sequence[Result]) -> dict[str, str]:
 
 
 def _svg(figure: Any, title: str, name: str) -> str:
+    from matplotlib import pyplot
+
     text = io.StringIO()
     figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     # Several SVGs share one page: their ids must not meet.
@@ -254,9 +289,8 @@ td {{ text-align: right; }} td:nth-child(-n+2), th:nth-child(-n+2) {{ text-align
 figure {{ margin: 2rem 0; overflow-x: auto; }}
 figcaption {{ font-weight: 600; }} svg {{ max-width: 100%; height: auto; }}
 </style></head><body>
-<h1>Benchmark: a load of shared prefixes</h1>
-<p>The work: {facts}.</p>
-<p>Stage "cold" sends prompts that nobody has seen, each further stage the same prompts again, at its rate.</p>
+<h1>Benchmark: {kind}</h1>
+{work}
 <p>Runs: {runs}.</p>
 {table}
 <p>"Prefill a prompt" is vLLM's own count of the time from a prompt's turn on the accelerator to its first token;

@@ -19,6 +19,7 @@
       (list . "models")
       (list . "evictor")
       (list . "alerts")
+      (list . "trace")
       (list . "hooks")
       (list . "cluster")) -}}
 {{- end -}}
@@ -68,6 +69,19 @@ inferencepool.envoy.serviceType is LoadBalancer, and envoy.public or envoy.servi
 {{- if include "llm-d-storage.evictor.isOn" . }}
 {{- if and (include "llm-d-storage.existingClaim" .) (not .Values.evictor.config.budget_bytes) }}
 evictor.enabled is true but the size of {{ include "llm-d-storage.existingClaim" . }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false where another release evicts there already.
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A trace comes from one place. */}}
+{{- define "llm-d-storage.validate.trace" -}}
+{{- with .Values.benchmark.trace }}
+{{- if gt (len (compact (list .configMapName .claimName .url))) 1 }}
+benchmark.trace has more than one of configMapName, claimName and url, and a trace is at one place; set only that one.
+{{- else if and (or .configMapName .claimName) (not .file) }}
+benchmark.trace.file is not set, so it is not known which file of {{ .configMapName | default .claimName }} the trace is; set it to the ConfigMap's key or the path in the claim.
+{{- else if and .file (not (or .configMapName .claimName)) }}
+benchmark.trace.file is {{ .file }} but not of what; set benchmark.trace.configMapName or claimName, or take it away where url is set.
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -17,7 +17,7 @@ import pytest
 
 from tests.patience import CEILING_S
 
-SCRIPT = Path(__file__).resolve().parents[3] / "charts" / "llm-d-storage" / "files" / "benchmark.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "charts" / "llm-d-storage" / "files" / "benchmark" / "benchmark.py"
 METRICS = """# HELP vllm:prompt_tokens_total x
 vllm:prompt_tokens_total{engine="0",model_name="m"} 400.0
 vllm:prompt_tokens_by_source_total{engine="0",source="local_cache_hit"} 40.0
@@ -29,6 +29,11 @@ vllm:request_success_total{finished_reason="length"} 4.0
 vllm:request_prefill_time_seconds_sum{engine="0"} 1.5
 vllm:request_prefill_time_seconds_count{engine="0"} 7.0
 """
+MODELS = b'{"data": [{"id": "m", "max_model_len": 4096}, {"id": "adapter", "max_model_len": 2000}]}'
+TRACE = "".join(
+    json.dumps({"timestamp": at, "input_length": 1000, "output_length": 10, "hash_ids": [0, at]}) + "\n"
+    for at in (0, 900, 60_000)
+)
 # Stands for vLLM's generator: writes what it writes, at the place it is told.
 GENERATOR = """
 import json, sys
@@ -40,8 +45,10 @@ json.dump({"errors": [""] * (n - 1) + ["refused"], "itls": [[0.01, 0.03]] * (n -
 """
 
 
-@pytest.fixture(scope="module")
-def job() -> ModuleType:
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    # As Python does for a script.
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     spec = importlib.util.spec_from_file_location("benchmark", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -55,7 +62,7 @@ def server() -> Iterator[str]:
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(METRICS.encode() if self.path == "/metrics" else b"{}")
+            self.wfile.write(METRICS.encode() if self.path == "/metrics" else MODELS)
 
         def log_message(self, *args: Any) -> None:
             return
@@ -93,7 +100,7 @@ def run(tmp_path: Path, given: dict[str, Any]) -> subprocess.CompletedProcess[st
     (tmp_path / "config.json").write_text(json.dumps(given))
     argv = [sys.executable, str(SCRIPT), str(tmp_path / "config.json")]
     env = {"TMPDIR": str(tmp_path)}
-    return subprocess.run(argv, capture_output=True, text=True, timeout=CEILING_S, env=env, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=CEILING_S, env=env, check=False, cwd=tmp_path)
 
 
 def test_counters_are_summed_and_labels_held(job: ModuleType) -> None:
@@ -141,3 +148,39 @@ def test_storage_that_takes_no_file_costs_the_file_only(tmp_path: Path, server: 
     done = run(tmp_path, config(tmp_path, server, [sys.executable, str(tmp_path / "generator.py")]))
     assert done.returncode == 0 and "could not be written" in done.stdout
     assert json.loads(done.stdout.splitlines()[-1])["label"] == "cache"
+
+
+def test_a_trace_is_replayed_as_it_came_and_the_result_says_which(tmp_path: Path, server: str) -> None:
+    seen = "import os, shutil; shutil.copy(at('--dataset-path'), 'sent.jsonl'); n = int(at('--num-prompts'))"
+    argv = "json.dump([sys.argv, os.environ['PYTHONHASHSEED']], open('argv.json', 'w'))"
+    (tmp_path / "generator.py").write_text(GENERATOR.replace("n = int", f"{seen}; {argv}; n = int", 1))
+    (tmp_path / "mine.jsonl").write_text(TRACE)
+    given = config(tmp_path, server, [sys.executable, str(tmp_path / "generator.py")]) | {"seed": 5}
+    for key in ("prefixes", "promptsPerPrefix", "prefixTokens", "suffixTokens", "outputTokens", "rates"):
+        del given[key]
+    given["trace"] = {
+        "source": str(tmp_path / "mine.jsonl"), "format": "mooncake", "scale": 0.5, "speed": 1, "seconds": 30
+    }  # fmt: skip
+    done = run(tmp_path, given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert [one["stage"] for one in result["stages"]] == ["trace"]
+    facts = {"name": "mine.jsonl", "scale": 0.5, "requests": 2, "seconds": 0.9, "cut": 0, "cutTo": 2000, "leftOut": 1}
+    assert result["trace"] | facts == result["trace"]
+    assert "source" not in json.dumps(result), "a URL may have a token in it"
+    argv, seed = json.loads((tmp_path / "argv.json").read_text())
+    assert "--request-rate" not in argv and argv[argv.index("--timed-trace-chunk-hash-size") + 1] == "256"
+    assert seed == "5", "blocks would be other text in each run"
+    sent = [json.loads(line) for line in (tmp_path / "sent.jsonl").read_text().splitlines()]
+    assert [(line["timestamp"], line["input_length"]) for line in sent] == [(0.0, 500), (0.9, 500)]
+
+
+@pytest.mark.parametrize("source", ["/nowhere/none.jsonl", "http://127.0.0.1:9/none.jsonl?signature=hidden"])
+def test_a_trace_that_cannot_be_read_is_named_without_what_signs_its_address(
+    tmp_path: Path, server: str, source: str
+) -> None:
+    given = config(tmp_path, server, ["true"])
+    given["trace"] = {"source": source, "format": "mooncake", "scale": 1, "speed": 1}
+    done = run(tmp_path, given)
+    assert done.returncode != 0 and "the trace none.jsonl cannot be replayed" in done.stderr
+    assert "hidden" not in done.stdout + done.stderr

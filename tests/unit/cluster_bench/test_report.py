@@ -56,6 +56,28 @@ def result(label: str, **config: Any) -> dict[str, Any]:
     return {"version": 1, "label": label, "startedAt": "now", "config": CONFIG | config, "stages": stages}
 
 
+TRACE = {
+    "name": "<mine>.jsonl",
+    "sha256": "0123456789abcdef",
+    "format": "mooncake",
+    "speed": 1,
+    "scale": 0.25,
+    "blockTokens": 128,
+    "requests": 24,
+    "seconds": 60.5,
+    "cut": 3,
+    "cutTo": 4096,
+    "leftOut": 7,
+    "promptTokens": 1000,
+    "repeatedTokens": 600,
+}
+
+
+def replayed(label: str, limit: int = 0, **trace: Any) -> dict[str, Any]:
+    config = {"model": "m", "seed": 7, "maxConcurrency": limit}
+    return result(label) | {"config": config, "trace": TRACE | trace, "stages": [stage("trace", 100)]}
+
+
 def saved(tmp_path: Path, *results: dict[str, Any]) -> list[Path]:
     paths = [tmp_path / f"{i}.log" for i in range(len(results))]
     for path, one in zip(paths, results, strict=True):
@@ -121,3 +143,28 @@ def test_published_figures_stand_only_beside_the_same_work() -> None:
     assert report.published(same) == [report.PUBLISHED[0]]
     assert "15.25" in report.page([same])
     assert report.published(result("cache", **theirs | {"prefixTokens": 1024})) == []
+
+
+def test_a_replayed_trace_is_told_with_what_was_changed_in_it(tmp_path: Path) -> None:
+    text = report.page(report.load(saved(tmp_path, replayed("cache"), replayed("none"))))
+    for words in (
+        "a trace, replayed",
+        "&lt;mine&gt;.jsonl (format mooncake, sha256 0123456789ab…)",
+        "Sizes are the trace&#x27;s, times 0.25; the arrival times are the trace&#x27;s.",
+        "24 requests in 60.5 s; 3 were cut to the 4096 tokens that the model takes; 7 of the trace were left out.",
+        "60 % repeat",
+    ):
+        assert words in text
+    assert "shared prefixes" not in text
+
+
+def test_a_trace_whose_times_were_not_kept_says_so() -> None:
+    assert "20 times as fast as it came" in report.page([replayed("cache", speed=20)])
+    assert "but at most 4 requests at once" in report.page([replayed("cache", limit=4)])
+
+
+def test_another_trace_is_other_work(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="of other work"):
+        report.load(saved(tmp_path, replayed("cache"), replayed("none", scale=0.5)))
+    with pytest.raises(ValueError, match="of other work"):
+        report.load(saved(tmp_path, replayed("cache"), result("none")))

@@ -4,9 +4,9 @@
     python3 benchmark.py CONFIG.json
 
 Sends ``prefixes`` times ``promptsPerPrefix`` prompts as a Poisson process: once when nobody has seen them (stage
-"cold"), then once for each rate of ``rates``. Meanwhile the counters of all model servers are read every
-``sampleSeconds``, and progress is printed. The result is one JSON object: a file in ``resultDir``, and the last line of
-the output.
+"cold"), then once for each rate of ``rates``. With ``trace`` it replays that one instead (stage "trace"; traces.py).
+Meanwhile the counters of all model servers are read every ``sampleSeconds``, and progress is printed. The result is one
+JSON object: a file in ``resultDir``, and the last line of the output.
 
 Only the standard library: what else the image has is vLLM's business. The configuration's keys are the chart's
 ``benchmark`` values; templates/benchmark/_config.tpl adds the addresses.
@@ -26,6 +26,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from workloads import Workload, prefixes, replayed
 
 VERSION = 1
 # What a sample holds, and the counters that make it up: name, and labels that must be there.
@@ -112,46 +114,50 @@ def shares(first: dict[str, float], last: dict[str, float]) -> str:
     return f"{own:.0f} % of prompt tokens from the accelerator's memory, {reused:.0f} % from the cache behind it"
 
 
-def command(config: dict[str, Any], rate: float, folder: Path) -> list[str]:
-    """vLLM's generator: https://docs.vllm.ai/en/latest/benchmarking/cli/ (dataset prefix_repetition)."""
+def command(config: dict[str, Any], work: Workload, rate: float | None, folder: Path) -> list[str]:
+    """vLLM's generator: https://docs.vllm.ai/en/latest/benchmarking/cli/"""
     flags = {
         "--backend": "openai",
         "--base-url": config["url"],
         "--endpoint": "/v1/completions",
         "--model": config["model"],
         "--tokenizer": config["tokenizer"],
-        "--dataset-name": "prefix_repetition",
-        "--num-prompts": config["prefixes"] * config["promptsPerPrefix"],
-        "--prefix-repetition-num-prefixes": config["prefixes"],
-        "--prefix-repetition-prefix-len": config["prefixTokens"],
-        "--prefix-repetition-suffix-len": config["suffixTokens"],
-        "--prefix-repetition-output-len": config["outputTokens"],
+        **work.flags,
+        "--num-prompts": work.prompts,
         "--seed": config["seed"],
-        # Burstiness 1 is a Poisson process.
-        "--request-rate": rate,
-        "--burstiness": 1,
         # Its first prompt, sent to see whether anybody answers, would be in the cache before the cold stage begins.
         "--ready-check-timeout-sec": 0,
         "--num-warmups": 0,
         "--result-dir": folder,
         "--result-filename": "result.json",
     }
+    if rate is not None:
+        # Burstiness 1 is a Poisson process.
+        flags |= {"--request-rate": rate, "--burstiness": 1}
     if config["maxConcurrency"]:
         flags["--max-concurrency"] = config["maxConcurrency"]
     words = [str(word) for flag in flags.items() for word in flag]
     return [*config["generator"], *words, "--ignore-eos", "--disable-tqdm", "--save-result", "--save-detailed"]
 
 
-def stage(config: dict[str, Any], name: str, rate: float, servers: Servers, folder: Path) -> dict[str, Any]:
+def stage(
+    config: dict[str, Any], work: Workload, which: tuple[str, float | None], servers: Servers, folder: Path
+) -> dict[str, Any]:
     """One pass over all prompts. Raises: SystemExit with the generator's last words when it fails."""
-    total = config["prefixes"] * config["promptsPerPrefix"]
-    say(f"{name}: {total} prompts at {rate:g} /s, {config['prefixes']} prefixes of {config['prefixTokens']} tokens")
+    name, rate = which
+    say(f"{name}: {work.prompts} prompts {f'at {rate:g} /s' if rate else 'when they came'}, {work.words}")
     result = folder / "result.json"
     result.unlink(missing_ok=True)
-    sampler = Sampler(servers, config["sampleSeconds"], name, total)
+    sampler = Sampler(servers, config["sampleSeconds"], name, work.prompts)
     sampler.start()
     done = subprocess.run(
-        command(config, rate, folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command(config, work, rate, folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        # What a trace's blocks are drawn from, beside their ids: the same in every run of this seed.
+        env={**os.environ, "PYTHONHASHSEED": str(config["seed"])},
     )
     sampler.close()
     if done.returncode or not result.exists():
@@ -214,20 +220,28 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def wait_for(url: str, timeout_s: float) -> None:
-    """Until the way in answers. Raises: SystemExit with the last error."""
+def wait_for(url: str, timeout_s: float) -> int | None:
+    """Until the way in answers; gives how many tokens the model takes, if it is said. Raises: SystemExit."""
     end = time.monotonic() + timeout_s
     key = os.environ.get("OPENAI_API_KEY")
     question = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"} if key else {})  # noqa: S310
     while True:
         try:
             with urllib.request.urlopen(question, timeout=10) as answer:  # noqa: S310
-                answer.read()
-                return
+                return most_tokens(answer.read())
         except (OSError, urllib.error.URLError) as error:
             if time.monotonic() > end:
                 sys.exit(f"{url} did not answer within {timeout_s:.0f} s ({error}): set benchmark.url to the way in")
         time.sleep(2)
+
+
+def most_tokens(models: bytes) -> int | None:
+    """``max_model_len`` of an answer to /v1/models; other servers than vLLM do not say it."""
+    try:
+        known = [model.get("max_model_len") for model in json.loads(models)["data"]]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return min((int(n) for n in known if n), default=None)
 
 
 def say(text: str) -> None:
@@ -250,16 +264,17 @@ def write(result: dict[str, Any], folder: str) -> None:
 def main() -> None:
     config: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     config["seed"] = config["seed"] or int(time.time())
-    wait_for(config["url"], config["readySeconds"])
+    limit = wait_for(config["url"], config["readySeconds"])
     servers = Servers(config["metricsHost"], config["metricsPort"])
     work = Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108
-    stages = [("cold", config["rates"][0]), *((f"{rate:g}/s", rate) for rate in config["rates"])]
+    workload = replayed(config, limit, work) if "trace" in config else prefixes(config)
     result = {
         "version": VERSION,
         "label": config["label"],
         "startedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "config": {k: v for k, v in config.items() if k not in ("resultDir", "generator")},
-        "stages": [stage(config, name, rate, servers, work) for name, rate in stages],
+        "config": {k: v for k, v in config.items() if k not in ("resultDir", "generator", "trace")},
+        **({"trace": workload.facts} if workload.facts else {}),
+        "stages": [stage(config, workload, which, servers, work) for which in workload.stages],
     }
     write(result, config["resultDir"])
     print(table(result), flush=True)
