@@ -99,6 +99,16 @@ def test_every_hook_knows_where_its_report_goes() -> None:
         assert json.loads(text("lab", hook))["reportConfigMap"] == "kv-storage-report"
 
 
+@pytest.mark.parametrize("hook", KINDS)
+def test_every_hook_may_say_on_its_own_job_why_it_failed(hook: str) -> None:
+    """And on no other: a Role names it."""
+    objs = helm.objects("lab")
+    name = json.loads(text("lab", hook))["jobName"]
+    assert name == helm.one(objs, "Job", f"-{hook}")["metadata"]["name"]
+    rules = [r for r in helm.one(objs, "Role", f"-{hook}")["rules"] if r["apiGroups"] == ["batch"]]
+    assert rules == [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["patch"], "resourceNames": [name]}]
+
+
 def test_preflight_knows_where_a_model_server_fits() -> None:
     seen = json.loads(text("default", "preflight"))["workload"]
     assert seen["requests"] == {"cpu": "8", "memory": "200Gi", "nvidia.com/gpu": "2"}

@@ -48,16 +48,29 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* What every hook's configuration begins with. Call with (list $ $timeoutSeconds $reportName); gives JSON. */}}
+{{/* What every hook's configuration begins with. Call with (list $ $timeoutSeconds $reportName $jobName); gives JSON. */}}
 {{- define "llm-d-storage.hooks.commonConfig" -}}
 {{- $root := index . 0 -}}
 {{- dict
       "release" $root.Release.Name
       "namespace" $root.Release.Namespace
       "reportConfigMap" (index . 2)
+      "jobName" (index . 3)
       "checks" $root.Values.hooks.checks
       "allowInconclusive" $root.Values.hooks.allowInconclusive
       "timeoutSeconds" (include "llm-d-storage.hooks.ownTimeout" (index . 1) | int64) | toJson -}}
+{{- end -}}
+
+{{/* Where every hook may write: its key of the report, and on its own Job why it failed. Call with (list $ $jobName). */}}
+{{- define "llm-d-storage.hooks.reportRules" -}}
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [patch]
+  resourceNames: [{{ include "llm-d-storage.names.report" (index . 0) }}]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [patch]
+  resourceNames: [{{ index . 1 }}]
 {{- end -}}
 
 {{/* The program stops before Kubernetes stops it, so that it can still say why. */}}

@@ -13,6 +13,7 @@ import yaml
 from tests.acceptance.cluster.argo_caches import (
     CACHE,
     CLAIM,
+    EXAMPLES,
     LATE,
     TEAM,
     VALUES,
@@ -74,6 +75,9 @@ def gitops(cluster: Cluster, argo_cd: None, tmp_path_factory: pytest.TempPathFac
             "teams/a/values.yaml": yaml.safe_dump(merged(values, SMALL)),
         }
     )
+    # As its head says.
+    words = ("patch", "configmap", "argocd-cm", "-n", argocd.NAMESPACE, "--type", "merge", "--patch-file")
+    cluster.kubectl(*words, str(EXAMPLES / "argocd-cm.yaml")).ok()
     cluster.kubectl("apply", "-f", "-", stdin=example("app-of-apps.yaml", where)).ok()
     return Gitops(cluster, deployments, Application(cluster, "cache"), Application(cluster, "cache-a"), values)
 
@@ -161,7 +165,9 @@ def test_a_refused_change_fails_the_sync_with_our_sentence_and_touches_nothing(
     before = gitops.versions()
     one = gitops.cache.synced_to(gitops.change(modelserver={"hfToken": {"enabled": True}}))
     assert one.phase == "Failed", one.message
-    assert one.result("Job", "cache-preflight")["hookPhase"] == "Failed"
+    refused = one.result("Job", "cache-preflight")
+    assert refused["hookPhase"] == "Failed"
+    assert "llm-d-hf-token" in refused["message"], "the Application does not show our sentence"
     assert not one.phases("Deployment"), "something was applied after the refusal"
     said = gitops.job_log("preflight")
     assert "llm-d-hf-token" in said and "modelserver.hfToken.enabled" in said
@@ -202,7 +208,9 @@ def test_a_cache_that_stores_nothing_any_more_fails_the_sync(gitops: Gitops, fir
         gitops.on_the_claim(f"{folders} -exec chmod u+w {{}} +")
     assert one.phase == "Failed", one.message
     assert one.result("Job", "cache-probe")["hookPhase"] == "Succeeded"
-    assert one.result("Job", "cache-proof")["hookPhase"] == "Failed"
+    failed = one.result("Job", "cache-proof")
+    assert failed["hookPhase"] == "Failed"
+    assert failed["message"].startswith("proof."), f"the Application does not show our sentence: {failed['message']}"
     said = gitops.job_log("proof")
     assert "wrote nothing to the storage tier" in said, said[-1500:]
 

@@ -106,6 +106,21 @@ def test_a_config_map_that_cannot_be_written_changes_nothing(error, said, capsys
     output.write_config_map(report(GOOD), "", Kube(AssertionError()))
 
 
+def test_a_job_is_told_why_it_fails():
+    kube = Kube()
+    output.annotate_job(report(GOOD, BAD), "demo-probe", kube)
+    path, body = kube.observed
+    assert path == "/apis/batch/v1/namespaces/ns/jobs/demo-probe"
+    (said,) = body["metadata"]["annotations"].values()
+    assert said == f"{BAD.id}: {BAD.sentence} {BAD.remedy}".rstrip()
+
+
+def test_a_job_that_cannot_be_told_changes_nothing(capsys):
+    output.annotate_job(report(BAD), "demo-probe", Kube(CollectError("jobs are forbidden")))
+    assert "jobs are forbidden" in capsys.readouterr().out
+    output.annotate_job(report(BAD), "", Kube(AssertionError()))
+
+
 def llmd(*args, **env):
     command = [sys.executable, "-m", "llmd_storage_hooks", *args]
     return subprocess.run(

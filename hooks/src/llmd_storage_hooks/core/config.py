@@ -20,6 +20,7 @@ class HookConfig:
     release: str
     namespace: str
     report_config_map: str = ""  # "" = the report is printed only
+    job_name: str = ""  # its own Job, which is told why it failed; "" = none
     checks: dict[str, str] = field(default_factory=dict)
     allow_inconclusive: bool = False
     timeout_seconds: float = 600.0  # the whole hook, from its start

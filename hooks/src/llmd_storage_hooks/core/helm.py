@@ -47,10 +47,10 @@ def rendered(hook: str, chart: Chart, release: str, namespace: str) -> dict[str,
 
 
 def _config_of(job: Any, hook: str) -> dict[str, Any]:
-    """The JSON that the chart passes to the hook's container, without its ConfigMap, as nothing is written."""
+    """The JSON that the chart passes to the hook's container, with no ConfigMap or Job to write on."""
     try:
         args = job["spec"]["template"]["spec"]["containers"][0]["args"]
         config = json.loads(args[args.index("--config") + 1])
     except (TypeError, KeyError, IndexError, ValueError) as error:
         raise ConfigError(f"this chart has no {hook} hook as this program knows it ({error!r}).") from error
-    return {**config, "reportConfigMap": ""}
+    return {**config, "reportConfigMap": "", "jobName": ""}

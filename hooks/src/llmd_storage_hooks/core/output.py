@@ -15,8 +15,10 @@ from rich.text import Text
 
 from llmd_storage_hooks.core.errors import CollectError, NotFound
 from llmd_storage_hooks.core.kube.api import Kube, KubeApi
-from llmd_storage_hooks.core.report import Report, headline, termination_message, to_json, to_junit, worst_first
+from llmd_storage_hooks.core.report import Report, headline, termination_message, to_json, to_junit, worst, worst_first
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
+
+FAILURE = "llm-d-storage/failure"
 
 _STYLES = {
     Verdict.PASS: "green",
@@ -91,6 +93,20 @@ def write_termination_message(report: Report) -> None:
             file.write(termination_message(report))
     except OSError as error:
         say(f"warning: could not write the termination message to {path}: {error}")
+
+
+def annotate_job(report: Report, name: str, kube: KubeApi | None = None) -> None:
+    """Why the hook fails, on its own Job. A failure is printed, and never changes the verdict.
+
+    A Job's status says only that it failed. What reads Jobs and not logs (Argo CD, by examples/argocd) finds it here.
+    """
+    if not name:
+        return
+    path = f"/apis/batch/v1/namespaces/{report.namespace}/jobs/{name}"
+    try:
+        (kube or Kube.connect()).merge_patch(path, {"metadata": {"annotations": {FAILURE: worst(report)}}})
+    except CollectError as error:
+        say(f"note: could not write on Job {name} why it fails: {error}")
 
 
 def write_config_map(report: Report, name: str, kube: KubeApi | None = None) -> None:

@@ -107,6 +107,13 @@ def headline(report: Report) -> str:
     )
 
 
+def worst(report: Report) -> str:
+    """The worst finding in one line, for where only one line is shown; "" when there is none."""
+    for one in worst_first(report)[:1]:
+        return f"{one.id}: {one.sentence} {one.remedy}".rstrip()
+    return ""
+
+
 def termination_message(report: Report) -> str:
     """The short form: the headline, and what is wrong with its remedy."""
     lines = [headline(report)]

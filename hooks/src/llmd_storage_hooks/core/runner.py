@@ -65,8 +65,11 @@ def run_hook(
         return
     output.show(report, form)
     output.write_termination_message(report)
+    code = exit_code(report.verdict, config.allow_inconclusive)
+    if code:
+        output.annotate_job(report, config.job_name)
     output.write_config_map(report, config.report_config_map)
-    _exit(exit_code(report.verdict, config.allow_inconclusive))
+    _exit(code)
 
 
 def usage_error(hook: str, why: str) -> None:

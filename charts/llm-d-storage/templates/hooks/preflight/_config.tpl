@@ -11,7 +11,7 @@
 {{- end -}}
 {{- /* On a first install there is no such object yet, and the hook says so. Not asked here: under Argo CD all is an install. */ -}}
 {{- $report := include "llm-d-storage.names.report" . -}}
-{{- $config := include "llm-d-storage.hooks.commonConfig" (list . .Values.hooks.preflight.timeoutSeconds $report) | fromJson -}}
+{{- $config := include "llm-d-storage.hooks.commonConfig" (list . .Values.hooks.preflight.timeoutSeconds $report (include "llm-d-storage.names.preflight" .)) | fromJson -}}
 {{- $_ := set $config "crds" (include "llm-d-storage.preflight.crds" . | fromJsonArray) -}}
 {{- $_ := set $config "gatewayClass" (ternary (include "llm-d-storage.gateway.className" .Values.gateway) "" (eq .Values.global.router.mode "gateway")) -}}
 {{- $_ := set $config "storage" (dict

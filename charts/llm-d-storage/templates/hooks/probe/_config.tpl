@@ -30,7 +30,7 @@ schedulerName: {{ . | quote }}
 {{/* The probe's configuration as JSON. Index, run and node come from the pod's environment. */}}
 {{- define "llm-d-storage.probe.config" -}}
 {{- with .Values.hooks.probe -}}
-{{- $config := include "llm-d-storage.hooks.commonConfig" (list $ .timeoutSeconds (include "llm-d-storage.names.report" $)) | fromJson -}}
+{{- $config := include "llm-d-storage.hooks.commonConfig" (list $ .timeoutSeconds (include "llm-d-storage.names.report" $) (include "llm-d-storage.names.probe" $)) | fromJson -}}
 {{- $_ := set $config "path" "/mnt/kv-cache" -}}
 {{- $_ := set $config "deadlineSeconds" (int64 .deadlineSeconds) -}}
 {{- /* Tried exactly as the connector is going to do it. */ -}}

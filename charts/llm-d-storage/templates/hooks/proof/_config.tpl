@@ -1,7 +1,7 @@
 {{/* The proof's configuration as JSON. */}}
 {{- define "llm-d-storage.proof.config" -}}
 {{- with .Values.hooks.proof -}}
-{{- $config := include "llm-d-storage.hooks.commonConfig" (list $ .timeoutSeconds (include "llm-d-storage.names.report" $)) | fromJson -}}
+{{- $config := include "llm-d-storage.hooks.commonConfig" (list $ .timeoutSeconds (include "llm-d-storage.names.report" $) (include "llm-d-storage.names.proof" $)) | fromJson -}}
 {{- /* What counts, and under which names, depends on it. */ -}}
 {{- $_ := set $config "connector" $.Values.modelserver.connector -}}
 {{- $_ := set $config "podSelector" (include "llm-d-storage.servingLabels" $ | fromYaml) -}}
