@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import subprocess
@@ -14,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import scripts
 from tests.chart import helm
 from tests.chart.test_alerts import groups, promtool
 
-TOOLS = helm.CHART.parent / "tools"
 FOLDER = helm.CHART / "files" / "dashboards"
 FILES = sorted(FOLDER.glob("*.json"))
 # https://grafana.com/docs: ids of units, those in use.
@@ -27,14 +26,6 @@ MACROS = {"$__rate_interval": "1m", "$__range": "3h", "$namespace": "inference",
 NAME = re.compile(r"\b(?:vllm:|llmd_storage_evictor_|inference_|kube_)[a-z0-9_:]+")
 
 each_dashboard = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-
-
-def tool(name: str) -> Any:
-    sys.path.insert(0, str(TOOLS))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.pop(0)
 
 
 def panels(path: Path) -> list[dict[str, Any]]:
@@ -53,7 +44,12 @@ def queries(path: Path) -> Iterator[tuple[str, str]]:
 
 def samples() -> set[str]:
     """The names of all series that the project and its surroundings show."""
-    return {name for metrics in tool("make_metrics").known().values() for one in metrics for name in one.samples}
+    return {
+        name
+        for metrics in scripts.module("charts/tools", "make_metrics").known().values()
+        for one in metrics
+        for name in one.samples
+    }
 
 
 def selected(expr: str) -> set[str]:
@@ -68,7 +64,7 @@ def selected(expr: str) -> set[str]:
 
 @pytest.mark.parametrize("name", ["make_dashboards", "make_metrics"])
 def test_what_is_made_is_current(name: str) -> None:
-    argv = [sys.executable, TOOLS / f"{name}.py", "--check"]
+    argv = [sys.executable, scripts.ROOT / "charts" / "tools" / f"{name}.py", "--check"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -160,7 +156,7 @@ def test_everything_that_is_counted_can_be_seen() -> None:
     shown |= {name for group in groups() for rule in group["rules"] for name in selected(rule["expr"])}
     own = [
         one
-        for where, metrics in tool("make_metrics").known().items()
+        for where, metrics in scripts.module("charts/tools", "make_metrics").known().items()
         if where[:7] in ("Connect", "Evictor")
         for one in metrics
     ]

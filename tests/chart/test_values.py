@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
 
+from tests import scripts
 from tests.chart import helm
-
-TOOLS = helm.CHART.parent / "tools"
-
-
-def _tool(name: str) -> ModuleType:
-    sys.path.insert(0, str(TOOLS))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(TOOLS))
-
 
 SCHEMA: dict[str, Any] = json.loads((helm.CHART / "values.schema.json").read_text())
 VALUES: dict[str, Any] = helm.load_yaml((helm.CHART / "values.yaml").read_text())[0]
@@ -37,7 +24,7 @@ VALUES: dict[str, Any] = helm.load_yaml((helm.CHART / "values.yaml").read_text()
 @pytest.mark.parametrize("tool", ["make_backends", "make_connector", "make_schema"])
 def test_what_is_made_is_what_the_sources_give(tool: str) -> None:
     """A page that lags behind tells users of values that are refused."""
-    for path, text in _tool(tool).rendered().items():
+    for path, text in scripts.module("charts/tools", tool).rendered().items():
         assert path.read_text() == text, f"{path.name}: run make generate"
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests import scripts
 from tests.acceptance.cluster.watching import ANNOTATED, SOONER, fired, firing, watching
-from tests.chart.test_dashboards import FILES, selected, tool
+from tests.chart.test_dashboards import FILES, selected
 from tests.cluster.fixtures import NAMESPACE, RELEASE
 from tests.cluster.harness import REUSED_TOKENS, Cluster, Release, ask, metrics
 from tests.lab import faults, teardown
@@ -317,7 +318,7 @@ def test_every_alert_has_fired(pair: Pair) -> None:
 
 def test_every_metric_of_others_is_there(pair: Pair) -> None:
     """Of the project's own, some count what no test does on this cluster; the chart's tests hold them to the code."""
-    made = tool("make_metrics")
+    made = scripts.module("charts/tools", "make_metrics")
     listed = {name for one in (*made.VLLM, *made.PICKER, *made.STATE) for name in one.samples}
     assert listed <= pair.prometheus.names(), listed - pair.prometheus.names()
 

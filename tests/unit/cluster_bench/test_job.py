@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import importlib.util
 import json
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests import scripts
 from tests.patience import CEILING_S
 
 SCRIPT = Path(__file__).resolve().parents[3] / "charts" / "llm-d-storage" / "files" / "benchmark" / "benchmark.py"
@@ -46,14 +46,8 @@ json.dump({"errors": [""] * (n - 1) + ["refused"], "itls": [[0.01, 0.03]] * (n -
 
 
 @pytest.fixture
-def job(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    # As Python does for a script.
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    spec = importlib.util.spec_from_file_location("benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def job() -> ModuleType:
+    return scripts.module("charts/llm-d-storage/files/benchmark", "benchmark")
 
 
 @pytest.fixture

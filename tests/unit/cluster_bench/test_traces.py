@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import scripts
 from tests.cluster_bench.__main__ import SAMPLE
 
-FILES = Path(__file__).resolve().parents[3] / "charts" / "llm-d-storage" / "files" / "benchmark"
 MOONCAKE = """{"timestamp": 2000, "input_length": 1100, "output_length": 100, "hash_ids": [0, 1, 2]}
 {"timestamp": 500, "input_length": 1024, "output_length": 3, "hash_ids": [0, 1]}
 
@@ -30,9 +29,8 @@ AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 
 
 @pytest.fixture
-def traces(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(FILES)
-    return importlib.import_module("traces")
+def traces() -> Any:
+    return scripts.module("charts/llm-d-storage/files/benchmark", "traces")
 
 
 def replay(traces: Any, text: str, **how: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:

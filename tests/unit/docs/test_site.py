@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from tests.patience import CEILING_S
+from tests.scripts import module
 from tests.unit.docs.commands import ROOT
 
 DOCS = ROOT / "docs"
-
-
-def tool(name: str) -> ModuleType:
-    sys.path.insert(0, str(DOCS / "site"))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(DOCS / "site"))
 
 
 def build(site: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -103,24 +94,24 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    pages = tool("pages")
+    pages = module("docs/site", "pages")
     nav = pages.navigation([{"A": ["a.md", "b/*", "gone.md"]}], ["b/z.md", "b/README.md", "a.md", "new.md"])
     assert nav == [{"A": ["a.md", "b/README.md", "b/z.md"]}, {"More": ["new.md"]}]
 
 
 def test_the_list_of_sentences_is_of_these_checks() -> None:
-    assert (DOCS / "sentences.md").read_text() == tool("sentences").markdown(), "run make generate"
+    assert (DOCS / "sentences.md").read_text() == module("docs/site", "sentences").markdown(), "run make generate"
 
 
 def test_every_check_that_can_end_badly_has_its_sentences_under_its_id() -> None:
     """Who reads an id in a report looks for it here."""
-    for check_id, told in tool("sentences").sentences().items():
+    for check_id, told in module("docs/site", "sentences").sentences().items():
         assert told, check_id
         assert all(re.search(r"\w", sentence) for sentence, _ in told), check_id
 
 
 def test_a_sentence_is_found_under_its_own_id_only() -> None:
-    page, found = (DOCS / "sentences.md").read_text(), tool("sentences").findable
+    page, found = (DOCS / "sentences.md").read_text(), module("docs/site", "sentences").findable
     said = 'StorageClass "nfs" does not exist; the cluster has: none.'
     assert found("preflight.storageclass.exists", said, page)
     assert not found("preflight.storageclass.rwx", said, page)
@@ -129,7 +120,7 @@ def test_a_sentence_is_found_under_its_own_id_only() -> None:
 
 
 def test_pictures_are_of_these_sources() -> None:
-    draw = tool("draw")
+    draw = module("docs/site", "draw")
     sources = sorted(draw.PICTURES.glob("*.dot"))
     assert sources
     for source in sources:

@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jsonschema
@@ -20,24 +16,16 @@ import jsonschema
 from llmd_storage_hooks.core.catalogue import find
 from llmd_storage_hooks.core.report import Report, to_json
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
+from tests import scripts
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "schemas" / "hook-report.schema.json").read_text(encoding="utf-8"))
 SENTENCES = (ROOT / "docs" / "sentences.md").read_text(encoding="utf-8")
 
 
-@cache
-def _maker() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "docs" / "site"))
-    try:
-        return importlib.import_module("sentences")
-    finally:
-        sys.path.pop(0)
-
-
 def findable(check_id: str, sentence: str) -> bool:
     """Whether docs/sentences.md, which is made from the checks' source, has what was said in a run under this id."""
-    return bool(_maker().findable(check_id, sentence, SENTENCES))
+    return bool(scripts.module("docs/site", "sentences").findable(check_id, sentence, SENTENCES))
 
 
 class FakeClock:

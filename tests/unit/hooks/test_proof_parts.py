@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmd_storage_hooks.core.errors import CollectError, NotFound, Unreachable
 from llmd_storage_hooks.core.kube.objects import PodState
+from llmd_storage_hooks.core.verdicts import Verdict
 from llmd_storage_hooks.proof import readiness, ties
 from llmd_storage_hooks.proof.checks import answers, reuse
 from llmd_storage_hooks.proof.checks import pods as pod_checks
@@ -200,6 +201,25 @@ def test_where_others_are_served_too_the_answer_itself_counts(cached, expected, 
     others = counters(prompt_tokens=9999, external_tokens=640, storage_read_bytes=1, storage_hits=2)
     served = trial(others, Answer(200, prompt_tokens=700, cached_tokens=cached))
     assert (served.with_others, served.reused_tokens, reuse.source(CONFIG, served)) == (True, known, expected)
+
+
+@pytest.mark.parametrize(("reused", "fraction"), [(3200, 1.0), (1600, 0.5), (3300, 1.0), (0, 0.0)])
+def test_the_share_of_full_blocks_that_was_reused(reused, fraction):
+    served = trial(counters(external_tokens=reused, prompt_tokens=3210), Answer(200, prompt_tokens=3210))
+    assert served.reused_fraction(32) == fraction
+
+
+def test_nothing_is_reused_of_a_prompt_without_a_full_block_or_where_it_is_not_known():
+    assert trial(counters(external_tokens=9), Answer(200, prompt_tokens=9)).reused_fraction(32) == 0.0
+    assert trial(None, Answer(200, prompt_tokens=3210)).reused_fraction(32) == 0.0
+
+
+def test_a_share_just_below_what_is_asked_for_is_not_rounded_up():
+    """The proof would pass a prompt that it had asked again for want of enough from the cache."""
+    tokens = 100_000 * CONFIG.block_tokens + 1
+    almost = int(0.95 * (tokens - 1)) - 1
+    served = trial(counters(external_tokens=almost, prompt_tokens=tokens), Answer(200, prompt_tokens=tokens))
+    assert reuse.reuse(CONFIG, served).verdict is not Verdict.PASS
 
 
 def trial(reused, second=None):

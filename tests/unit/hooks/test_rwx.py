@@ -1,27 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of provisioners: a wrong entry refuses good storage, or lets bad storage through."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import pytest
 
 from llmd_storage_hooks.preflight.checks.rwx import Rwx, find, rwx_support
 from llmd_storage_hooks.preflight.run import rwx_table
+from tests import scripts
 
 TABLE = rwx_table()
-TOOLS = Path(__file__).resolve().parents[3] / "charts" / "tools"
 
 
 def test_the_table_and_the_page_are_what_the_charts_facts_give():
     """Else the preflight refuses what the chart lets pass, or the other way round."""
-    sys.path.insert(0, str(TOOLS))
-    try:
-        made = importlib.import_module("make_backends").rendered()
-    finally:
-        sys.path.remove(str(TOOLS))
-    for path, text in made.items():
+    for path, text in scripts.module("charts/tools", "make_backends").rendered().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run make generate"
 
 

@@ -147,6 +147,11 @@ class Trial:
             return int(min(self.reused.external_tokens, self.second.prompt_tokens))
         return self.second.cached_tokens
 
+    def reused_fraction(self, block_tokens: int) -> float:
+        """Of the tokens in the prompt's full blocks, 0 to 1; 0 where none is full, or it is not known."""
+        full = full_block_tokens(self.second.prompt_tokens, block_tokens) if self.second else 0
+        return min(1.0, (self.reused_tokens or 0) / full) if full else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:

@@ -42,7 +42,7 @@ def proof_block(config: ProofConfig, trial: Trial, routed: Answer | None) -> dic
     }
     if first is None or second is None or reused is None:
         return figures
-    figures["reusedFraction"] = reuse.reused_fraction(config, trial)
+    figures["reusedFraction"] = round(trial.reused_fraction(config.block_tokens), 4)
     figures["reusedTokens"] = trial.reused_tokens
     figures["tokensEqual"] = same_tokens(first, second)
     figures["logprobsMaxDelta"] = answers.logprobs_delta(first, second)

@@ -40,18 +40,12 @@ def quiet(trial: Trial) -> Finding:
     )
 
 
-def reused_fraction(config: ProofConfig, trial: Trial) -> float:
-    """Of the tokens in the prompt's full blocks; 0 to 1."""
-    full = full_block_tokens(trial.second.prompt_tokens, config.block_tokens) if trial.second else 0
-    return round(min(1.0, (trial.reused_tokens or 0) / full), 4) if full else 0.0
-
-
 def reuse(config: ProofConfig, trial: Trial) -> Finding:
     """B took enough of the prompt from the cache; else why not."""
     check_id = "proof.reuse"
     second, reused = trial.second, trial.reused
     assert second is not None and reused is not None
-    fraction, count = reused_fraction(config, trial), trial.reused_tokens or 0
+    fraction, count = trial.reused_fraction(config.block_tokens), trial.reused_tokens or 0
     observed = _counters(reused)
     full = full_block_tokens(second.prompt_tokens, config.block_tokens)
     share = f"{fraction:.1%} of the {full} tokens in full blocks"

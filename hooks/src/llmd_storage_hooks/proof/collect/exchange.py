@@ -14,7 +14,7 @@ from llmd_storage_hooks.proof.collect.prompts import WARM_UP, make_prompt
 from llmd_storage_hooks.proof.collect.server import Server
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.connectors import CONNECTORS
-from llmd_storage_hooks.proof.facts import Answer, Counters, PodPair, Prompt, Stored, Trial, full_block_tokens
+from llmd_storage_hooks.proof.facts import Answer, Counters, PodPair, Prompt, Stored, Trial
 from llmd_storage_hooks.proof.ties import near_tie
 
 STORE_S = 60.0  # a healthy tier writes a prompt's blocks within a second or two
@@ -55,7 +55,7 @@ def prove(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, sa
     waited = False
     for _ in range(ATTEMPTS - 1):
         tied = trial.first is not None and trial.second is not None and near_tie(trial.first, trial.second)
-        if took_enough(config, trial):
+        if trial.reused_fraction(config.block_tokens) >= config.min_reused_fraction:
             if not tied:
                 break
             say("B's answer differs from A's at a near-tie of A's: once more with a new prompt")
@@ -92,12 +92,6 @@ def prefill(config: ProofConfig, trial: Trial, server: Server, clock: Clock, say
         return replace(trial, stored=stored)
     except CollectError as error:
         return replace(trial, error=str(error))
-
-
-def took_enough(config: ProofConfig, trial: Trial) -> bool:
-    """Whether B took as much of the prompt from the cache as is asked for."""
-    full = full_block_tokens(trial.second.prompt_tokens, config.block_tokens) if trial.second else 0
-    return trial.reused_tokens is not None and trial.reused_tokens >= config.min_reused_fraction * full
 
 
 def _trial(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, say: Say) -> Trial:
