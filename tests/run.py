@@ -89,6 +89,7 @@ def lint(step: Step, _: list[str]) -> None:
         "connector/src",
         "evictor/src",
         "tests/acceptance/__main__.py",
+        "tests/acceptance/dashboards.py",
         "tests/acceptance/parts.py",
         "tests/acceptance/record.py",
         "tests/lab",

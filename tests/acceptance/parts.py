@@ -118,7 +118,7 @@ PARTS = (
         "metrics",
         "every alert fires by its fault made for real, and every panel has data, in a Prometheus that scrapes the lab",
         (f"{CLUSTER}/test_metrics.py",),
-        (CHART, *IMAGE, f"{CLUSTER}/watching.py", *LAB),
+        (CHART, *IMAGE, f"{CLUSTER}/watching.py", "tests/acceptance/dashboards.py", *LAB),
         8,
         build="prometheus",
         lab=True,

@@ -181,6 +181,14 @@ class Prometheus:
         """The samples of an instant query: {metric: labels, value: [time, text]}. Raises: LabError with its words."""
         return list(self._get("query", query=expression)["result"])
 
+    def query_range(self, expression: str, begin: float, end: float, points: int = 240) -> list[dict[str, Any]]:
+        """The series between two times (s since 1970): {metric: labels, values: [[time, text], ...]}.
+
+        Raises: as `query`.
+        """
+        when = {"start": str(begin), "end": str(end), "step": str(max(1.0, (end - begin) / points))}
+        return list(self._get("query_range", query=expression, **when)["result"])
+
     def alerts(self) -> list[dict[str, Any]]:
         """What is pending or firing now: {labels, annotations, state, activeAt, value}."""
         return list(self._get("alerts")["alerts"])

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from tests import scripts
+from tests.acceptance import dashboards
 from tests.acceptance.cluster.watching import ANNOTATED, SOONER, fired, firing, watching
-from tests.chart.test_dashboards import FILES, selected
+from tests.chart.test_dashboards import selected
 from tests.cluster.fixtures import NAMESPACE, RELEASE
 from tests.cluster.harness import REUSED_TOKENS, Cluster, Release, ask, metrics
 from tests.lab import faults, teardown
@@ -323,25 +324,46 @@ def test_every_metric_of_others_is_there(pair: Pair) -> None:
     assert listed <= pair.prometheus.names(), listed - pair.prometheus.names()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", dashboards.FILES, ids=lambda path: path.stem)
 def test_every_panel_has_data(pair: Pair, path: Path) -> None:
     """The whole of what these tests did, as Grafana would ask for it."""
-    macros = {
-        "$__rate_interval": "30m",
+    empty = []
+    for panel in json.loads(path.read_text())["panels"]:
+        for one in dashboards.queries(panel, macros(pair, "30m")):
+            samples = pair.prometheus.query(one.expr)
+            labels = {label for label in one.legend.replace("{{", "\0").split("\0")[1:]}
+            named = all(sample["metric"].get(label.partition("}}")[0]) for sample in samples for label in labels)
+            if not samples or not named or all(sample["value"][1] == "NaN" for sample in samples):
+                empty.append(f"{panel['title']}: {one.expr}")
+            assert selected(one.expr) or "ALERTS" in one.expr
+    assert not empty, "\n".join(empty)
+
+
+def macros(pair: Pair, rates: str) -> dict[str, str]:
+    """What Grafana would put in. rates: over which time rates are taken."""
+    return {
+        "$__rate_interval": rates,
         "$__range": "30m",
         "$namespace": pair.release.namespace,
         "$release": pair.release.name,
     }
-    empty = []
-    for panel in json.loads(path.read_text())["panels"]:
-        for one in panel.get("targets", []):
-            expr = one["expr"]
-            for macro, value in macros.items():
-                expr = expr.replace(macro, value)
-            samples = pair.prometheus.query(expr)
-            labels = {label for label in one["legendFormat"].replace("{{", "\0").split("\0")[1:]}
-            named = all(sample["metric"].get(label.partition("}}")[0]) for sample in samples for label in labels)
-            if not samples or not named or all(sample["value"][1] == "NaN" for sample in samples):
-                empty.append(f"{panel['title']}: {expr}")
-            assert selected(expr) or "ALERTS" in expr
-    assert not empty, "\n".join(empty)
+
+
+def test_pictures_of_the_dashboards(pair: Pair) -> None:
+    """Of this run, for the docs: whoever commits the record commits them with it."""
+    (first,) = pair.prometheus.query("min(min_over_time(timestamp(up)[1h:1m]))")
+    begin, end = float(first["value"][1]), time.time()
+
+    def ask(query: dashboards.Query) -> list[dict[str, Any]]:
+        if query.instant:
+            return pair.prometheus.query(query.expr)
+        return pair.prometheus.query_range(query.expr, begin, end)
+
+    pictures = {}
+    for path in dashboards.FILES:
+        dashboard = json.loads(path.read_text())
+        answers = dashboards.asked(dashboard, macros(pair, "1m"), ask)
+        pictures[path.stem] = dashboards.draw(dashboard, answers, begin)
+        bare = [title for title, lines in answers.items() if not lines]
+        assert not bare, f"{path.stem}: nothing to draw in {bare}"
+    dashboards.write(pictures)
