@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
+import tracemalloc
+from array import array
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmd_storage_connector.blocks import layout
 from llmd_storage_evictor.cache import checkpoint
 from llmd_storage_evictor.core.index import Folder, Index
 from llmd_storage_evictor.core.policy import eviction_order
@@ -55,17 +62,43 @@ def test_what_a_removal_found_out_is_known_afterwards(
         }
 
 
+def decoded(data: bytes) -> dict[str, Folder]:
+    return checkpoint.decode(io.BytesIO(data), len(data))[0]
+
+
 @given(found=files)
 def test_a_checkpoint_gives_back_what_was_known(found: list[tuple[str, int, int]]) -> None:
     folders = index_of(found).folders("a" * 32)
+    for place, folder in enumerate(folders.values()):
+        folder.changed_ns = place
     data = b"".join(bytes(part) for part in checkpoint.encode(folders, "Qwen/Qwen3"))
-    assert {name: one.by_id() for name, one in checkpoint.decode(data)[0].items()} == {
-        name: one.by_id() for name, one in folders.items()
-    }
-    for at in {0, len(data) // 2, len(data) - 1}:
-        spoilt = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        try:
-            checkpoint.decode(spoilt)
-        except ValueError:
-            continue
-        raise AssertionError("a damaged checkpoint was believed")
+    known = decoded(data)
+    assert {name: one.by_id() for name, one in known.items()} == {name: one.by_id() for name, one in folders.items()}
+    assert [one.changed_ns for one in known.values()] == [one.changed_ns for one in folders.values()]
+    for at in {0, 8, 13, len(data) // 2, len(data) - 1}:
+        for spoilt in (data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], data[:at]):
+            with pytest.raises(ValueError):
+                decoded(spoilt)
+
+
+def test_a_checkpoint_is_written_and_read_a_folder_at_a_time() -> None:
+    """A user would lose: the evictor, to its memory limit, each time a leader with millions of files begins or ends."""
+    folders = {}
+    for name in list(layout.fanout_names())[:64]:
+        numbers = array("Q", range(20_000))
+        folders[name] = Folder(ids=numbers, mtimes=numbers[:], sizes=numbers[:]).update_totals()
+    held = 64 * 3 * 8 * 20_000
+    with tempfile.TemporaryFile() as file:
+        tracemalloc.start()
+        for part in checkpoint.encode(folders, None):
+            file.write(part)
+        saving = tracemalloc.get_traced_memory()[1]
+        size = file.tell()
+        file.seek(0)
+        tracemalloc.reset_peak()
+        loaded = checkpoint.decode(file, size)[0]
+        loading = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert len(loaded) == 64
+    assert saving < held / 8, "a copy of the index to write it"
+    assert loading < held * 1.2, "a copy of the file to read it"

@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import Buffer
@@ -125,18 +125,22 @@ class CacheDirectory:
             os.fchmod(fd, FOLDER_MODE)
 
 
+def open_regular(folder: int, name: str) -> BinaryIO:
+    """A regular file, to read. Raises: OSError; ValueError when it is not regular."""
+    fd = os.open(name, READ, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ValueError(f"{name} is not a regular file")
+    # ceph-fuse keeps serving this node's cached pages after another node has overwritten the file with content of
+    # the same length.
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    return open(fd, "rb")
+
+
 def read_file(folder: int, name: str, limit: int) -> bytes:
     """The bytes of a regular file. Raises: OSError; ValueError when it is longer than `limit` bytes or not regular."""
-    fd = os.open(name, READ, dir_fd=folder)
-    with open(fd, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError(f"{name} is not a regular file")
-        # ceph-fuse keeps serving this node's cached pages after another node has overwritten the file with content of
-        # the same length.
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        data = file.read(limit + 1) or b""
-        while len(data) <= limit and (more := file.read(limit + 1 - len(data))):
-            data += more
+    with open_regular(folder, name) as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise ValueError(f"{name} is longer than {limit} bytes")
     return data
