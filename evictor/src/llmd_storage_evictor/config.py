@@ -124,12 +124,30 @@ class Config:
             minimum=1,
         ),
     ] = 2**30
+    metadata_ops_s: Annotated[
+        float,
+        Setting(
+            "Operations a second that looking for changes may cost the filesystem's metadata server: a stat, an open, "
+            "or 100 names of a listing. Removing blocks and the first look at an unknown cache are not counted.",
+            minimum=50,
+        ),
+    ] = 500.0
     relist_s: Annotated[
-        float, Setting("Seconds after which a folder is listed even if its mtime has not changed.", minimum=1)
+        float,
+        Setting(
+            "Seconds after which a folder is listed even if its mtime has not changed; more where a tenth of "
+            "metadata_ops_s is too little for that.",
+            minimum=1,
+        ),
     ] = 60.0
-    rescan_s: Annotated[float, Setting("Seconds in which every file's size and mtime are read again.", minimum=60)] = (
-        3600.0
-    )
+    rescan_s: Annotated[
+        float,
+        Setting(
+            "Seconds in which every file's size and mtime are read again; more where a fifth of metadata_ops_s is too "
+            "little for that.",
+            minimum=60,
+        ),
+    ] = 3600.0
     checkpoint_s: Annotated[float, Setting("Seconds between two checkpoints.", minimum=1)] = 300.0
     io_threads: Annotated[int, Setting("Threads that list and remove files.", minimum=1, maximum=128)] = 8
     stall_s: Annotated[float, Setting("Seconds without progress after which /healthz fails.", minimum=5)] = 60.0

@@ -94,7 +94,7 @@ def make_unreadable(monkeypatch: pytest.MonkeyPatch, folder: str, error: OSError
             raise error
         return listdir(fd)
 
-    monkeypatch.setattr("llmd_storage_evictor.cache.scanner.os.listdir", failing)
+    monkeypatch.setattr("llmd_storage_evictor.cache.listing.os.listdir", failing)
 
 
 def config(root: Path, **changes: Any) -> Config:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -331,3 +332,108 @@ def test_readers_are_advised(cache: Namespace) -> None:
     with evictor(config(cache.root)) as bench:
         bench.round()
     assert '"touchAfterS": 100.0' in (cache.root / ".evictor" / "advice.json").read_text()
+
+
+def report(cache: Namespace, written: int, engine: str = "0123456789ab") -> None:
+    folder = cache.root / ".evictor/writers"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / engine).write_text(json.dumps({"version": 1, "written": written, "waiting": 0}))
+    stamp(folder / engine, 0)
+
+
+def test_what_engines_have_written_counts_before_its_folders_may_be_listed(cache: Namespace) -> None:
+    """A user would lose: the budget, or a metadata server, where listing all that has changed costs too much."""
+    for number in range(5):
+        cache.store(number, age_s=1000 - number)
+    with evictor(config(cache.root, metadata_ops_s=50)) as bench:
+        report(cache, 0)
+        for _ in range(2):
+            bench.round()
+        for number in range(5, 11):
+            cache.store(number, age_s=1)
+        report(cache, 6 * BLOCK)
+        asked = bench.metric("metadata_operations_total")
+        bench.ticks[0] += 1
+        bench.round()
+        assert bench.metric("metadata_operations_total") == asked, "the last look is not paid yet"
+        assert len(cache.numbers()) == 8, "six were written beside five: three went, unseen as they are"
+        bench.ticks[0] += 600
+        bench.round()
+        assert bench.controller.index.held_files() == len(cache.numbers()) == 8, "seen now, and not counted twice"
+
+
+def test_what_an_engine_wrote_before_it_died_counts_until_it_is_listed(cache: Namespace) -> None:
+    cache.store(0, age_s=1000)
+    with evictor(config(cache.root, metadata_ops_s=50)) as bench:
+        report(cache, 0)
+        for _ in range(2):
+            bench.round()
+        for number in range(1, 10):
+            cache.store(number, age_s=1)
+        report(cache, 9 * BLOCK)
+        bench.ticks[0] += 1
+        bench.controller.update_grants()
+        (cache.root / ".evictor/writers/0123456789ab").unlink()
+        bench.controller.update_grants()
+        bench.round()
+        assert cache.numbers() == list(range(1, 10)), "over 9 blocks with those: the only one that is known went"
+
+
+def test_growth_that_nobody_reports_is_seen_whatever_it_costs(cache: Namespace) -> None:
+    """Other connectors' blocks, and files copied into the cache."""
+    cache.store(255, age_s=10)
+    with evictor(config(cache.root, metadata_ops_s=200)) as bench:
+        bench.round()
+        for number in range(30):
+            cache.store(number, age_s=1000 - number)
+            if number % 3 == 2:
+                bench.ticks[0] += 1
+                bench.round()
+        assert len(cache.numbers()) <= 9
+
+
+def test_leftovers_are_known_though_their_folder_is_not_listed_again(cache: Namespace) -> None:
+    dead = cache.path / "ab" / scratch_name("0123456789ab", 3)
+    dead.write_bytes(b"x")
+    stamp(dead, 0)
+    stamp(dead.parent, 5000)
+    with evictor(config(cache.root, relist_s=1e6)) as bench:
+        bench.round()
+        assert dead.exists(), "too young"
+        bench.now[0] += 700
+        bench.ticks[0] += 700
+        bench.round()
+    assert not dead.exists()
+
+
+def test_a_namespace_that_is_only_read_is_not_unused(cache: Namespace) -> None:
+    """A reader's refresh changes no folder: all files are looked at before a namespace goes."""
+    for number in range(3):
+        cache.store(number, age_s=900)
+    for path in (cache.path / layout.MANIFEST, cache.path, *cache.path.iterdir()):
+        stamp(path, 5000)
+    with evictor(config(cache.root, namespace_unused_s=1000)) as bench:
+        bench.round()
+        bench.now[0] += 200
+        bench.ticks[0] += 200
+        stamp(cache.file(1), -150)
+        bench.round()
+    assert (cache.path / layout.MANIFEST).exists() and cache.numbers() == [0, 1, 2]
+
+
+def test_a_new_leader_lists_only_what_has_changed_since_the_checkpoint(cache: Namespace) -> None:
+    for number in range(8):
+        cache.store(number, age_s=1000 - number)
+    for path in cache.path.iterdir():
+        stamp(path, 5000)
+    settings = config(cache.root)
+    with evictor(settings) as bench:
+        bench.round()
+        bench.controller.close()
+    with evictor(settings) as bench:
+        bench.controller._scanner.plan._relists.left = -1e9  # not what looks unchanged
+        bench.controller._scanner.plan._rescans.left = -1e9
+        cache.store(8)
+        bench.round()
+        assert bench.metric("metadata_operations_total") <= 1 + 257 + 3 + 1
+        assert bench.controller.index.held_files() == 9

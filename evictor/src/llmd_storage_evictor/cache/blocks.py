@@ -16,7 +16,7 @@ from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.errors import Corrupt, Rule
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.cache.directory import READ, CacheDirectory
-from llmd_storage_evictor.cache.scanner import last_used_ns
+from llmd_storage_evictor.cache.listing import last_used_ns
 
 # What the header says of the block's shape (connector/docs/FORMAT.md); format.check_header checks all of it.
 _SHAPE = struct.Struct("<16xQI4x32sI")

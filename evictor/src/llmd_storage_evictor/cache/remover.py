@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.cache.directory import CacheDirectory
-from llmd_storage_evictor.cache.scanner import last_used_ns
+from llmd_storage_evictor.cache.listing import last_used_ns
 from llmd_storage_evictor.core.policy import Entry
 from llmd_storage_evictor.errors import LeadershipLost
 

@@ -1,57 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds what has changed in the cache directory, and updates the index.
-
-A scan of an idle cache costs one stat a folder. A folder is listed when its mtime has changed, and every relist_s in
-any case, since some filesystems and caching clients show the mtime late. Only new names are statted. Every
-rescan_s all files of a folder are statted, for the mtimes that readers refresh.
-"""
+"""Finds what has changed in the cache directory, and updates the index; core.scan_plan has the rules."""
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from llmd_storage_connector.blocks import layout
-from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.cache.directory import CacheDirectory
-from llmd_storage_evictor.core.index import Folder, Index
+from llmd_storage_evictor.cache.listing import NOT_THERE, FolderListing, folder_times, read_folder
+from llmd_storage_evictor.cache.names import BLOCK_FOLDERS
+from llmd_storage_evictor.core.index import Index
+from llmd_storage_evictor.core.scan_plan import UNLIMITED, Place, ScanPlan
 
-# Two changes within one tick of the filesystem's clock leave one mtime: a folder that just changed is listed again.
-_MTIME_TICK_S = 2.0
-# No such folder, or something else of that name: a file, a link, another filesystem.
-_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV}
-
-
-@dataclass(slots=True)
-class FolderListing:
-    """One folder as listed. scratch: names of unfinished files."""
-
-    folder: Folder
-    scratch: list[str] = field(default_factory=list)
+# Folders listed at once: what they hold is twice in memory until the index has it.
+_BATCH_FOLDERS = 64
 
 
 @dataclass(slots=True)
 class ScanResult:
-    """What one scan did. scratch: (namespace, folder, names) of unfinished files. listed, rescanned: folders.
+    """What one scan did. listed, rescanned: folders. ops: metadata operations; 0: no scan could be paid.
 
-    failed: folders that could not be read; the index keeps what it knew of them.
+    scratch: (namespace, folder, names) of unfinished files, as last listed. failed: folders that could not be read;
+    the index keeps what it knew of them. began, whole: whether a sweep began, and whether it is at its end.
     """
 
     scratch: list[tuple[str, str, list[str]]] = field(default_factory=list)
     listed: int = 0
     rescanned: int = 0
+    ops: float = 0.0
     failed: list[tuple[str, OSError]] = field(default_factory=list)
+    began: bool = False
+    whole: bool = False
 
 
 class Scanner:
     """Thread: one; the pool's threads only do system calls.
 
-    on_progress: called whenever storage has answered.
+    ops_s: metadata operations a second. on_progress: called whenever storage has answered.
     """
 
     def __init__(
@@ -62,158 +49,106 @@ class Scanner:
         *,
         relist_s: float,
         rescan_s: float,
+        ops_s: float = UNLIMITED,
         on_progress: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory, self._index, self._pool = directory, index, pool
-        self._relist_s, self._rescan_s = relist_s, rescan_s
         self._on_progress = on_progress
         self._clock, self._wall_clock = clock, wall_clock
-        self._last_scan = clock()
+        self.plan = ScanPlan(ops_s, relist_s, rescan_s, clock())
+        self._scratch: dict[tuple[str, str], list[str]] = {}
+        self._failed: list[tuple[str, OSError]] = []
 
-    def scan(self) -> ScanResult:
-        """Bring the index up to date.
+    def scan(self, *, urgent: bool = False) -> ScanResult:
+        """Bring the index up to date, as far as operations may be spent. urgent: list all that has changed.
 
         Raises: OSError when storage answered for no namespace; what was found before that is in the index.
         """
-        now = self._clock()
-        # Rescans are spread over rescan_s.
-        elapsed_s, self._last_scan = now - self._last_scan, now
-        found = self._directory.namespaces()
-        for gone in set(self._index.namespaces()) - set(found):
-            self._index.forget(gone)
-        rescan_quota = max(1.0, elapsed_s / self._rescan_s * len(found) * len(names.BLOCK_FOLDERS))
-        result, answered = ScanResult(), False
-        for namespace in found:
-            self._index.add_namespace(namespace)
-            work = []
-            try:
-                times = self._folder_times(namespace)
-            except OSError as error:
-                result.failed.append((namespace, error))
-                continue
-            answered = True
-            for name, changed_ns in times:
-                known = self._index.folder(namespace, name)
-                rescan = known is None
-                if known is not None and not rescan and now - known.rescanned_at > self._rescan_s and rescan_quota >= 1:
-                    rescan, rescan_quota = True, rescan_quota - 1
-                if known is None or rescan or self._needs_listing(known, changed_ns, now):
-                    work.append((namespace, name, None if rescan else known))
-            self._list(work, result)
-        # A folder that cannot be read must not keep the others from being kept.
-        if result.failed and not answered:
-            raise result.failed[0][1]
+        if not self.plan.begin(self._clock(), urgent=urgent):
+            return ScanResult(scratch=self._all_scratch(), failed=self._failed)
+        result = ScanResult(began=not self.plan.sweeping)
+        found = self._look(result)
+        listed, rescanned = self.plan.choose(found, urgent=urgent)
+        self._list(listed, result)
+        self._list(rescanned, result, every_file=True)
+        self.plan.done((*listed, *rescanned))
+        result.whole, result.scratch, self._failed = not self.plan.sweeping, self._all_scratch(), result.failed
         return result
 
-    def _needs_listing(self, known: Folder, changed_ns: int, now: float) -> bool:
-        return changed_ns != known.changed_ns or now - known.listed_at > self._relist_s
+    def rescan(self, namespace: str) -> None:
+        """Stat every file of a namespace, for what hangs on when it was last used. Raises: OSError."""
+        result = ScanResult()
+        self._list(self._places(namespace, result), result, every_file=True)
+        if result.failed:
+            raise result.failed[0][1]
 
-    def _folder_times(self, namespace: str) -> list[tuple[str, int]]:
-        """(name, mtime) of the namespace's folders that hold blocks."""
+    def _look(self, result: ScanResult) -> list[Place]:
+        found: list[Place] = []
+        namespaces = self._directory.namespaces()
+        for gone in set(self._index.namespaces()) - set(namespaces):
+            self._index.forget(gone)
+        for namespace in namespaces:
+            self._index.add_namespace(namespace)
+            try:
+                found += self._places(namespace, result)
+            except OSError as error:
+                result.failed.append((namespace, error))
+        # A namespace that cannot be read must not keep the others from being kept.
+        if namespaces and len(result.failed) == len(namespaces):
+            raise result.failed[0][1]
+        self._scratch = {name: files for name, files in self._scratch.items() if name in {one.name for one in found}}
+        return found
+
+    def _places(self, namespace: str, result: ScanResult) -> list[Place]:
+        """The namespace's folders that hold blocks. Raises: OSError."""
         try:
             times = self._pool.submit(folder_times, self._directory, namespace).result()
         except OSError as error:
-            if error.errno not in _NOT_THERE:
+            if error.errno not in NOT_THERE:
                 raise
             self._index.forget(namespace)
             return []
         self._on_progress()
+        result.ops += 1 + len(BLOCK_FOLDERS)
         for gone in set(self._index.folders(namespace)) - {name for name, _ in times}:
             self._index.forget_folder(namespace, gone)
-        return times
+        return [Place(namespace, name, changed, self._index.folder(namespace, name)) for name, changed in times]
 
-    def _list(self, work: Iterable[tuple[str, str, Folder | None]], result: ScanResult) -> None:
-        def one(item: tuple[str, str, Folder | None]) -> FolderListing | OSError | None:
+    def _list(self, places: Sequence[Place], result: ScanResult, *, every_file: bool = False) -> None:
+        for start in range(0, len(places), _BATCH_FOLDERS):
+            self._list_batch(places[start : start + _BATCH_FOLDERS], result, every_file)
+
+    def _list_batch(self, places: Iterable[Place], result: ScanResult, every_file: bool) -> None:
+        def one(place: Place) -> FolderListing | OSError | None:
+            known = None if every_file else place.known
             try:
-                return read_folder(self._directory, *item, now=self._wall_clock)
+                return read_folder(self._directory, place.namespace, place.folder, known, now=self._wall_clock)
             except OSError as error:
                 return error
 
-        work = list(work)
-        for (namespace, name, known), listing in zip(work, self._pool.map(one, work), strict=True):
+        places = list(places)
+        for place, listing in zip(places, self._pool.map(one, places), strict=True):
             self._on_progress()
             if isinstance(listing, OSError):
-                result.failed.append((f"{namespace}/{name}", listing))
+                result.failed.append((f"{place.namespace}/{place.folder}", listing))
+                if place.known is not None:  # others have their turn before it is tried again
+                    place.known.listed_at = self._clock()
+                    place.known.rescanned_at = place.known.listed_at if every_file else place.known.rescanned_at
                 continue
             result.listed += 1
-            result.rescanned += known is None
+            result.rescanned += every_file
             if listing is None:
-                self._index.forget_folder(namespace, name)
+                self._index.forget_folder(place.namespace, place.folder)
                 continue
+            result.ops += listing.ops
             listing.folder.listed_at = self._clock()
-            listing.folder.rescanned_at = listing.folder.listed_at if known is None else known.rescanned_at
-            self._index.put(namespace, name, listing.folder)
-            if listing.scratch:
-                result.scratch.append((namespace, name, listing.scratch))
+            listing.folder.rescanned_at = (
+                listing.folder.listed_at if every_file or place.known is None else place.known.rescanned_at
+            )
+            self._index.put(place.namespace, place.folder, listing.folder)
+            self._scratch[place.name] = listing.scratch
 
-
-def folder_times(directory: CacheDirectory, namespace: str) -> list[tuple[str, int]]:
-    """(name, mtime_ns) of those of a namespace's block folders that are there, as folders. Raises: OSError."""
-    times = []
-    with directory.folder(namespace) as fd:
-        for name in names.BLOCK_FOLDERS:
-            try:
-                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.S_ISDIR(found.st_mode):
-                times.append((name, found.st_mtime_ns))
-    return times
-
-
-def read_folder(
-    directory: CacheDirectory, namespace: str, name: str, known: Folder | None, now: Callable[[], float] = time.time
-) -> FolderListing | None:
-    """List a folder, and stat the files that are not in `known` (all without it). None: no such folder, or a link.
-
-    Raises: OSError when storage fails.
-    """
-    known_files = known.by_id() if known is not None else {}
-    try:
-        with directory.folder(namespace, name) as fd:
-            changed_ns = os.fstat(fd).st_mtime_ns
-            settled = now() - changed_ns / 1e9 > _MTIME_TICK_S
-            listing = FolderListing(Folder(changed_ns=changed_ns if settled else 0))
-            _fill(listing, fd, name, known_files)
-    except OSError as error:
-        if error.errno in _NOT_THERE:
-            return None
-        raise
-    listing.folder.update_totals()
-    return listing
-
-
-def _fill(listing: FolderListing, fd: int, folder: str, known_files: dict[int, tuple[int, int]]) -> None:
-    """The hot loop: a microsecond more a file is a second more for a million files."""
-    names_here = os.listdir(fd)
-    ids = list(map(names.file_id, names_here))
-    into = listing.folder
-    new = names_here
-    if known_files:
-        kept = [id_ for id_ in ids if id_ in known_files]
-        into.ids.extend(kept)
-        into.mtimes.extend([known_files[id_][0] for id_ in kept])
-        into.sizes.extend([known_files[id_][1] for id_ in kept])
-        new = [name for name, id_ in zip(names_here, ids, strict=True) if id_ not in known_files]
-    for name in new:
-        if names.key_of_block(folder, name) is None:
-            if names.is_scratch(name):
-                listing.scratch.append(name)
-            else:
-                into.unknown_files += 1
-            continue
-        try:
-            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        except OSError:
-            continue  # removed meanwhile, or broken: not counted, never selected
-        if stat.S_ISREG(found.st_mode):
-            into.add(names.file_id(name), last_used_ns(found, folder), found.st_size)
-        else:
-            into.unknown_files += 1
-
-
-def last_used_ns(found: os.stat_result, folder: str) -> int:
-    """When a block was last used: its mtime. For damaged ones, when they were moved to quarantine (ctime)."""
-    return max(found.st_mtime_ns, found.st_ctime_ns) if folder == layout.DAMAGED else found.st_mtime_ns
+    def _all_scratch(self) -> list[tuple[str, str, list[str]]]:
+        return [(*name, files) for name, files in self._scratch.items() if files]

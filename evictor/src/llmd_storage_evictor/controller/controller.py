@@ -66,6 +66,7 @@ class Controller:
             self._context.pool,
             relist_s=self._config.relist_s,
             rescan_s=self._config.rescan_s,
+            ops_s=self._config.metadata_ops_s,
             on_progress=self._context.liveness.update,
             clock=self._clock,
             wall_clock=self._context.wall_clock,
@@ -82,7 +83,7 @@ class Controller:
         self._metrics.last_scan_duration.set(scan_s)
         self._rules = self._namespace_rules.of(self.index)
         held_before = self.index.held_bytes()
-        if self._grants.has_shortage or self._timer.should_remove(began, held_before):
+        if self._grants.has_shortage or self._timer.should_remove(began, held_before + self._grants.unlisted_bytes):
             self._in_progress.add((Reason.BUDGET, ""))
         self._context.liveness.update("removing")
         try:
@@ -91,7 +92,8 @@ class Controller:
                 self._housekeeping_at = self._clock()
                 if not self._config.dry_run:
                     # Limits that are not accepted yet may bring a pin too late.
-                    remove_leftovers(self._evictor, self._rules, scanned.scratch, unused=not self._gate.waiting)
+                    unused, rescan = not self._gate.waiting, self._scanner.rescan
+                    remove_leftovers(self._evictor, self._rules, scanned.scratch, unused=unused, rescan=rescan)
         finally:
             self._evictor.log_removed()
         self._update_metrics()
@@ -100,11 +102,17 @@ class Controller:
         self._context.liveness.update("waiting for the next scan")
         if not done:
             return 0.0
-        held_after = self.index.held_bytes()
+        held_after, unlisted = self.index.held_bytes(), self._grants.unlisted_bytes
         self._last_freed = held_after < held_before
-        free = self._evictor.floors.reported_bytes()
         return self._timer.wait_s(
-            began=began, scan_s=scan_s, cpu_s=cpu_s, held_before=held_before, held_after=held_after, free_bytes=free
+            began=began,
+            scan_s=scan_s,
+            cpu_s=cpu_s,
+            held_before=held_before + unlisted,
+            held_after=held_after + unlisted,
+            free_bytes=self._evictor.floors.reported_bytes(),
+            paid_s=self._scanner.plan.wait_s(),
+            reported=self._grants.reported,
         )
 
     def update_grants(self) -> bool:
@@ -136,7 +144,9 @@ class Controller:
         self._grants.before_scan()
         self._time.sync(self._grants.engine_time())
         self._metrics.clock_offset.set(self._time.offset_s)
-        scanned = self._scanner.scan()
+        scanned = self._scanner.scan(urgent=self._timer.urgent)
+        self._grants.after_scan(began=scanned.began, whole=scanned.whole)
+        self._metrics.metadata_ops.inc(scanned.ops)
         for place, error in scanned.failed:
             self._metrics.storage_errors.labels(errno_label(error)).inc()
             self._warn("scan", "%s cannot be read: %s", place, error)
@@ -155,6 +165,7 @@ class Controller:
                 now_ns,
                 in_progress=self._in_progress,
                 reserved_bytes=self._grants.reserved_bytes(),
+                unlisted_bytes=self._grants.unlisted_bytes,
             )
             tasks = self._gate.allowed(tasks)
             self._in_progress = {one.name for one in tasks}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from llmd_storage_evictor.cache import cleanup
 from llmd_storage_evictor.config import NamespaceRule
@@ -25,8 +25,11 @@ def remove_leftovers(
     scratch: list[tuple[str, str, list[str]]],
     *,
     unused: bool,
+    rescan: Callable[[str], None],
 ) -> None:
     """scratch: (namespace, folder, names) of unfinished files, from the scan. unused: whether namespaces may go.
+
+    rescan: looks at a namespace's times of use, which a scan reads rarely.
 
     Raises: OSError, LeadershipLost.
     """
@@ -45,8 +48,14 @@ def remove_leftovers(
     for name in namespaces:
         with contextlib.suppress(OSError):
             last_used_ns[name] = cleanup.namespace_last_used_ns(directory, name)
-    for name in policy.unused_namespaces(index.usage(), rules, last_used_ns, config, int(now * NS)):
-        _remove_namespace(evictor, name)
+
+    def found() -> Sequence[str]:
+        return policy.unused_namespaces(index.usage(), rules, last_used_ns, config, int(now * NS))
+
+    for name in found():
+        rescan(name)
+        if name in found():
+            _remove_namespace(evictor, name)
 
 
 def _remove_namespace(evictor: BlockEvictor, namespace: str) -> None:

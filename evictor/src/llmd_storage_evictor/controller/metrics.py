@@ -44,6 +44,9 @@ class Metrics:
             "storage_errors", "Scans and removals that met a storage error, by error.", "error"
         )
         self.scans = counter("scans", "Scans for changes that finished.")
+        self.metadata_ops = counter(
+            "metadata_operations", "Operations by which scans looked for changes: stats, opens, 100 names of a listing."
+        )
         self.last_scan_duration = gauge("last_scan_duration_seconds", "Duration of the last scan.")
         self.last_scan = gauge("last_scan_timestamp_seconds", "When the last scan finished.")
         self.reporting_engines = gauge("reporting_engines", "Engines that report what they write.")

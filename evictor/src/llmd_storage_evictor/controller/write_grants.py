@@ -28,7 +28,11 @@ class WriteGrants:
         self._config, self._context, self._log = config, context, log
         self._reader = EngineReports(context.directory, context.may_remove, context.clock)
         self._reports: dict[str, EngineReport] = {}
+        self._known: dict[
+            str, EngineReport
+        ] = {}  # also of engines that are gone, until a sweep has seen what they wrote
         self._written_at_scan: dict[str, int] = {}
+        self._written_at_sweep: dict[str, int] = {}
         self._limits: dict[str, int] = {}
         self._published_at = float("-inf")
         self.interval_s = _IDLE_INTERVAL_S
@@ -39,9 +43,32 @@ class WriteGrants:
         self._limits = state_files.load_limits(self._context.directory)
 
     def before_scan(self) -> None:
-        """Note what engines have reported: the scan that follows will see it. Raises: OSError."""
-        self._reports = self._reader.read()
-        self._written_at_scan = {name: one.written for name, one in self._reports.items()}
+        """Read what engines have reported: a sweep that begins now will see it. Raises: OSError."""
+        self._read()
+
+    def after_scan(self, *, began: bool, whole: bool) -> None:
+        """began: whether this scan has begun a sweep. whole: whether it has ended one: then what was reported before it
+        is in the index.
+        """
+        if began:
+            self._written_at_sweep = {name: one.written for name, one in self._known.items()}
+        if whole:
+            self._written_at_scan = self._written_at_sweep
+            self._known = {
+                name: one
+                for name, one in self._known.items()
+                if name in self._reports or one.written > self._written_at_scan.get(name, 0)
+            }
+
+    @property
+    def unlisted_bytes(self) -> int:
+        """Reported since the last whole sweep began."""
+        return grants.written_since_scan(self._written_at_scan, self._known)
+
+    @property
+    def reported(self) -> bool:
+        """Whether engines report what they write."""
+        return bool(self._reports)
 
     def engine_time(self) -> float | None:
         """EngineReports.engine_time()."""
@@ -52,8 +79,10 @@ class WriteGrants:
 
         Returns: bytes held by now, as far as engines report. Raises: OSError.
         """
-        self._reports = self._reader.read()
-        granted = grants.limits(self._config, held_bytes, self._written_at_scan, self._reports, self._limits)
+        self._read()
+        gone = {name: one for name, one in self._known.items() if name not in self._reports}
+        held = held_bytes + grants.written_since_scan(self._written_at_scan, gone)
+        granted = grants.limits(self._config, held, self._written_at_scan, self._reports, self._limits)
         low = grants.runs_low(self._config, self._reports, self._limits)
         now = self._context.clock()
         engines_changed = set(granted) != set(self._limits)
@@ -64,11 +93,15 @@ class WriteGrants:
         self.interval_s = _BUSY_INTERVAL_S if low or self.has_shortage else _IDLE_INTERVAL_S
         self._context.metrics.reporting_engines.set(len(self._reports))
         self._context.metrics.write_grant_shortage.set(self.has_shortage)
-        return held_bytes + grants.written_since_scan(self._written_at_scan, self._reports)
+        return held_bytes + self.unlisted_bytes
 
     def reserved_bytes(self) -> int:
         """Bytes of the budget to keep free for what engines may write, and want to write."""
         return grants.reserved_bytes(self._config, self._reports, self._limits)
+
+    def _read(self) -> None:
+        self._reports = self._reader.read()
+        self._known = {**self._known, **self._reports}
 
     def _publish(self, granted: dict[str, int]) -> None:
         if not self._context.may_remove():

@@ -138,12 +138,13 @@ def pending_tasks(
     *,
     in_progress: Collection[tuple[Reason, str]] = (),
     reserved_bytes: int = 0,
+    unlisted_bytes: int = 0,
 ) -> list[EvictionTask]:
     """What to do now, in order; empty when all limits hold.
 
     free: of the filesystem, pending frees counted in. in_progress: names of the tasks that
     have started: they end at the low watermark instead of the high one. reserved_bytes: room that the budget task
-    also makes, for writes that are granted or wait.
+    also makes, for writes that are granted or wait. unlisted_bytes: written, and in no listing yet.
     Requires: after each task, the caller asks again with fresh usage.
     """
     found = _by_age(config, rules, usage, now_ns)
@@ -154,7 +155,7 @@ def pending_tasks(
             need = _bytes_over(config, usage[name].bytes, quota, (Reason.QUOTA, name) in in_progress)
             found += [EvictionTask(Reason.QUOTA, frozenset({name}), need, config.pin_younger_s)] if need > 0 else []
     keep = {name: rules[name].minimum_bytes for name in evictable if rules[name].minimum_bytes}
-    total = sum(held.bytes for held in usage.values())
+    total = sum(held.bytes for held in usage.values()) + unlisted_bytes
     for reason, need in (
         (
             Reason.BUDGET,

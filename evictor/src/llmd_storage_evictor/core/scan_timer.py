@@ -15,10 +15,14 @@ _IDLE_CPU_SHARE = 0.03
 
 
 class ScanTimer:
-    """The sooner the cache could be full, the sooner it is scanned again. Thread: one."""
+    """The sooner the cache could be full, the sooner it is scanned again. Thread: one.
+
+    urgent: whether what grows is seen by scans alone, and so fast that they must see all of it whatever they cost.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self.urgent = False
         self._last: tuple[float, int, int] | None = None  # when it began, held bytes and free bytes at its end
 
     def should_remove(self, began: float, held_bytes: int) -> bool:
@@ -31,23 +35,35 @@ class ScanTimer:
         return held_bytes + rate * _REACTION_S > self._config.effective_budget_bytes * self._config.high_watermark
 
     def wait_s(
-        self, *, began: float, scan_s: float, cpu_s: float, held_before: int, held_after: int, free_bytes: int
+        self,
+        *,
+        began: float,
+        scan_s: float,
+        cpu_s: float,
+        held_before: int,
+        held_after: int,
+        free_bytes: int,
+        paid_s: float = 0.0,
+        reported: bool = False,
     ) -> float:
         """Seconds until the next scan.
 
         began: of this scan, monotonic. scan_s, cpu_s: its wall and CPU time. held_before, held_after: bytes in the
-        cache at the scan, and after removal. free_bytes: of the filesystem, after removal.
+        cache at the scan, and after removal. free_bytes: of the filesystem, after removal. paid_s: seconds until the
+        next scan can be paid (ScanPlan.wait_s). reported: whether engines report what they write.
         """
         last, self._last = self._last, (began, held_after, free_bytes)
         room = self._config.effective_budget_bytes * self._config.high_watermark - held_after
         # A burst that might come is anticipated as closely as is cheap; growth that is seen, as closely as it takes.
-        wait_s = max(_until_full(room, self._config.burst_bytes_s), cpu_s / _IDLE_CPU_SHARE, _MIN_WAIT_S)
+        wait_s = max(_until_full(room, self._config.burst_bytes_s), cpu_s / _IDLE_CPU_SHARE, paid_s, _MIN_WAIT_S)
+        self.urgent = False
         if last is not None and began > last[0]:
             elapsed_s = began - last[0]
             growth_s = _until_full(room, (held_before - last[1]) / elapsed_s)
             if self._config.effective_free_floor_bytes:
                 above_floor = free_bytes - self._config.effective_free_floor_bytes
                 growth_s = min(growth_s, _until_full(above_floor, (last[2] - free_bytes) / elapsed_s))
+            self.urgent = not reported and growth_s < self._config.poll_s
             wait_s = min(wait_s, max(growth_s, scan_s, _MIN_WAIT_S))
         return min(wait_s, self._config.poll_s)
 
