@@ -102,8 +102,15 @@ class Controller:
         self._context.liveness.update("waiting for the next scan")
         if not done:
             return 0.0
+        budget = self._config.effective_budget_bytes
         held_after, unlisted = self.index.held_bytes(), self._grants.unlisted_bytes
         self._last_freed = held_after < held_before
+        if self._timer.takeover_bytes and self._timer.takeover_bytes == policy.takeover_room(budget, float("inf")):
+            text = (
+                "the cache grows by %d bytes a second, by writers that obey no grants, which is much for a budget of "
+                "%d bytes: while one leader follows another it may be passed; raise budget_bytes"
+            )
+            self._warn("small budget", text, self._timer.growth.bytes_s, budget)
         return self._timer.wait_s(
             began=began,
             scan_s=scan_s,
@@ -166,6 +173,7 @@ class Controller:
                 in_progress=self._in_progress,
                 reserved_bytes=self._grants.reserved_bytes(),
                 unlisted_bytes=self._grants.unlisted_bytes,
+                takeover_bytes=self._timer.takeover_bytes,
             )
             tasks = self._gate.allowed(tasks)
             self._in_progress = {one.name for one in tasks}

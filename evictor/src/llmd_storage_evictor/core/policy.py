@@ -139,12 +139,14 @@ def pending_tasks(
     in_progress: Collection[tuple[Reason, str]] = (),
     reserved_bytes: int = 0,
     unlisted_bytes: int = 0,
+    takeover_bytes: int = 0,
 ) -> list[EvictionTask]:
     """What to do now, in order; empty when all limits hold.
 
     free: of the filesystem, pending frees counted in. in_progress: names of the tasks that
     have started: they end at the low watermark instead of the high one. reserved_bytes: room that the budget task
     also makes, for writes that are granted or wait. unlisted_bytes: written, and in no listing yet.
+    takeover_bytes: takeover_room() of what grows.
     Requires: after each task, the caller asks again with fresh usage.
     """
     found = _by_age(config, rules, usage, now_ns)
@@ -160,7 +162,12 @@ def pending_tasks(
         (
             Reason.BUDGET,
             _bytes_over(
-                config, total, config.effective_budget_bytes, (Reason.BUDGET, "") in in_progress, reserved_bytes
+                config,
+                total,
+                config.effective_budget_bytes,
+                (Reason.BUDGET, "") in in_progress,
+                reserved_bytes=reserved_bytes,
+                takeover_bytes=takeover_bytes,
             ),
         ),
         (Reason.FLOOR, _bytes_below_floor(config, free.bytes)),
@@ -173,10 +180,32 @@ def pending_tasks(
     return found
 
 
-def _bytes_over(config: Config, held: int, limit: int, in_progress: bool, reserved_bytes: int = 0) -> int:
+# Within this time another process leads, after a leader was killed (leader.file_lease, leader.lease).
+_TAKEOVER_S = 15.0
+_MOST_FOR_TAKEOVER = 0.5  # share of the budget
+
+
+def takeover_room(budget_bytes: int, unreported_bytes_s: float) -> int:
+    """Bytes below the budget at which removal begins at the latest, so that it holds while one leader follows another.
+
+    unreported_bytes_s: how fast the cache grows by writers that obey no grants. At most half of the budget: what grows
+    faster than that can pass it.
+    """
+    return int(min(budget_bytes * _MOST_FOR_TAKEOVER, unreported_bytes_s * _TAKEOVER_S))
+
+
+def high_mark(config: Config, limit: int, takeover_bytes: int = 0) -> int:
+    """Bytes at which removal begins, of a limit."""
+    return min(int(limit * config.high_watermark), limit - takeover_bytes)
+
+
+def _bytes_over(
+    config: Config, held: int, limit: int, in_progress: bool, *, reserved_bytes: int = 0, takeover_bytes: int = 0
+) -> int:
     """Bytes over the low watermark, when removal should start or go on; else 0."""
-    low = min(int(limit * config.low_watermark), limit - reserved_bytes)
-    return max(0, held - low) if in_progress or held > limit * config.high_watermark else 0
+    high = high_mark(config, limit, takeover_bytes)
+    low = min(high - int(limit * (config.high_watermark - config.low_watermark)), limit - reserved_bytes)
+    return max(0, held - low) if in_progress or held > high else 0
 
 
 def _bytes_below_floor(config: Config, free_bytes: int | None) -> int:
