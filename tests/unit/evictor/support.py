@@ -128,10 +128,12 @@ class Bench:
 
 
 @contextmanager
-def evictor(settings: Config, storage_time: Callable[[CacheDirectory], float] | None = None) -> Iterator[Bench]:
-    """storage_time: the storage's clock; None: it agrees with the wall clock."""
+def evictor(
+    settings: Config, storage_time: Callable[[CacheDirectory], float] | None = None, ahead_s: float = 0.0
+) -> Iterator[Bench]:
+    """storage_time: the storage's clock; None: it agrees with the wall clock. ahead_s: what that is ahead of NOW."""
     directory, metrics = CacheDirectory(settings.root_dir), Metrics(lambda: now[0])
-    may, now, ticks = [True], [NOW], [1000.0]
+    may, now, ticks = [True], [NOW + ahead_s], [1000.0]
     troubles = Troubles(lambda: ticks[0])
     directory.open()
     with ThreadPoolExecutor(2) as pool:

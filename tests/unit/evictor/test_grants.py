@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from llmd_storage_connector.eviction.budget_client import BudgetClient
 from llmd_storage_connector.eviction.write_budget import VOID_S
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+from llmd_storage_evictor.cache.engine_reports import EngineReports
 from llmd_storage_evictor.config import parse
 from llmd_storage_evictor.controller import write_grants
 from llmd_storage_evictor.controller.write_grants import WriteGrants
@@ -99,7 +100,9 @@ def test_an_idle_engine_holds_back_little(tmp_path: Path) -> None:
 def test_a_report_that_makes_no_sense_changes_nothing(tmp_path: Path, text: str) -> None:
     cache = namespace(tmp_path / "blocks")
     with evictor(config(cache.root)) as bench:
-        one = WriteGrants(config(cache.root), bench.controller._context, RateLimitedLog(write_grants.logger))
+        context = bench.controller._context
+        reader = EngineReports(context.directory, context.may_remove, context.clock)
+        one = WriteGrants(config(cache.root), context, reader, RateLimitedLog(write_grants.logger))
         one.update(0)
         (cache.root / ".evictor/writers" / ("ab" * 6)).write_text(text)
         (cache.root / ".evictor/writers" / "someone-else").write_text(text)

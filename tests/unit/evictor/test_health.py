@@ -55,7 +55,7 @@ class Keeper:
         directory = CacheDirectory(root)
         self.lease = FileLease(directory, "me", lambda: self.now)
         self.keeper = LeaseKeeper(
-            directory, self.lease, election, Liveness(STALL_S), self.troubles, config=config(root)
+            directory, self.lease, election, Liveness(STALL_S), self.troubles, config=config(root), release="me"
         )
 
     def live(self, seconds: float) -> str:

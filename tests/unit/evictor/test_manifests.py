@@ -15,6 +15,7 @@ from llmd_storage_connector.identity.facts import manifest
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import parse
+from llmd_storage_evictor.controller.other_releases import OtherReleases
 from llmd_storage_evictor.controller.rules import NamespaceRules
 from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.manifests import differences, model_of, title_of
@@ -67,7 +68,8 @@ def test_a_rule_holds_as_soon_as_somebody_has_named_the_model(tmp_path: Path) ->
     directory = CacheDirectory(tmp_path)
     directory.open()
     clock = Clock()
-    rules = NamespaceRules(config, directory, RateLimitedLog(logging.getLogger(__name__)), clock, clock)
+    log = RateLimitedLog(logging.getLogger(__name__))
+    rules = NamespaceRules(config, directory, OtherReleases(directory, "local", log, clock, clock), log, clock)
     index = Index()
     index.add_namespace(folder.name)
 

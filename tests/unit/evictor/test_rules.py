@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -107,14 +108,14 @@ def test_a_rule_that_matches_nothing_is_said_once_with_what_there_is(
 
 
 def test_two_releases_on_one_claim_keep_to_each_others_pins(cache: Namespace, tmp_path: Path) -> None:
-    """Whichever of them leads; its own budget is for what nobody protects."""
+    """Whichever of them leads; the budget is for what nobody protects."""
     other = namespace(cache.root, dtype="other")
     for number in range(10):
         other.store(number, age_s=10)
-    theirs = config(cache.root, namespaces=PIN, lease_namespace="team-b", lease_name="b-evictor")
+    theirs = config(cache.root, budget_bytes=25 * BLOCK, namespaces=PIN)
     directory = CacheDirectory(cache.root)
     directory.open()
-    shared_rules.save(directory, theirs)
+    shared_rules.save(directory, theirs, "team-b.b-evictor")
     written = cache.root / ".evictor" / "rules" / "team-b.b-evictor.json"
     stamp(written, 3600)
     with evictor(config(cache.root, budget_bytes=25 * BLOCK, namespaces=[{"minimum_bytes": 2 * BLOCK}])) as bench:
@@ -130,13 +131,62 @@ def test_two_releases_on_one_claim_keep_to_each_others_pins(cache: Namespace, tm
     directory.close()
 
 
+def say(root: Path, release: str, **changes: Any) -> Path:
+    """What another release writes, an hour ago."""
+    directory = CacheDirectory(root)
+    directory.open()
+    shared_rules.save(directory, config(root, **changes), release)
+    directory.close()
+    written = root / ".evictor/rules" / f"{release}.json"
+    stamp(written, 3600)
+    return written
+
+
+def test_of_several_releases_budgets_the_smallest_counts_and_it_is_said(
+    cache: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user would lose: what others were promised of a disk, whenever another release's evictor leads."""
+    say(cache.root, "team-b.b", budget_bytes=10 * BLOCK)
+    written = say(cache.root, "team-c.c", budget_bytes=1000 * BLOCK)
+    with evictor(config(cache.root, budget_bytes=18 * BLOCK)) as bench:
+        bench.round()
+        assert len(cache.numbers()) == 8 and bench.metric("budget_bytes") == 10 * BLOCK
+        assert "the budget that team-b.b states" in bench.troubles.remark
+        assert bench.troubles.remark in [one.message for one in caplog.records]
+        assert not bench.controller.outdated
+        say(cache.root, "team-b.b", budget_bytes=5 * BLOCK)
+        written.write_text(json.dumps({"version": 1, "rules": []}))  # of a version that states none
+        later(bench), later(bench), later(bench)
+        assert bench.controller.outdated, "a new controller goes by the new one, with its announcement and grace"
+
+
+def test_a_smaller_budget_of_another_release_does_not_empty_the_cache(cache: Namespace) -> None:
+    with evictor(config(cache.root, budget_bytes=30 * BLOCK, allow_large_removal=False)) as bench:
+        bench.round()
+    say(cache.root, "team-b.b", budget_bytes=2 * BLOCK)
+    with evictor(config(cache.root, budget_bytes=30 * BLOCK, allow_large_removal=False)) as bench:
+        bench.round()
+        assert len(cache.numbers()) == 20
+
+
+def test_releases_that_share_a_claim_and_its_lease_do_not_write_over_each_other(cache: Namespace) -> None:
+    """The Lease has the claim's name. Clusters that share a filesystem may have the same names for all."""
+    one, two = (
+        config(cache.root, lease_namespace="llm", lease_name="kv-cache", lease_owner=name) for name in ("a", "b")
+    )
+    names = {
+        shared_rules.release_name(one), shared_rules.release_name(two), shared_rules.release_name(one, "0a1b2c3d")
+    }  # fmt: skip
+    assert names == {"llm.a", "llm.b", "llm.a.0a1b2c3d"}
+
+
 def test_a_release_says_what_it_protects_though_it_never_leads(cache: Namespace) -> None:
     theirs = config(cache.root, namespaces=PIN, lease_namespace="team-b")
     directory = CacheDirectory(cache.root)
     clock = Liveness(60)
-    LeaseKeeper(directory, FileLease(directory, "b"), Elsewhere(), clock, Troubles(), config=theirs).step()
+    LeaseKeeper(directory, FileLease(directory, "b"), Elsewhere(), clock, Troubles(), config=theirs, release="b").step()
+    stamp(cache.root / ".evictor/rules/b.json", 10)
     with evictor(config(cache.root)) as bench:
-        bench.now[0] = (cache.root / ".evictor" / "rules").stat().st_mtime
         bench.round()
     directory.close()
     assert len(cache.numbers()) == 20

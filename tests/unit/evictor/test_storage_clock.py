@@ -30,8 +30,7 @@ def cache(tmp_path: Path) -> Namespace:
 
 
 def test_a_leader_a_month_ahead_removes_nothing_that_is_seconds_old(cache: Namespace) -> None:
-    with evictor(config(cache.root, **BY_AGE), storage_time=lambda _: NOW) as bench:
-        bench.now[0] = NOW + AHEAD
+    with evictor(config(cache.root, **BY_AGE), storage_time=lambda _: NOW, ahead_s=AHEAD) as bench:
         for _ in range(3):
             bench.round()
             bench.ticks[0] += 120
@@ -45,8 +44,8 @@ def test_where_clients_stamp_by_their_own_clocks_the_engines_count(cache: Namesp
     writers.mkdir(parents=True)
     report = writers / "0123456789ab"
     report.write_text('{"version": 1, "written": 0, "waiting": 0}')
-    with evictor(config(cache.root, **BY_AGE)) as bench:
-        bench.now[0] = NOW + AHEAD
+    stamp(report, 0)
+    with evictor(config(cache.root, **BY_AGE), ahead_s=AHEAD) as bench:
         for step in range(5):
             stamp(report, -120 * step)
             bench.round()

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each release protects of a shared cache, `.evictor/rules/<release>.json`: whoever leads keeps to all of it."""
+"""What each release says of a shared cache, `.evictor/rules/<release>.json`: its budget, and what it protects.
+
+Whoever leads keeps to all of it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from typing import NamedTuple
 
 from llmd_storage_core import settings
 from llmd_storage_evictor.cache import names
@@ -20,30 +24,42 @@ WRITE_EVERY_S = 3600.0
 _GONE_AFTER_S = 24 * 3600.0
 
 
-def file_of(config: Config) -> str:
-    """The file of this release."""
-    return f"{config.lease_namespace or 'local'}.{config.lease_name}.json"
+class Statement(NamedTuple):
+    """What a release has written. budget_bytes: None where it says none, as versions before this did."""
+
+    rules: tuple[NamespaceRule, ...]
+    budget_bytes: int | None = None
 
 
-def save(directory: CacheDirectory, config: Config) -> None:
-    """Write what this release protects: pins and minimums. Raises: OSError."""
+def release_name(config: Config, cluster: str = "") -> str:
+    """What tells this release from all others that share a directory. cluster: what tells clusters apart; "": one.
+
+    Not by the Lease: releases on one claim share it.
+    """
+    parts = (config.lease_namespace or "local", config.lease_owner or config.lease_name, cluster)
+    return ".".join(part for part in parts if part)
+
+
+def save(directory: CacheDirectory, config: Config, release: str) -> None:
+    """Write this release's budget and what it protects: pins and minimums. Raises: OSError."""
     rules = [
         {"namespace": rule.namespace, "model": rule.model, "pinned": rule.pinned, "minimum_bytes": rule.minimum_bytes}
         for rule in config.namespaces
     ]
     directory.make_state_folder(_FOLDER)
     with directory.folder(names.STATE_FOLDER, _FOLDER) as fd:
-        replace_file(fd, file_of(config), [json.dumps({"version": 1, "rules": rules}).encode() + b"\n"])
+        content = {"version": 1, "budget_bytes": config.effective_budget_bytes, "rules": rules}
+        replace_file(fd, f"{release}.json", [json.dumps(content).encode() + b"\n"])
 
 
-def load_others(directory: CacheDirectory, config: Config, now: float) -> dict[str, tuple[NamespaceRule, ...]]:
-    """The rules of the other releases, by file. now: by the storage's clock. Raises: OSError."""
-    found = {}
+def load_others(directory: CacheDirectory, release: str, now: float) -> dict[str, Statement]:
+    """What the other releases say, by file. now: by the storage's clock. Raises: OSError."""
+    found: dict[str, Statement] = {}
     try:
         with directory.folder(names.STATE_FOLDER, _FOLDER) as fd:
             for name in sorted(filter(_RELEASE.fullmatch, os.listdir(fd))):
                 age_s = now - os.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime
-                if name == file_of(config) or age_s > _GONE_AFTER_S:
+                if name == f"{release}.json" or age_s > _GONE_AFTER_S:
                     continue
                 found[name] = _parse(read_file(fd, name, _MAX_BYTES))
     except (FileNotFoundError, NotADirectoryError):
@@ -51,9 +67,12 @@ def load_others(directory: CacheDirectory, config: Config, now: float) -> dict[s
     return found
 
 
-def _parse(data: bytes) -> tuple[NamespaceRule, ...]:
+def _parse(data: bytes) -> Statement:
     """Of a file that cannot be read, everything counts as pinned: it may."""
     try:
-        return tuple(settings.decode(NamespaceRule, rule) for rule in json.loads(data)["rules"])
-    except (ValueError, KeyError, TypeError):
-        return (NamespaceRule(pinned=True),)
+        content = json.loads(data)
+        rules = tuple(settings.decode(NamespaceRule, rule) for rule in content["rules"])
+        budget = content.get("budget_bytes")
+        return Statement(rules, int(budget) if budget else None)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Statement((NamespaceRule(pinned=True),))

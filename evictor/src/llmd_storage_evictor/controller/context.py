@@ -19,7 +19,8 @@ from llmd_storage_evictor.controller.troubles import Troubles
 class Context:
     """pool: threads for system calls. may_remove: whether this process leads now. Clocks are replaced in tests.
 
-    wall_clock: this node's; the parts of the control loop are given the storage's instead.
+    release: shared_rules.release_name(). wall_clock: this node's; the parts of the control loop are given the storage's
+    instead.
     """
 
     directory: CacheDirectory
@@ -28,6 +29,7 @@ class Context:
     metrics: Metrics
     liveness: Liveness
     troubles: Troubles
+    release: str = "local"
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     storage_time: Callable[[CacheDirectory], float] = storage_clock.touch

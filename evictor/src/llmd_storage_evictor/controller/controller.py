@@ -8,20 +8,23 @@ from dataclasses import replace
 
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_evictor.cache import checkpoint
+from llmd_storage_evictor.cache.engine_reports import EngineReports
 from llmd_storage_evictor.cache.scanner import Scanner, ScanResult
 from llmd_storage_evictor.cache.storage_clock import StorageClock
 from llmd_storage_evictor.config import Config, NamespaceRule
+from llmd_storage_evictor.controller import remarks
 from llmd_storage_evictor.controller.context import Context
 from llmd_storage_evictor.controller.eviction import BlockEvictor
 from llmd_storage_evictor.controller.housekeeping import remove_leftovers
 from llmd_storage_evictor.controller.metrics import errno_label
+from llmd_storage_evictor.controller.other_releases import OtherReleases
 from llmd_storage_evictor.controller.removal_gate import RemovalGate
 from llmd_storage_evictor.controller.rules import NamespaceRules
 from llmd_storage_evictor.controller.saved_state import SavedState
 from llmd_storage_evictor.controller.troubles import note_pass
 from llmd_storage_evictor.controller.write_grants import WriteGrants
 from llmd_storage_evictor.core import policy
-from llmd_storage_evictor.core.policy import NS, Entry, EvictionTask, Reason
+from llmd_storage_evictor.core.policy import NS, Reason
 from llmd_storage_evictor.core.scan_timer import ScanTimer
 
 logger = logging.getLogger(__name__)
@@ -40,37 +43,53 @@ class Controller:
 
         given = context
         self._time = StorageClock(storage_time, clock=given.clock, wall_clock=given.wall_clock)
-        self._config, self._context = config, (context := replace(given, wall_clock=self._time.now))
+        self._stated, self._context = config, (context := replace(given, wall_clock=self._time.now))
         self._directory, self._metrics, self._clock = context.directory, context.metrics, context.clock
         self._log = RateLimitedLog(logger, clock=context.clock)
-        self._namespace_rules = NamespaceRules(config, context.directory, self._log, context.clock, context.wall_clock)
+        self._others = OtherReleases(context.directory, context.release, self._log, context.clock, context.wall_clock)
         self._rules: dict[str, NamespaceRule] = {}
-        self._timer = ScanTimer(config)
-        self._grants = WriteGrants(config, context, self._log)
         self._last_freed = True
         self._housekeeping_at = float("-inf")
         self._in_progress: set[tuple[Reason, str]] = set()
 
     def open(self) -> None:
-        """Load what the last leader knew. Raises: OSError."""
-        self._context.liveness.update("reading the checkpoint")
+        """Load what the last leader knew, and by which budget to go. Raises: OSError."""
+        context = self._context
+        context.liveness.update("reading the checkpoint")
         self.index = checkpoint.load(self._directory)
-        self._evictor = BlockEvictor(self._config, self._context, self.index, self._log)
-        self._state = SavedState(self._config, self._context, self.index, self._log)
-        self._gate = RemovalGate(self._config, self._context, self.index)
+        engines = EngineReports(context.directory, context.may_remove, context.clock)
+        engines.read()
+        self._time.sync(engines.engine_time())
+        self._others.refresh()
+        budget, whose = self._others.smallest_budget(self._stated.effective_budget_bytes)
+        context.troubles.remark = remarks.others_budget(self._stated.effective_budget_bytes, budget, whose)
+        if context.troubles.remark:
+            logger.warning("%s", context.troubles.remark)
+        config = self._config = replace(self._stated, budget_bytes=budget)
+        self._namespace_rules = NamespaceRules(config, context.directory, self._others, self._log, context.clock)
+        self._timer, self._grants = ScanTimer(config), WriteGrants(config, context, engines, self._log)
+        self._evictor = BlockEvictor(config, context, self.index, self._log)
+        self._state = SavedState(config, context, self.index, self._log)
+        self._gate = RemovalGate(config, context, self.index)
         self._gate.open()
         self._grants.open()
         self._scanner = Scanner(
             self._directory,
             self.index,
-            self._context.pool,
-            relist_s=self._config.relist_s,
-            rescan_s=self._config.rescan_s,
-            ops_s=self._config.metadata_ops_s,
-            on_progress=self._context.liveness.update,
+            context.pool,
+            relist_s=config.relist_s,
+            rescan_s=config.rescan_s,
+            ops_s=config.metadata_ops_s,
+            on_progress=context.liveness.update,
             clock=self._clock,
-            wall_clock=self._context.wall_clock,
+            wall_clock=context.wall_clock,
         )
+
+    @property
+    def outdated(self) -> bool:
+        """Whether another budget counts by now: then a new controller goes on."""
+        agreed, _ = self._others.smallest_budget(self._stated.effective_budget_bytes)
+        return agreed != self._config.effective_budget_bytes
 
     def reconcile(self) -> float:
         """Scan once, and bring the cache within its limits.
@@ -102,15 +121,9 @@ class Controller:
         self._context.liveness.update("waiting for the next scan")
         if not done:
             return 0.0
-        budget = self._config.effective_budget_bytes
         held_after, unlisted = self.index.held_bytes(), self._grants.unlisted_bytes
         self._last_freed = held_after < held_before
-        if self._timer.takeover_bytes and self._timer.takeover_bytes == policy.takeover_room(budget, float("inf")):
-            text = (
-                "the cache grows by %d bytes a second, by writers that obey no grants, which is much for a budget of "
-                "%d bytes: while one leader follows another it may be passed; raise budget_bytes"
-            )
-            self._warn("small budget", text, self._timer.growth.bytes_s, budget)
+        remarks.small_budget(self._log, self._timer, self._config.effective_budget_bytes)
         return self._timer.wait_s(
             began=began,
             scan_s=scan_s,
@@ -143,7 +156,7 @@ class Controller:
 
     def close(self) -> None:
         """Save a checkpoint for the next leader. Requires: this process holds the file lease. Raises: OSError."""
-        if not self._config.dry_run:
+        if not self._stated.dry_run:
             checkpoint.save(self._directory, self.index)
 
     def _scan(self) -> ScanResult:
@@ -182,7 +195,7 @@ class Controller:
                 return True
             entries = policy.select(task, self._evictor.candidates(task.namespaces), self.index.usage(), now_ns)
             if self._config.dry_run or not entries:
-                self._log_not_removed(task, entries)
+                remarks.not_removed(self._log, task, entries, dry_run=self._config.dry_run)
                 given_up.add(task.name)
                 continue
             self._evictor.evict(entries, task.reason)
@@ -203,15 +216,6 @@ class Controller:
         metrics.unknown_files.set(self.index.unknown_files())
         self._metrics.unknown_models.set(len(self._namespace_rules.unknown))
         self._metrics.unmatched_rules.set(len(self._namespace_rules.unmatched))
-
-    def _log_not_removed(self, task: EvictionTask, entries: list[Entry]) -> None:
-        if self._config.dry_run:
-            text, size = "dry run: would remove %d files, %d bytes (%s)", sum(entry.size for entry in entries)
-            self._warn(f"dry run {task.reason}", text, len(entries), size, task.reason)
-        elif need := task.need_bytes or task.need_files:
-            text = "%d %s over the limit (%s), but what is left is pinned, within its minimum, or cannot be removed"
-            unit = "bytes" if task.need_bytes else "files"
-            self._warn(f"not removed {task.reason}", text, need, unit, task.reason)
 
     def _warn(self, kind: str, text: str, *args: object) -> None:
         """At most one line a minute of each kind."""

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
-from llmd_storage_evictor.cache import shared_rules
 from llmd_storage_evictor.cache.directory import CacheDirectory
 from llmd_storage_evictor.config import Config, NamespaceRule
+from llmd_storage_evictor.controller.other_releases import OtherReleases
 from llmd_storage_evictor.core import policy
 from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.manifests import model_of
@@ -17,7 +17,6 @@ from llmd_storage_evictor.core.manifests import model_of
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 10.0
-_OTHERS_EVERY_S = 60.0
 
 
 class NamespaceRules:
@@ -31,14 +30,12 @@ class NamespaceRules:
         self,
         config: Config,
         directory: CacheDirectory,
+        others: OtherReleases,
         log: RateLimitedLog,
         clock: Callable[[], float],
-        wall_clock: Callable[[], float],
     ) -> None:
-        self._config, self._directory, self._log = config, directory, log
-        self._clock, self._wall_clock = clock, wall_clock
-        self._others_read: Mapping[str, Sequence[NamespaceRule]] = {}
-        self._others_at = float("-inf")
+        self._config, self._directory, self._others, self._log = config, directory, others, log
+        self._clock = clock
         self._tried: dict[str, float] = {}
         self.unknown: list[str] = []
         self.unmatched: list[str] = []
@@ -52,10 +49,9 @@ class NamespaceRules:
             if not is_final and self._clock() - self._tried.get(name, float("-inf")) >= _RETRY_S:
                 self._read_model(index, name)
         rules = {name: policy.rule_for(self._config.namespaces, name, index.models.get(name)) for name in names}
-        theirs = {
-            name: [policy.rule_for(one, name, index.models.get(name)) for one in self._others().values()]
-            for name in names
-        }
+        self._others.refresh()
+        others = self._others.rules()
+        theirs = {name: [policy.rule_for(one, name, index.models.get(name)) for one in others] for name in names}
         self.unknown = [
             name for name in names if any(one is policy.UNKNOWN_MODEL for one in (rules[name], *theirs[name]))
         ]
@@ -68,20 +64,6 @@ class NamespaceRules:
         elif names:
             self._tell_unmatched(rules, index)
         return {name: policy.protected_by(rule, theirs[name]) for name, rule in rules.items()}
-
-    def _others(self) -> Mapping[str, Sequence[NamespaceRule]]:
-        """What other releases protect. While that cannot be read, what was read before."""
-        if self._clock() - self._others_at >= _OTHERS_EVERY_S:
-            try:
-                found = shared_rules.load_others(self._directory, self._config, self._wall_clock())
-            except OSError as error:
-                text = "the rules of other releases on this cache cannot be read: %s"
-                self._log.log(logging.WARNING, "other rules", text, error)
-                return self._others_read
-            if found.keys() - self._others_read.keys():
-                logger.info("keeping to the pins and minimums of %s as well", ", ".join(sorted(found)))
-            self._others_read, self._others_at = found, self._clock()
-        return self._others_read
 
     def _read_model(self, index: Index, namespace: str) -> None:
         self._tried[namespace] = self._clock()

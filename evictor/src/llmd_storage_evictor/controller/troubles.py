@@ -13,12 +13,16 @@ _NOT_PERMITTED = {errno.EACCES, errno.EPERM}
 
 
 class Troubles:
-    """One sentence for each kind of trouble. Thread: any; guarded by a lock that is held for moments."""
+    """One sentence for each kind of trouble. Thread: any; guarded by a lock that is held for moments.
+
+    remark: what to know though all is well; a string, replaced whole.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._found: dict[str, tuple[float, str]] = {}
+        self.remark = ""
 
     def note(self, kind: str, sentence: str = "") -> None:
         """Set, or with "" end, a trouble of this kind. It keeps the time at which it began."""

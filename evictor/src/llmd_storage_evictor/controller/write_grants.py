@@ -24,9 +24,8 @@ _BUSY_INTERVAL_S = 0.2
 class WriteGrants:
     """The grants of all engines; core.grants has the rules. Thread: one (the controller's)."""
 
-    def __init__(self, config: Config, context: Context, log: RateLimitedLog) -> None:
-        self._config, self._context, self._log = config, context, log
-        self._reader = EngineReports(context.directory, context.may_remove, context.clock)
+    def __init__(self, config: Config, context: Context, reader: EngineReports, log: RateLimitedLog) -> None:
+        self._config, self._context, self._reader, self._log = config, context, reader, log
         self._reports: dict[str, EngineReport] = {}
         self._known: dict[
             str, EngineReport

@@ -38,11 +38,12 @@ class LeaseKeeper:
         troubles: Troubles,
         *,
         config: Config,
+        release: str,
     ) -> None:
         self._directory, self._file_lease, self._election = directory, file_lease, election
         self._liveness, self._troubles = liveness, troubles
         self._log = RateLimitedLog(logger)
-        self._config = config
+        self._config, self._release = config, release
         self._opened = False
         self._rules_written_at = float("-inf")
         self.released = threading.Event()
@@ -90,7 +91,7 @@ class LeaseKeeper:
         if not self._opened or time.monotonic() - self._rules_written_at < shared_rules.WRITE_EVERY_S:
             return
         try:
-            shared_rules.save(self._directory, self._config)
+            shared_rules.save(self._directory, self._config, self._release)
             self._rules_written_at = time.monotonic()
         except OSError as error:
             text = "what this release protects cannot be written down for others that keep the same cache: %s"

@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_evictor.cache.directory import CacheDirectory
+from llmd_storage_evictor.cache.shared_rules import release_name
 from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.controller.context import Context
 from llmd_storage_evictor.controller.controller import Controller
@@ -31,7 +32,7 @@ from llmd_storage_evictor.controller.metrics import Metrics, errno_label
 from llmd_storage_evictor.controller.troubles import PASS_KINDS, Troubles, explain
 from llmd_storage_evictor.errors import LeadershipLost, NotFound, Unavailable
 from llmd_storage_evictor.leader.file_lease import RENEW_INTERVAL_S, FileLease
-from llmd_storage_evictor.leader.lease import LeaseElection, NoElection, pod_namespace
+from llmd_storage_evictor.leader.lease import LeaseElection, NoElection, cluster, pod_namespace
 from llmd_storage_evictor.service.lease_keeper import LeaseKeeper
 from llmd_storage_evictor.service.server import serve
 
@@ -58,6 +59,7 @@ class EvictorProcess:
         if config.leader_election:
             namespace = config.lease_namespace or pod_namespace()
             self._election = LeaseElection(config.lease_name, namespace, identity, config.lease_owner, config=config)
+        self._release = release_name(config, cluster())
         self._directory, lease_directory = CacheDirectory(config.root_dir), CacheDirectory(config.root_dir)
         self._file_lease = FileLease(lease_directory, identity, unique_holder=bool(pod))
         self._metrics = Metrics()
@@ -67,8 +69,9 @@ class EvictorProcess:
         self._lease_liveness = Liveness(config.stall_s)
         self._troubles = Troubles()
         self._keeper = LeaseKeeper(
-            lease_directory, self._file_lease, self._election, self._lease_liveness, self._troubles, config=config
-        )
+            lease_directory, self._file_lease, self._election, self._lease_liveness, self._troubles, config=config,
+            release=self._release,
+        )  # fmt: skip
         self._log = RateLimitedLog(logger)
 
     def run(self) -> None:
@@ -77,7 +80,7 @@ class EvictorProcess:
             signal.signal(number, lambda *_: self._stopping.set())
         self._election.start()
         if self._config.http_port:
-            serve(self._config.http_port, self._metrics, self.stuck, self.problem)
+            serve(self._config.http_port, self._metrics, self.stuck, self.problem, lambda: self._troubles.remark)
         controller = threading.Thread(target=self._control, name="controller", daemon=True)
         controller.start()
         if not self._config.dry_run:  # it writes nothing, so it needs no lease
@@ -113,7 +116,9 @@ class EvictorProcess:
     def _control(self) -> None:
         """Controller thread."""
         with ThreadPoolExecutor(self._config.io_threads, thread_name_prefix="io") as pool:
-            context = Context(self._directory, pool, self.may_remove, self._metrics, self._liveness, self._troubles)
+            context = Context(
+                self._directory, pool, self.may_remove, self._metrics, self._liveness, self._troubles, self._release
+            )
             while not self._stopping.is_set():
                 if not (self._config.dry_run or self.may_remove()):
                     self._liveness.update("waiting to lead")
@@ -146,7 +151,7 @@ class EvictorProcess:
         self._directory.open()
         controller.open()
         try:
-            while self._config.dry_run or self.may_remove():
+            while (self._config.dry_run or self.may_remove()) and not controller.outdated:
                 until = time.monotonic() + controller.reconcile()
                 while time.monotonic() < until and not self._stopping.is_set():
                     self._liveness.update()
@@ -155,7 +160,7 @@ class EvictorProcess:
                     self._stopping.wait(min(controller.grants_interval_s, max(0.0, until - time.monotonic())))
         finally:
             self._metrics.clear()
-        if self._stopping.is_set() and self._file_lease.held():
+        if self._file_lease.held():
             controller.close()
 
 

@@ -12,10 +12,17 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from llmd_storage_evictor.controller.metrics import Metrics
 
 
-def serve(port: int, metrics: Metrics, stuck: Callable[[], str], problem: Callable[[], str]) -> ThreadingHTTPServer:
+def serve(
+    port: int,
+    metrics: Metrics,
+    stuck: Callable[[], str],
+    problem: Callable[[], str],
+    remark: Callable[[], str] = lambda: "",
+) -> ThreadingHTTPServer:
     """Serve on all addresses until the process ends.
 
     stuck(): why the process should be started again. problem(): why the budget does not hold. "" = no reason.
+    remark(): what to know though the budget holds.
 
     port 0: any free port (server_port has it). Raises: OSError when the port is taken.
     """
@@ -29,7 +36,8 @@ def serve(port: int, metrics: Metrics, stuck: Callable[[], str], problem: Callab
                 self._answer(200, metrics.text(), CONTENT_TYPE_LATEST)
             elif path in ("/livez", "/healthz"):
                 found = stuck() if path == "/livez" else problem()
-                self._answer(503 if found else 200, (found or "ok").encode() + b"\n", "text/plain; charset=utf-8")
+                well = ": ".join(filter(None, ("ok", remark() if path == "/healthz" else "")))
+                self._answer(503 if found else 200, (found or well).encode() + b"\n", "text/plain; charset=utf-8")
             else:
                 self._answer(404, b"there are /metrics, /livez and /healthz\n", "text/plain; charset=utf-8")
 
