@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llmd_storage_evictor.core.manifests import title_of
 from tests.patience import CEILING_S, eventually
 from tests.unit.evictor.support import BLOCK, Namespace, namespace
 
@@ -117,8 +118,9 @@ def test_health_and_metrics_answer(tmp_path: Path) -> None:
         except OSError:
             return 0, ""
 
+    title = title_of(json.loads((cache.path / "manifest.json").read_text()))
     with running(cache.root, log, http_port=port):
-        files = f'llmd_storage_evictor_cache_files{{cache_namespace="{cache.name}"}} 5.0'
+        files = f'llmd_storage_evictor_cache_files{{cache_namespace="{cache.name}",model="{title}"}} 5.0'
         wait_for(lambda: files in get("/metrics")[1], log)
         assert get("/healthz") == (200, "ok\n")
         assert "leader 1.0" in get("/metrics")[1]

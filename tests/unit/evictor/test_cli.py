@@ -62,6 +62,17 @@ def test_stats_say_whose_blocks_and_how_old(cache: Namespace) -> None:
     assert "model abababababab" in call("stats", cache.root).stdout
 
 
+def test_stats_say_which_model_uses_how_much(cache: Namespace) -> None:
+    other = namespace(cache.root, dtype="other")
+    put(other, 1, 0)
+    foreign = namespace(cache.root, weights={"model": {"kind": "hub", "repository": "Qwen/Qwen3-32B"}})
+    put(foreign, 2, 0)
+    models = {one.pop("model"): one for one in json_of("stats", cache.root)["models"]}
+    assert len(models) == 2, "two namespaces are of one model"
+    assert models["Qwen/Qwen3-32B"] == {"namespaces": 1, "files": 1, "bytes": BLOCK, "share": 1 / 12}
+    assert "Qwen/Qwen3-32B" in call("stats", cache.root).stdout
+
+
 def test_ls_lists_blocks_of_the_namespaces_asked_for(cache: Namespace) -> None:
     other = namespace(cache.root, dtype="other")
     put(other, 3, 0)

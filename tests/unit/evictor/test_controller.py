@@ -334,6 +334,24 @@ def test_readers_are_advised(cache: Namespace) -> None:
     assert '"touchAfterS": 100.0' in (cache.root / ".evictor" / "advice.json").read_text()
 
 
+def test_who_holds_what_and_how_old_it_went_is_told_by_model(cache: Namespace) -> None:
+    """A user would lose: an evening, to find out whose blocks fill the disk."""
+    shutil.rmtree(cache.path)
+    named = namespace(cache.root, weights={"model": {"kind": "hub", "repository": "Qwen/Qwen3-32B"}})
+    for number in range(12):
+        named.store(number, age_s=7200 - number)
+    with evictor(config(named.root)) as bench:
+        bench.round()
+        sample = bench.metrics.registry.get_sample_value
+        labels = {"cache_namespace": named.name, "model": "Qwen/Qwen3-32B"}
+        assert sample("llmd_storage_evictor_cache_files", labels) == 8
+        assert sample("llmd_storage_evictor_cache_bytes", labels) == 8 * BLOCK
+        of_model = {"model": "Qwen/Qwen3-32B"}
+        assert sample("llmd_storage_evictor_evicted_age_seconds_count", of_model) == 4
+        assert sample("llmd_storage_evictor_evicted_age_seconds_bucket", {**of_model, "le": "3600.0"}) == 0
+        assert sample("llmd_storage_evictor_evicted_age_seconds_sum", of_model) == pytest.approx(4 * 7200, abs=10)
+
+
 def report(cache: Namespace, written: int, engine: str = "0123456789ab") -> None:
     folder = cache.root / ".evictor/writers"
     folder.mkdir(parents=True, exist_ok=True)

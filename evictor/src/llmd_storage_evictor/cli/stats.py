@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""llmd-kv stats: totals by namespace. Writes nothing."""
+"""llmd-kv stats: totals by model and namespace. Writes nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import time
 from bisect import bisect_right
+from collections.abc import Mapping
 from typing import Any
 
 from llmd_storage_evictor.cache import names
@@ -16,6 +17,7 @@ from llmd_storage_evictor.cli import arguments, output
 from llmd_storage_evictor.cli.output import OutputFormat, OutputOption, RootArgument, ThreadsOption
 from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.manifests import model_of, title_of
+from llmd_storage_evictor.core.policy import NamespaceUsage
 from llmd_storage_evictor.sizes import show_bytes, show_seconds
 
 # Ages in seconds: the shares of blocks used within them show how much of the cache is in use.
@@ -23,7 +25,7 @@ _AGES = {"1h": 3600.0, "1d": 86400.0, "7d": 7 * 86400.0}
 
 
 def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption = OutputFormat.TABLE) -> None:
-    """Show what each namespace holds, for which model, and when it was last used.
+    """Show what each model and namespace holds, its share of the cache, and when it was last used.
 
     Example: llmd-kv stats /mnt/kv-cache/blocks
     """
@@ -58,6 +60,19 @@ def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption 
         "damaged",
     ]
     output.show_table(columns, rows, right=columns[2:])
+    by_model = [
+        (
+            one["model"] or "(no manifest)",
+            one["namespaces"],
+            one["files"],
+            show_bytes(one["bytes"]),
+            f"{one['share']:.0%}",
+        )
+        for one in found["models"]
+    ]
+    output.show_table(
+        ["model", "namespaces", "files", "bytes", "share"], by_model, right=["namespaces", "files", "bytes", "share"]
+    )
     output.show_pairs(
         {
             "total": f"{found['files']} blocks, {show_bytes(found['bytes'])}, {found['unknown_files']} unknown files",
@@ -70,6 +85,7 @@ def stats(root: RootArgument, threads: ThreadsOption = 8, output_: OutputOption 
 def _collect(directory: CacheDirectory, index: Index) -> dict[str, Any]:
     now, usage = time.time(), index.usage()
     total, free, _ = directory.space()
+    manifests = {name: directory.manifest(name) for name in usage}
     return {
         "root": str(directory.root),
         "files": sum(held.files for held in usage.values()),
@@ -78,11 +94,12 @@ def _collect(directory: CacheDirectory, index: Index) -> dict[str, Any]:
         "filesystem_bytes": total,
         "free_bytes": free,
         "evictor": _leader(directory),
+        "models": _by_model({name: title_of(one) for name, one in manifests.items()}, usage),
         "namespaces": [
             {
                 "namespace": name,
-                "model": title_of(manifest := directory.manifest(name)),
-                "model_id": model_of(manifest),
+                "model": title_of(manifests[name]),
+                "model_id": model_of(manifests[name]),
                 "files": held.files,
                 "bytes": held.bytes,
                 "damaged_bytes": held.damaged_bytes,
@@ -93,6 +110,19 @@ def _collect(directory: CacheDirectory, index: Index) -> dict[str, Any]:
             for name, held in sorted(usage.items(), key=lambda item: -item[1].bytes)
         ],
     }
+
+
+def _by_model(titles: Mapping[str, str], usage: Mapping[str, NamespaceUsage]) -> list[dict[str, Any]]:
+    """Who uses the disk: largest first."""
+    total = sum(held.bytes for held in usage.values())
+    found = []
+    for title in sorted(set(titles.values())):
+        held = [usage[name] for name, one in titles.items() if one == title]
+        size = sum(one.bytes for one in held)
+        files = sum(one.files for one in held)
+        share = size / total if total else 0.0
+        found.append({"model": title, "namespaces": len(held), "files": files, "bytes": size, "share": share})
+    return sorted(found, key=lambda one: -one["bytes"])
 
 
 def _used_within(index: Index, namespace: str, now: float) -> dict[str, float]:

@@ -212,7 +212,13 @@ class Controller:
 
     def _update_metrics(self) -> None:
         config, metrics = self._config, self._metrics
-        metrics.update(self.index.usage(), config.effective_budget_bytes, config.high_watermark, self._time.now())
+        metrics.update(
+            self.index.usage(),
+            self.index.title,
+            budget=config.effective_budget_bytes,
+            high=config.high_watermark,
+            now=self._time.now(),
+        )
         metrics.unknown_files.set(self.index.unknown_files())
         self._metrics.unknown_models.set(len(self._namespace_rules.unknown))
         self._metrics.unmatched_rules.set(len(self._namespace_rules.unmatched))

@@ -16,13 +16,14 @@ from llmd_storage_evictor.controller.floors import Floors
 from llmd_storage_evictor.controller.metrics import errno_label
 from llmd_storage_evictor.controller.troubles import explain
 from llmd_storage_evictor.core.index import Index
-from llmd_storage_evictor.core.policy import Entry, Reason
+from llmd_storage_evictor.core.policy import NS, Entry, Reason
 from llmd_storage_evictor.errors import LeadershipLost
 
 logger = logging.getLogger(__name__)
 
 # Entries removed at once. Many, since each batch lists every folder once; but writes meanwhile are not seen.
 BATCH_FILES = 32768
+_FOR_WANT_OF_ROOM = {Reason.BUDGET, Reason.QUOTA, Reason.FLOOR, Reason.INODES}
 _RETRY_FAILED_S = 60.0  # how long a file that could not be removed is left alone
 
 
@@ -53,6 +54,7 @@ class BlockEvictor:
         context = self.context
         self.floors.before_removal()
         results = remove(context.directory, context.pool, entries, context.may_remove, context.liveness.update)
+        self._observe_ages(entries, results, reason)
         removed: dict[str, list[str]] = {}
         for result in results:
             self._record(result)
@@ -78,6 +80,18 @@ class BlockEvictor:
         self._removed.clear()
         if found:
             logger.info("removed blocks", extra={"fields": {"removed": found}})
+
+    def _observe_ages(self, entries: list[Entry], results: list[RemovalResult], reason: Reason) -> None:
+        """How old blocks were that had to go: whether the cache is too small for its use."""
+        if reason not in _FOR_WANT_OF_ROOM:
+            return
+        used = {(entry.namespace, entry.id): entry.mtime_ns for entry in entries if not entry.damaged}
+        now = self.context.wall_clock()
+        for result in results:
+            ages = self._metrics.evicted_age.labels(self.index.title(result.namespace))
+            for name, _ in result.removed:
+                if (mtime_ns := used.get((result.namespace, names.file_id(name)))) is not None:
+                    ages.observe(max(0.0, now - mtime_ns / NS))
 
     def _record(self, result: RemovalResult) -> None:
         gone = {names.file_id(name) for name, _ in result.removed} | set(result.missing)

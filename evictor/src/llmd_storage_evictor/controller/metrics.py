@@ -7,11 +7,13 @@ import errno
 import time
 from collections.abc import Callable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from llmd_storage_evictor.core.policy import NamespaceUsage
 
 _PREFIX = "llmd_storage_evictor_"
+# Seconds: minutes mean that the cache is too small for its use, weeks that it is larger than need be.
+_AGES = (60, 600, 3600, 6 * 3600, 86400, 3 * 86400, 7 * 86400, 30 * 86400)
 
 
 class Metrics:
@@ -29,11 +31,17 @@ class Metrics:
         self.free = gauge("filesystem_free_bytes", "Bytes free on the filesystem.")
         self.free_files = gauge("filesystem_free_files", "Files (inodes) free on the filesystem; 0 where not counted.")
         # Not "namespace": that is where Prometheus says which Kubernetes namespace the pod is in.
-        self.bytes = gauge(
-            "cache_bytes", "Bytes of the blocks of a namespace, damaged ones included.", "cache_namespace"
+        of_namespace = ("cache_namespace", "model")
+        self.bytes = gauge("cache_bytes", "Bytes of the blocks of a namespace, damaged ones included.", *of_namespace)
+        self.files = gauge("cache_files", "Blocks of a namespace.", *of_namespace)
+        self.oldest = gauge("oldest_age_seconds", "Time since the last use of the oldest block.", *of_namespace)
+        self.evicted_age = Histogram(
+            _PREFIX + "evicted_age_seconds",
+            "Time since the last use of blocks that went for a budget, quota or floor, by model.",
+            ("model",),
+            registry=self.registry,
+            buckets=_AGES,
         )
-        self.files = gauge("cache_files", "Blocks of a namespace.", "cache_namespace")
-        self.oldest = gauge("oldest_age_seconds", "Time since the last use of the oldest block.", "cache_namespace")
         self.damaged = gauge("damaged_bytes", "Bytes of damaged blocks in quarantine.")
         self.unknown_files = gauge("unknown_files", "Files in the namespaces' folders that the cache did not create.")
         self.removed_files = counter("removed_files", "Files removed, by reason.", "reason")
@@ -76,15 +84,27 @@ class Metrics:
         """This process does not lead any more: the new leader reports the state of the cache."""
         self._leads = False
 
-    def update(self, usage: Mapping[str, NamespaceUsage], budget: int, high: float, now: float) -> None:
-        """State after a scan. budget: bytes. high: the high watermark. now: by the storage's clock."""
+    def update(
+        self,
+        usage: Mapping[str, NamespaceUsage],
+        title: Callable[[str], str],
+        *,
+        budget: int,
+        high: float,
+        now: float,
+    ) -> None:
+        """State after a scan.
+
+        title: of a namespace (Index.title). budget: bytes. high: the high watermark. now: by the storage's clock.
+        """
         self._leads = True
         for family in (self.bytes, self.files, self.oldest):
             family.clear()
         for name, held in usage.items():
-            self.bytes.labels(name).set(held.bytes)
-            self.files.labels(name).set(held.files)
-            self.oldest.labels(name).set(max(0.0, now - held.oldest_ns / 1e9) if held.files else 0.0)
+            labels = name, title(name)
+            self.bytes.labels(*labels).set(held.bytes)
+            self.files.labels(*labels).set(held.files)
+            self.oldest.labels(*labels).set(max(0.0, now - held.oldest_ns / 1e9) if held.files else 0.0)
         total = sum(held.bytes for held in usage.values())
         self.damaged.set(sum(held.damaged_bytes for held in usage.values()))
         self.budget.set(budget)

@@ -12,7 +12,7 @@ from llmd_storage_evictor.config import Config, NamespaceRule
 from llmd_storage_evictor.controller.other_releases import OtherReleases
 from llmd_storage_evictor.core import policy
 from llmd_storage_evictor.core.index import Index
-from llmd_storage_evictor.core.manifests import model_of
+from llmd_storage_evictor.core.manifests import model_of, title_of
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class NamespaceRules:
             self._log.log(logging.WARNING, "manifest", "the manifest of %s cannot be read: %s", namespace, error)
             return
         if manifest is not None:
-            index.models[namespace] = model_of(manifest)
+            index.models[namespace], index.titles[namespace] = model_of(manifest), title_of(manifest)
 
     def _tell_unmatched(self, rules: dict[str, NamespaceRule], index: Index) -> None:
         used = {id(rule) for rule in rules.values()}

@@ -72,11 +72,15 @@ class Folder:
 
 
 class Index:
-    """All namespaces' folders. models: what is known of namespaces' models; it stays when a manifest is lost."""
+    """All namespaces' folders. models: what is known of namespaces' models; it stays when a manifest is lost.
+
+    titles: the same in words for people, as far as manifests were read.
+    """
 
     def __init__(self) -> None:
         self._folders: dict[str, dict[str, Folder]] = {}
         self.models: dict[str, str] = {}
+        self.titles: dict[str, str] = {}
 
     def namespaces(self) -> list[str]:
         """Names, sorted."""
@@ -102,6 +106,11 @@ class Index:
         """Drop a namespace that is gone."""
         self._folders.pop(namespace, None)
         self.models.pop(namespace, None)
+        self.titles.pop(namespace, None)
+
+    def title(self, namespace: str) -> str:
+        """Whose blocks a namespace holds; "" when nobody has said it."""
+        return self.titles.get(namespace) or self.models.get(namespace, "")
 
     def forget_folder(self, namespace: str, name: str) -> None:
         """Drop a folder that is gone."""
