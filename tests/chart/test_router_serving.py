@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ TRIES = 10
 
 
 @contextmanager
-def server(name: str, status: int = 200, port: int = 0) -> Iterator[int]:
+def server(name: str, status: int = 200, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Answers every request with its own name."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -41,6 +42,9 @@ def server(name: str, status: int = 200, port: int = 0) -> Iterator[int]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as httpd:
+        if tls is not None:
+            httpd.socket = tls.wrap_socket(httpd.socket, server_side=True)
+            httpd.handle_error = lambda *_: None  # type: ignore[method-assign]  # who does not trust it hangs up
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         yield httpd.server_port
         httpd.shutdown()
@@ -69,10 +73,13 @@ def picker(port: int) -> Iterator[threading.Event]:
 
 
 @contextmanager
-def router(envoy: Path, scenario: str, model_port: int, folder: Path, picker_port: int = 0) -> Iterator[int]:
+def router(
+    envoy: Path, scenario: str, model_port: int, folder: Path, picker_port: int = 0, ca: Path | None = None
+) -> Iterator[int]:
     """Envoy with that scenario's configuration, its addresses moved to loopback; the picker's port is closed.
 
     Whether there is a picker it sees by a connection: what only the real one answers is tried on the cluster.
+    ca: stands for the file with the model servers' CA.
     """
     config = envoy_config(scenario)
     port = int(free_port())
@@ -93,7 +100,7 @@ def router(envoy: Path, scenario: str, model_port: int, folder: Path, picker_por
             del check["grpc_health_check"], check["transport_socket_match_criteria"]
             check["tcp_health_check"] = {}
     path = folder / "envoy.yaml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(config).replace("/etc/modelserver-ca/ca.crt", str(ca)))
     argv = [envoy, "--config-path", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

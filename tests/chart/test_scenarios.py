@@ -94,7 +94,7 @@ def test_kinds_of_other_projects_are_there_only_where_wanted(scenario: str) -> N
 def test_envoy_is_there_in_standalone_mode_only() -> None:
     for scenario in helm.SCENARIOS:
         has = any(o["metadata"]["name"] == f"{helm.RELEASE}-router" for o in helm.objects(scenario))
-        standalone = ("lab", "standalone", "openshift", "tiered-router", "network-policies", "benchmark")
+        standalone = ("lab", "standalone", "openshift", "tiered-router", "network-policies", "benchmark", "tls")
         assert has == (scenario in standalone), scenario
 
 

@@ -178,6 +178,7 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
         ("", "configmaps", "patch", "kv-storage-report"),
         ("", "secrets", "get", "llm-d-hf-token"),
         ("", "secrets", "get", "llm-d-hf-token mirror"),
+        ("", "secrets", "get", "llm-d-hf-token vllm-key vllm-tls"),
         # Whether the pods fit.
         *(("", resource, "list", "") for resource in ("resourcequotas", "limitranges", "pods")),
         ("", "namespaces", "get", helm.NAMESPACE),

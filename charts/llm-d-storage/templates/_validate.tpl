@@ -16,6 +16,7 @@
       (list $parts.inferencepool "inferencepool")
       (list . "index")
       (list . "exposure")
+      (list . "tls")
       (list . "models")
       (list . "evictor")
       (list . "alerts")
@@ -62,6 +63,15 @@ gateway.models lacks {{ $served | quote }}, which modelserver serves: the route 
 {{- define "llm-d-storage.validate.exposure" -}}
 {{- if and (include "llm-d-storage.envoy.isPublic" .Subcharts.inferencepool) (eq (include "llm-d-storage.modelserver.apiKey" .Subcharts.modelserver) "{}") }}
 inferencepool.envoy.serviceType is LoadBalancer, and envoy.public or envoy.serviceAnnotations make it a public one, but vLLM asks for no key: anybody could use it; set modelserver.apiKey.secretName, or envoy.public to false and no such annotation.
+{{- end }}
+{{- end -}}
+
+{{/* vLLM's generator verifies the name in the address that it is given, and no other. */}}
+{{- define "llm-d-storage.validate.tls" -}}
+{{- $name := include "llm-d-storage.tls.serverName" . -}}
+{{- $url := include "llm-d-storage.benchmark.url" . -}}
+{{- if and .Values.benchmark.enabled (not .Values.benchmark.url) (hasPrefix "https:" $url) (not (contains (printf "//%s:" $name) $url)) }}
+benchmark.enabled is true and would ask the model servers at {{ $url }}, but the name in their certificate is {{ $name }} (global.modelserverTls.serverName); set benchmark.url to an address of that name, or serverName to null with a certificate for the Service.
 {{- end }}
 {{- end -}}
 

@@ -227,7 +227,9 @@ def proof(
     prompt_blocks: Annotated[int | None, typer.Option(help="Length of the prompt in such blocks.")] = None,
     connector: Annotated[str | None, typer.Option(help="llmd-storage, vllm-fs, llmd-fs-backend, lmcache.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
-    ca_file: Annotated[str | None, typer.Option(help="CA certificates for https, as PEM.")] = None,
+    ca_file: Annotated[
+        list[str] | None, typer.Option(help="CA certificates for https, as PEM: beside the public ones.")
+    ] = None,
     server_name: Annotated[str | None, typer.Option(help="The name in the servers' certificates.")] = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
@@ -251,8 +253,9 @@ def proof(
         "promptBlocks": prompt_blocks,
         "connector": connector,
         "apiKeyEnv": api_key_env,
-        "caFile": ca_file,
+        "caFiles": ca_file or None,
         "serverName": server_name,
+        "routerServerName": server_name,
     }
     run_hook("proof", ProofConfig, run, arguments, form=output, options=options, sufficient=url_a is not None)
 

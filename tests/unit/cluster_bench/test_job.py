@@ -16,6 +16,7 @@ import pytest
 
 from tests import scripts
 from tests.patience import CEILING_S
+from tests.unit.hooks.support import https_server
 
 SCRIPT = Path(__file__).resolve().parents[3] / "charts" / "llm-d-storage" / "files" / "benchmark" / "benchmark.py"
 METRICS = """# HELP vllm:prompt_tokens_total x
@@ -67,12 +68,20 @@ def server() -> Iterator[str]:
         served.shutdown()
 
 
+@pytest.fixture
+def server_with_tls(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """Metrics by https: port, and the file with whom to trust."""
+    with https_server(tmp_path, "kv.example", lambda *_: (200, METRICS.encode())) as (url, ca):
+        yield int(url.rpartition(":")[2]), ca
+
+
 def config(tmp_path: Path, url: str, generator: list[str]) -> dict[str, Any]:
     return {
         "label": "cache",
         "url": url,
         "metricsHost": "127.0.0.1",
         "metricsPort": int(url.rpartition(":")[2]),
+        "metricsScheme": "http",
         "model": "m",
         "tokenizer": "/models/m",
         "generator": generator,
@@ -106,6 +115,17 @@ def test_counters_are_summed_and_labels_held(job: ModuleType) -> None:
         "storageTokens": 100,
         "prefillSeconds": 1.5,
     }
+
+
+def test_servers_with_tls_are_read_by_address_from_a_trusted_ca_only(
+    job: ModuleType, server_with_tls: tuple[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their certificate has a name, and no address."""
+    port, ca = server_with_tls
+    with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+        job.Servers("127.0.0.1", port, "https").read()
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca))
+    assert job.Servers("127.0.0.1", port, "https").read()["promptTokens"] == 400
 
 
 def test_a_whole_run_says_how_far_it_is_and_ends_with_its_result(tmp_path: Path, server: str) -> None:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,7 +72,7 @@ Reply = tuple[int, bytes | Iterator[bytes]]
 
 
 @contextmanager
-def http_server(answer: Callable[[str, str, bytes], Reply]) -> Iterator[str]:
+def http_server(answer: Callable[[str, str, bytes], Reply], tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A loopback server; `answer(method, path, body)` gives status and body. Yields the base URL."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -90,10 +93,28 @@ def http_server(answer: Callable[[str, str, bytes], Reply]) -> Iterator[str]:
         do_GET = do_POST = do_PATCH = _serve
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that does not trust it hangs up
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def https_server(folder: Path, name: str, answer: Callable[[str, str, bytes], Reply]) -> Iterator[tuple[str, Path]]:
+    """As http_server, with a certificate of a CA of its own for `name`. Yields URL and CA file."""
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "1",
+         "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    with http_server(answer, tls) as url:
+        yield url, cert

@@ -273,6 +273,14 @@ def test_secret(wanted, observed, expected, said):
     assert expected == "pass" or "kubectl create secret generic hf --namespace ns" in finding.remedy
 
 
+@pytest.mark.parametrize("key", ["tls.crt", "ca.crt"])
+def test_the_secret_of_a_certificate_is_made_of_its_files(key):
+    wanted = SecretRef(name="vllm-tls", key=key, needed_for="global.modelserverTls")
+    remedy = secrets.secret(wanted, objects.Absent(), "ns").remedy
+    made = "kubectl create secret generic vllm-tls --namespace ns --type=kubernetes.io/tls --from-file=tls.crt=<file>"
+    assert made in remedy and f"--from-file={key}=<file>" in remedy
+
+
 FULL = PreflightConfig(
     release="demo",
     namespace="ns",

@@ -6,12 +6,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import ssl
-import subprocess
-from http.server import ThreadingHTTPServer
+from dataclasses import replace
 
 import pytest
 
+from llmd_storage_hooks.core import trust
 from llmd_storage_hooks.core.config import from_json
 from llmd_storage_hooks.core.errors import CollectError, ConfigError
 from llmd_storage_hooks.proof import run as hook
@@ -20,7 +19,7 @@ from llmd_storage_hooks.proof.collect import manifests as on_disk
 from llmd_storage_hooks.proof.collect.server import Credentials, Server
 from llmd_storage_hooks.proof.config import ProofConfig
 from tests.unit.hooks.fake_vllm import BLOCK, FakeVllm
-from tests.unit.hooks.support import FakeClock, by_id, http_server
+from tests.unit.hooks.support import FakeClock, by_id, http_server, https_server
 from tests.unit.hooks.test_output import llmd
 from tests.unit.hooks.test_proof_run import FakeKube, pod
 
@@ -82,43 +81,57 @@ def test_the_key_is_sent_and_never_shown(monkeypatch, capsys):
     assert "top-secret" not in capsys.readouterr().out + str(outcome)
 
 
-@contextlib.contextmanager
-def https_server(tmp_path, name, answer):
-    """As http_server, with a certificate of a CA of its own for `name`. Yields URL and CA file."""
-    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "1",
-         "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    original = ThreadingHTTPServer.__init__
-
-    def wrap(self, *args, **kwargs):
-        original(self, *args, **kwargs)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(cert, key)
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-        self.handle_error = lambda *_: None  # a client that does not trust it hangs up
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ThreadingHTTPServer, "__init__", wrap)
-        with http_server(answer) as url:
-            yield url.replace("http:", "https:"), cert
-
-
 def test_https_is_trusted_by_the_ca_and_the_name_in_the_certificate(tmp_path):
     with https_server(tmp_path, "kv.example", FakeVllm({}).answer) as (url, ca):
-        named = Server(url, "m", 10, Credentials("", str(ca), "kv.example"))
+        named = Server(url, "m", 10, Credentials("", (str(ca),), "kv.example"))
         assert named.complete("a b", 2).good
-        other = Server(url, "m", 10, Credentials("", str(ca))).complete("a b", 2)
+        other = Server(url, "m", 10, Credentials("", (str(ca),))).complete("a b", 2)
         assert "doesn't match" in other.error or "mismatch" in other.error or "not valid for" in other.error, other
         assert "certificate verify failed" in Server(url, "m", 10).complete("a b", 2).error
 
 
+def test_pods_with_tls_are_proven_by_the_one_name_in_their_certificate(tmp_path, monkeypatch):
+    """As the chart has it: pods by their addresses, the Service in front of them by the same name."""
+    storage = {}
+    config = from_json(ProofConfig, {
+        **BASE, "podSelector": {"x": "y"}, "scheme": "https", "serverName": "kv.example",
+        "routerServerName": "kv.example", "caFiles": [str(tmp_path / "both.pem")],
+    })  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        served = {}
+        for name in ("a", "b", "router"):
+            (tmp_path / name).mkdir()
+            served[name] = stack.enter_context(https_server(tmp_path / name, "kv.example", FakeVllm(storage).answer))
+        (tmp_path / "both.pem").write_text("".join(ca.read_text() for _, ca in served.values()))
+        original = hook._at
+        pods = {f"https://10.0.0.{name}:8000": url for name, (url, _) in served.items()}
+        monkeypatch.setattr(hook, "_at", lambda config, url, *more: original(config, pods.get(url, url), *more))
+        outcome = hook.run(replace(config, router_url=served["router"][0]), FakeKube([pod("a"), pod("b")]), FakeClock())
+    found = {one.id: one.verdict.value for one in outcome.findings}
+    assert found["proof.reuse"] == found["proof.router.answer"] == "pass", found
+
+
+def test_cas_of_ones_own_come_beside_the_public_ones(tmp_path):
+    """A corporate CA must not take the hub's away."""
+    with https_server(tmp_path, "kv.example", FakeVllm({}).answer) as (_, ca):
+        public = len(trust.context([]).get_ca_certs())
+        assert len(trust.context([str(ca)]).get_ca_certs()) == public + 1
+        assert trust.main(str(tmp_path / "bundle"), str(ca)) is None
+    text = (tmp_path / "bundle").read_text()
+    assert ca.read_text() in text and text.count("BEGIN CERTIFICATE") > 100
+
+
+def test_a_ca_bundle_that_is_none_is_said_where_the_pod_shows_it(tmp_path):
+    (tmp_path / "empty").write_text("")
+    for bad in ("empty", "none"):
+        assert "correct the ConfigMap of global.caBundle" in trust.main(str(tmp_path / "bundle"), str(tmp_path / bad))
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_a_ca_file_that_is_none_is_said(tmp_path):
-    with pytest.raises(CollectError, match="holds no certificates"):
-        Credentials(ca_file=str(tmp_path / "none")).client(1)
-    config = from_json(ProofConfig, {**BASE, "urlA": "https://a", "urlB": "https://b", "caFile": "/nowhere"})
+    with pytest.raises(CollectError, match="holds no CA certificates"):
+        Credentials(ca_files=(str(tmp_path / "none"),)).client(1)
+    config = from_json(ProofConfig, {**BASE, "urlA": "https://a", "urlB": "https://b", "caFiles": ["/nowhere"]})
     (found,) = by_id(hook.run(config, None, FakeClock()).findings).values()
     assert (found.id, found.verdict) == ("proof.servers", "inconclusive")
 

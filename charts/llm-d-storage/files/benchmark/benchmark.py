@@ -18,6 +18,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -57,8 +58,10 @@ def counted(text: str) -> dict[str, float]:
 class Servers:
     """All model servers' counters, found by the name of a headless Service. Read from one thread at a time."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, host: str, port: int, scheme: str = "http") -> None:
+        self._host, self._port, self._scheme = host, port, scheme
+        self._tls = ssl.create_default_context()
+        self._tls.check_hostname = False  # they are asked by their addresses, which are in no certificate
 
     def addresses(self) -> list[str]:
         found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
@@ -69,7 +72,8 @@ class Servers:
         sums = dict.fromkeys(COUNTERS, 0.0)
         addresses = self.addresses()
         for address in addresses:
-            with urllib.request.urlopen(f"http://{address}:{self._port}/metrics", timeout=10) as answer:
+            url = f"{self._scheme}://{address}:{self._port}/metrics"
+            with urllib.request.urlopen(url, timeout=10, context=self._tls) as answer:  # noqa: S310
                 for key, value in counted(answer.read().decode()).items():
                     sums[key] += value
         return sums | {"servers": len(addresses)}
@@ -265,7 +269,7 @@ def main() -> None:
     config: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     config["seed"] = config["seed"] or int(time.time())
     limit = wait_for(config["url"], config["readySeconds"])
-    servers = Servers(config["metricsHost"], config["metricsPort"])
+    servers = Servers(config["metricsHost"], config["metricsPort"], config["metricsScheme"])
     work = Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108
     workload = replayed(config, limit, work) if "trace" in config else prefixes(config)
     result = {

@@ -1,7 +1,6 @@
 {{/* The benchmark's configuration as JSON: its values, and the addresses that the chart knows. */}}
 {{- define "llm-d-storage.benchmark.config" -}}
 {{- with .Values.benchmark -}}
-{{- $plain := printf "http://%s.%s.svc:8000" (include "llm-d-storage.names.modelserver" $) $.Release.Namespace -}}
 {{- $work := dict
       "prefixes" (int64 .prefixes)
       "promptsPerPrefix" (int64 .promptsPerPrefix)
@@ -16,9 +15,10 @@
 {{- end -}}
 {{- dict
       "label" (.label | default $.Values.modelserver.connector)
-      "url" (.url | default (include "llm-d-storage.names.url" $) | default $plain)
+      "url" (.url | default (include "llm-d-storage.benchmark.url" $))
       "metricsHost" (printf "%s.%s.svc.%s" (include "llm-d-storage.names.benchmark" $) $.Release.Namespace $.Values.global.clusterDomain)
       "metricsPort" 8000
+      "metricsScheme" (include "llm-d-storage.tls.scheme" $)
       "model" ($.Values.modelserver.servedModelName | default $.Values.modelserver.model)
       "tokenizer" $.Values.modelserver.model
       "maxConcurrency" (int64 .maxConcurrency)
@@ -51,4 +51,20 @@ kv-cache
 trace
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Where requests go, unless benchmark.url says so: Envoy, else the Service of the model servers. */}}
+{{- define "llm-d-storage.benchmark.url" -}}
+{{- include "llm-d-storage.names.url" . | default (include "llm-d-storage.names.serversUrl" .) -}}
+{{- end -}}
+
+{{/* The environment of the model servers, and whom to trust for theirs, as YAML. */}}
+{{- define "llm-d-storage.benchmark.env" -}}
+{{- $env := include "llm-d-storage.modelserver.env" .Subcharts.modelserver | fromYamlArray -}}
+{{- $named := dict -}}
+{{- range $env }}{{ $_ := set $named .name true }}{{ end -}}
+{{- if include "llm-d-storage.tls.hasCa" . -}}
+{{- range include "llm-d-storage.trust.env" . | fromJsonArray }}{{ if not (hasKey $named .name) }}{{ $env = append $env . }}{{ end }}{{ end -}}
+{{- end -}}
+{{- toYaml $env -}}
 {{- end -}}

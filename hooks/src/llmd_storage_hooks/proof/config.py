@@ -42,8 +42,9 @@ class ProofConfig(HookConfig):
     url_a: str = ""  # two servers by address; then no cluster is asked, and pod_selector plays no part
     url_b: str = ""
     scheme: str = "http"  # how the pods of pod_selector are asked
-    ca_file: str = ""  # whom to trust for https; "" = whom Python trusts
+    ca_files: tuple[str, ...] = ()  # whom to trust for https, beside whom Python trusts
     server_name: str = ""  # the name in the servers' certificates; "" = the host of the address
+    router_server_name: str = ""  # the name in the router's
     max_readers: int = 8  # pods beyond B that answer the same prompt from storage
     claim_path: str = ""  # where the cache's claim is mounted for reading; "" = not, then manifests are not compared
 

@@ -35,7 +35,11 @@ def run(config: ProofConfig, kube: KubeApi | None = None, clock: Clock | None = 
         return _on_cluster(config, kube, clock)
     except CollectError as error:  # the credentials for all servers cannot be used
         sentence = f"Could not check: {error}."
-        return HookResult([Finding("proof.servers", Verdict.INCONCLUSIVE, sentence, "Correct caFile, a PEM file.")])
+        remedy = (
+            "Correct the Secret of global.modelserverTls (caKey) or the ConfigMap of global.caBundle, PEM text both "
+            "(as a tool: --ca-file)."
+        )
+        return HookResult([Finding("proof.servers", Verdict.INCONCLUSIVE, sentence, remedy)])
 
 
 def _pod_of(url: str) -> PodState:
@@ -111,7 +115,7 @@ def _through_the_router(
         url, host = observed.url + config.gateway.path, config.gateway.host
     if not url:
         return None, []
-    routed = ask_router(config, _at(config, url, host), prompt, clock, say)
+    routed = ask_router(config, _at(config, url, config.router_server_name, host), prompt, clock, say)
     return routed, answers.router(url, first, routed)
 
 
@@ -140,12 +144,12 @@ def _log_owner(waiting: WaitResult) -> str:
 
 def _server(config: ProofConfig, pod: PodState) -> Server:
     if not pod.ip:
-        return _at(config, pod.name)
+        return _at(config, pod.name, config.server_name)
     host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
-    return _at(config, f"{config.scheme}://{host}:{config.port}")
+    return _at(config, f"{config.scheme}://{host}:{config.port}", config.server_name)
 
 
-def _at(config: ProofConfig, url: str, at_address: str | None = None) -> Server:
+def _at(config: ProofConfig, url: str, name: str, at_address: str | None = None) -> Server:
     key = os.environ.get(config.api_key_env, "") if config.api_key_env else ""
-    credentials = Credentials(key, config.ca_file, config.server_name, at_address)
+    credentials = Credentials(key, config.ca_files, name, at_address)
     return Server(url, config.model, config.request_timeout_seconds, credentials)

@@ -21,10 +21,27 @@ metadata:
   interval: {{ (index . 0).Values.global.monitoring.interval }}
 {{- end -}}
 
-{{/* The pod's annotations, as JSON; {} unless asked for. Call with (list $ port). */}}
+{{/* The same of the model servers, which may speak TLS. */}}
+{{- define "llm-d-storage.monitoring.modelserverEndpoint" -}}
+{{- include "llm-d-storage.monitoring.endpoint" (list . "http") }}
+{{- with .Values.global.modelserverTls }}
+{{- if .secretName }}
+  scheme: https
+  tlsConfig:
+    serverName: {{ include "llm-d-storage.tls.serverName" $ }}
+    {{- if include "llm-d-storage.tls.hasCa" $ }}
+    ca: {secret: {name: {{ .secretName }}, key: {{ .caKey | quote }}}}
+    {{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The pod's annotations, as JSON; {} unless asked for. Call with (list $ port), and with "https" after it. */}}
 {{- define "llm-d-storage.monitoring.annotations" -}}
 {{- if eq (index . 0).Values.global.monitoring.scrape "annotations" -}}
-{{- dict "prometheus.io/scrape" "true" "prometheus.io/port" (index . 1) "prometheus.io/path" "/metrics" | toJson -}}
+{{- $notes := dict "prometheus.io/scrape" "true" "prometheus.io/port" (index . 1) "prometheus.io/path" "/metrics" -}}
+{{- if eq (last .) "https" }}{{ $_ := set $notes "prometheus.io/scheme" "https" }}{{ end -}}
+{{- toJson $notes -}}
 {{- else -}}
 {}
 {{- end -}}

@@ -125,6 +125,11 @@ a longer release name is cut and gets a digest, so that two long names with one 
 {{- if eq $mode "standalone" -}}
 http://{{ include "llm-d-storage.names.router" . }}.{{ .Release.Namespace }}.svc:80
 {{- else if eq $mode "service" -}}
-http://{{ include "llm-d-storage.names.modelserver" . }}.{{ .Release.Namespace }}.svc:8000
+{{ include "llm-d-storage.names.serversUrl" . }}
 {{- end -}}
+{{- end -}}
+
+{{/* All model servers behind one name, without routing. */}}
+{{- define "llm-d-storage.names.serversUrl" -}}
+{{ include "llm-d-storage.tls.scheme" . }}://{{ include "llm-d-storage.names.modelserver" . }}.{{ .Release.Namespace }}.svc:8000
 {{- end -}}

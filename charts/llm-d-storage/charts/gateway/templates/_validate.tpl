@@ -5,6 +5,9 @@
 {{- if and (eq $mode "gateway") (not $gateway.existing.name) (not (include "llm-d-storage.gateway.className" $gateway)) }}
 gateway.provider is custom but gateway.className is not set: nobody would serve the Gateway; set gateway.className to one that `kubectl get gatewayclass` shows, gateway.existing.name, or global.router.mode to standalone.
 {{- end }}
+{{- if and (eq $mode "gateway") .Values.global.modelserverTls.secretName (not (has $gateway.provider (list "istio" "custom"))) }}
+global.modelserverTls.secretName is set but gateway.provider is {{ $gateway.provider }}, of which it is not known how it would speak HTTPS to an InferencePool: every request would fail; set global.router.mode to standalone, gateway.provider to istio, or to custom with a policy of yours that has the Gateway speak TLS (extraObjects), or secretName to null.
+{{- end }}
 {{- if and $gateway.existing.name (or $gateway.tls.secretName $gateway.annotations $gateway.className) }}
 gateway.existing.name is {{ $gateway.existing.name | quote }} but gateway.tls, annotations or className is set too, which only a Gateway of this release could have; set those where that Gateway is made.
 {{- end }}

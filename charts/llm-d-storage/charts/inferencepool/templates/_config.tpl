@@ -28,7 +28,7 @@ A configuration of the user's own is taken as it is.
 {{- $plugins := list -}}
 {{- $prefix := dict "type" "prefix-cache-scorer" "weight" $weights.prefixCache -}}
 {{- if $ours -}}
-{{- $plugins = append $plugins (dict "type" "metrics-data-source" "parameters" (dict "scheme" "http" "path" "/metrics")) -}}
+{{- $plugins = append $plugins (dict "type" "metrics-data-source" "parameters" (dict "scheme" (include "llm-d-storage.tls.scheme" .) "path" "/metrics")) -}}
 {{- $plugins = append $plugins (dict "type" "core-metrics-extractor") -}}
 {{- $plugins = append $plugins (dict "type" "approx-prefix-cache-producer" "name" "accelerator-prefixes" "parameters" (dict "autoTune" true)) -}}
 {{- $_ := set $prefix "name" "accelerator-prefix-scorer" -}}

@@ -195,6 +195,7 @@ http_filters:
   lb_policy: CLUSTER_PROVIDED
   connect_timeout: 5s
   original_dst_lb_config: {use_http_header: true, http_header_name: x-gateway-destination-endpoint}
+  {{- with include "llm-d-storage.envoy.modelserverTls" . | trim }}{{ . | nindent 2 }}{{ end }}
   {{- include "llm-d-storage.envoy.noLimits" . | nindent 2 }}
 {{- end -}}
 
@@ -254,6 +255,7 @@ http_filters:
   type: STRICT_DNS
   dns_lookup_family: V4_PREFERRED
   connect_timeout: 5s
+  {{- with include "llm-d-storage.envoy.modelserverTls" . | trim }}{{ . | nindent 2 }}{{ end }}
   {{- include "llm-d-storage.envoy.noLimits" . | nindent 2 }}
   load_assignment:
     cluster_name: any
@@ -264,6 +266,22 @@ http_filters:
                 socket_address:
                   address: {{ include "llm-d-storage.names.modelserver" . }}.{{ .Release.Namespace }}.svc
                   port_value: 8000
+{{- end -}}
+
+{{/* TLS to the model servers, verified by the one name in their certificates; may be nothing. */}}
+{{- define "llm-d-storage.envoy.modelserverTls" -}}
+{{- if .Values.global.modelserverTls.secretName }}
+transport_socket:
+  name: envoy.transport_sockets.tls
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+    sni: {{ include "llm-d-storage.tls.serverName" . }}
+    common_tls_context:
+      validation_context:
+        trusted_ca: {filename: {{ include "llm-d-storage.tls.caFile" . | default "/etc/ssl/certs/ca-certificates.crt" }}}
+        match_typed_subject_alt_names:
+          - {san_type: DNS, matcher: {exact: {{ include "llm-d-storage.tls.serverName" . }}}}
+{{- end }}
 {{- end -}}
 
 {{/* How much may be in flight is the model servers' business; Envoy's defaults stop at 1024. */}}

@@ -5,6 +5,9 @@ The arguments of `vllm` as a JSON list. Flags that have a value of their own are
 {{- define "llm-d-storage.modelserver.args" -}}
 {{- $extra := include "llm-d-storage.texts" .Values.extraArgs | fromJsonArray -}}
 {{- $args := list "serve" .Values.model "--port" "8000" -}}
+{{- if .Values.global.modelserverTls.secretName -}}
+{{- $args = concat $args (list "--ssl-certfile" "/etc/modelserver-tls/tls.crt" "--ssl-keyfile" "/etc/modelserver-tls/tls.key" "--enable-ssl-refresh") -}}
+{{- end -}}
 {{- with .Values.servedModelName }}{{ $args = concat $args (list "--served-model-name" .) }}{{ end -}}
 {{- $args = concat $args (list "--tensor-parallel-size" (int64 .Values.tensorParallelSize | toString)) -}}
 {{- with .Values.blockSize }}{{ $args = concat $args (list "--block-size" (int64 . | toString)) }}{{ end -}}

@@ -37,7 +37,7 @@ spec:
       labels:
         {{- include "llm-d-storage.podLabels" (list . "modelserver" .Values.podLabels) | nindent 8 }}
         {{- include "llm-d-storage.servingLabel" . | nindent 8 }}
-      {{- $scraped := include "llm-d-storage.monitoring.annotations" (list . "8000") | fromJson }}
+      {{- $scraped := include "llm-d-storage.monitoring.annotations" (list . "8000" (include "llm-d-storage.tls.scheme" .)) | fromJson }}
       {{- $annotations := merge (deepCopy .Values.podAnnotations) $scraped }}
       {{- if eq .Values.connector "lmcache" }}
       {{- /* LMCache reads its configuration once. */}}
@@ -117,10 +117,10 @@ spec:
           startupProbe:
             {{- include "llm-d-storage.modelserver.startupProbe" $ | nindent 12 }}
           readinessProbe:
-            httpGet: {path: /health, port: http}
+            {{- include "llm-d-storage.modelserver.health" $ | nindent 12 }}
             {{- toYaml .readiness | nindent 12 }}
           livenessProbe:
-            httpGet: {path: /health, port: http}
+            {{- include "llm-d-storage.modelserver.health" $ | nindent 12 }}
             {{- toYaml .liveness | nindent 12 }}
           {{- end }}
           {{- with .Values.termination.preStopSeconds }}
@@ -145,6 +145,9 @@ spec:
             - {name: shm, mountPath: /dev/shm}
             - {name: cache, mountPath: /cache}
             - {name: tmp, mountPath: /tmp}
+            {{- if .Values.global.modelserverTls.secretName }}
+            - {name: tls, mountPath: /etc/modelserver-tls, readOnly: true}
+            {{- end }}
             {{- with include "llm-d-storage.modelserver.modelMount" . | trim }}{{ . | nindent 12 }}{{ end }}
             {{- with .Values.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
@@ -175,6 +178,12 @@ spec:
         {{- end }}
         - name: tmp
           emptyDir: {}
+        {{- with .Values.global.modelserverTls.secretName }}
+        - name: tls
+          secret:
+            secretName: {{ . }}
+            items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
+        {{- end }}
         {{- with include "llm-d-storage.modelserver.modelVolume" . | trim }}{{ . | nindent 8 }}{{ end }}
         {{- with .Values.extraVolumes }}
         {{- toYaml . | nindent 8 }}

@@ -94,9 +94,14 @@ are refused by server-side apply.
 {{- include "llm-d-storage.mebibytes" (add $tier $headroom) -}}
 {{- end -}}
 
+{{/* What all probes ask. The kubelet verifies no certificate. */}}
+{{- define "llm-d-storage.modelserver.health" -}}
+httpGet: {path: /health, port: http{{ if .Values.global.modelserverTls.secretName }}, scheme: HTTPS{{ end }}}
+{{- end -}}
+
 {{- define "llm-d-storage.modelserver.startupProbe" -}}
 {{- $period := 5 -}}
-httpGet: {path: /health, port: http}
+{{ include "llm-d-storage.modelserver.health" . }}
 periodSeconds: {{ $period }}
 timeoutSeconds: 5
 failureThreshold: {{ div (add (int64 .Values.probes.startupSeconds) 4) $period }}

@@ -122,8 +122,10 @@ modelserver.extraArgs holds {{ . | quote }}, a flag that the chart sets itself; 
 modelserver.extraArgs holds {{ . | quote }}, which splits one model server over several pods, or has a port of its own for each rank, and here a model server is one pod with one port; remove it, and set modelserver.tensorParallelSize and --data-parallel-size to what fits one node.
 {{- else if ne $value . }}
 modelserver.extraArgs holds {{ . | quote }}, a flag and its value in one item, which vLLM would take for one long flag and end; write two items: {{ regexFind "^[^[:space:]]+" . | quote }}, {{ $value | quote }}.
-{{- else if or (hasPrefix "--ssl-" $flag) (eq $flag "--uds") }}
-modelserver.extraArgs holds {{ . | quote }}, but probes, picker and proof ask over plain HTTP on port 8000, so that no pod would ever be ready; remove it.
+{{- else if and (regexMatch "^--(ssl-|enable-ssl-refresh$)" $flag) (not (and (eq $flag "--ssl-ciphers") $.Values.global.modelserverTls.secretName)) }}
+modelserver.extraArgs holds {{ . | quote }}, of which probes, picker, router and hooks would know nothing, so that no pod would ever be ready; remove it and set global.modelserverTls.secretName to a Secret of type kubernetes.io/tls, by which all of them speak HTTPS.
+{{- else if eq $flag "--uds" }}
+modelserver.extraArgs holds {{ . | quote }}, but probes, picker and proof ask on port 8000, so that no pod would ever be ready; remove it.
 {{- end }}
 {{- end }}
 {{- range $flags := list (list "--data-parallel-size" "-dp") (list "--pipeline-parallel-size" "-pp") (list "--prefill-context-parallel-size" "-pcp") }}
@@ -149,7 +151,7 @@ modelserver.extraEnv names {{ .name }} twice, which server-side apply refuses; k
 {{- end -}}
 
 {{- define "llm-d-storage.validate.podExtras" -}}
-{{- $volumes := dict "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true "hub" true }}
+{{- $volumes := dict "tls" true "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true "hub" true }}
 {{- $containers := dict "vllm" true "connector" true }}
 {{- range concat .Values.extraInitContainers .Values.extraContainers }}
 {{- if hasKey $containers .name }}
@@ -163,7 +165,7 @@ modelserver.extraVolumes names {{ .name | quote }}, which is taken (by the chart
 {{- end }}
 {{- $_ := set $volumes .name true }}
 {{- end }}
-{{- $paths := dict "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true "/etc/lmcache" true }}
+{{- $paths := dict "/etc/modelserver-tls" true "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true "/etc/lmcache" true }}
 {{- if ne .Values.modelSource.type "hub" }}{{ $_ := set $paths "/models" true }}{{ end }}
 {{- if .Values.modelSource.cacheClaimName }}{{ $_ := set $paths "/hub" true }}{{ end }}
 {{- range .Values.extraVolumeMounts }}

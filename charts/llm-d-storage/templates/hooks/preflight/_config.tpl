@@ -37,6 +37,10 @@
       "neededFor" "modelserver.hfToken.enabled=true") -}}
 {{- end -}}
 {{- range include "llm-d-storage.preflight.apiKeys" . | fromJsonArray }}{{ $secrets = append $secrets . }}{{ end -}}
+{{- range $key := include "llm-d-storage.preflight.tlsKeys" . | fromJsonArray -}}
+{{- $secrets = append $secrets (dict
+      "name" $.Values.global.modelserverTls.secretName "key" $key "required" true "neededFor" "global.modelserverTls") -}}
+{{- end -}}
 {{- range include "llm-d-storage.pullSecretNames" . | fromJsonArray -}}
 {{- $secrets = append $secrets (dict
       "name" . "key" ".dockerconfigjson" "required" false "neededFor" "global.imagePullSecrets") -}}
@@ -70,6 +74,16 @@
 {{- with ($source.valueFrom | default dict).secretKeyRef -}}
 {{- $keys = append $keys (dict "name" .name "key" .key "required" true "neededFor" $neededFor) -}}
 {{- end -}}
+{{- end -}}
+{{- toJson $keys -}}
+{{- end -}}
+
+{{/* What the Secret of the model servers' certificate must hold, as a JSON list. */}}
+{{- define "llm-d-storage.preflight.tlsKeys" -}}
+{{- $keys := list -}}
+{{- with .Values.global.modelserverTls -}}
+{{- if .secretName }}{{ $keys = list "tls.crt" "tls.key" }}{{ end -}}
+{{- if include "llm-d-storage.tls.hasCa" $ }}{{ $keys = append $keys .caKey }}{{ end -}}
 {{- end -}}
 {{- toJson $keys -}}
 {{- end -}}

@@ -6,6 +6,12 @@
 {{- $_ := set $config "connector" $.Values.modelserver.connector -}}
 {{- $_ := set $config "podSelector" (include "llm-d-storage.servingLabels" $ | fromYaml) -}}
 {{- $_ := set $config "port" (int64 8000) -}}
+{{- if $.Values.global.modelserverTls.secretName -}}
+{{- $_ := set $config "scheme" "https" -}}
+{{- $_ := set $config "serverName" (include "llm-d-storage.tls.serverName" $) -}}
+{{- if eq $.Values.global.router.mode "service" | and (not .routerUrl) }}{{ $_ := set $config "routerServerName" $config.serverName }}{{ end -}}
+{{- end -}}
+{{- with include "llm-d-storage.tls.caFile" $ }}{{ $_ := set $config "caFiles" (list .) }}{{ end -}}
 {{- $_ := set $config "model" ($.Values.modelserver.servedModelName | default $.Values.modelserver.model) -}}
 {{- $_ := set $config "blockTokens" (int64 $.Values.modelserver.storageTier.blockTokens) -}}
 {{- $_ := set $config "promptBlocks" (int64 .promptBlocks) -}}
@@ -51,4 +57,21 @@ One of another namespace is none: reading it would need rights there.
 {{- else -}}
 {}
 {{- end -}}
+{{- end -}}
+
+{{/* What the proof reads: the cache's manifests, and whom to trust. Both may be nothing. */}}
+{{- define "llm-d-storage.proof.mounts" -}}
+{{- if eq .Values.modelserver.connector "llmd-storage" }}
+- {name: kv-cache, mountPath: /mnt/kv-cache, readOnly: true}
+{{- end }}
+{{- include "llm-d-storage.tls.caMount" . }}
+{{- end -}}
+
+{{- define "llm-d-storage.proof.volumes" -}}
+{{- if eq .Values.modelserver.connector "llmd-storage" }}
+- name: kv-cache
+  persistentVolumeClaim:
+    claimName: {{ include "llm-d-storage.names.claim" . | quote }}
+{{- end }}
+{{- include "llm-d-storage.tls.caVolume" . }}
 {{- end -}}

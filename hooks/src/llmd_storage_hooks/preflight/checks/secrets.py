@@ -9,6 +9,7 @@ from llmd_storage_hooks.preflight.config import PreflightConfig, SecretRef
 from llmd_storage_hooks.preflight.facts import PreflightFacts, SecretKeys
 
 IMAGE_PULL_KEY = ".dockerconfigjson"
+MODELSERVER_TLS = "global.modelserverTls"
 _LINK = "https://kubernetes.io/docs/concepts/configuration/secret/"
 
 
@@ -22,12 +23,7 @@ def secret(wanted: SecretRef, observed: SecretKeys | Absent | Unknown, namespace
     check_id = f"preflight.secret.{wanted.name}"
     bad = Verdict.FAIL if wanted.required else Verdict.WARN
     why = f" ({wanted.needed_for} needs it)" if wanted.needed_for else ""
-    make = (
-        f"kubectl create secret docker-registry {wanted.name} --namespace {namespace} --docker-server=<registry> "
-        "--docker-username=<user> --docker-password=<token>"
-        if wanted.key == IMAGE_PULL_KEY
-        else f"kubectl create secret generic {wanted.name} --namespace {namespace} --from-literal={wanted.key}=<value>"
-    )
+    make = _command(wanted, namespace)
     if isinstance(observed, Unknown):
         sentence = f'Could not check secret "{wanted.name}" in namespace {namespace}: {observed.reason}.'
         return Finding(check_id, Verdict.WARN, sentence, f"If it is missing: {make}.", _LINK)
@@ -47,3 +43,16 @@ def secret(wanted: SecretRef, observed: SecretKeys | Absent | Unknown, namespace
         sentence = f'Key "{wanted.key}" of secret "{wanted.name}" is empty{why}.'
         return Finding(check_id, bad, sentence, f"Give it a value: {make}.", _LINK)
     return Finding(check_id, Verdict.PASS, f'Secret "{wanted.name}" has key "{wanted.key}".')
+
+
+def _command(wanted: SecretRef, namespace: str) -> str:
+    """What makes the Secret."""
+    create = f"kubectl create secret {{kind}} {wanted.name} --namespace {namespace}"
+    if wanted.key == IMAGE_PULL_KEY:
+        end = "--docker-server=<registry> --docker-username=<user> --docker-password=<token>"
+        return f"{create.format(kind='docker-registry')} {end}"
+    if wanted.needed_for == MODELSERVER_TLS:
+        keys = dict.fromkeys(("tls.crt", "tls.key", wanted.key))
+        files = " ".join(f"--from-file={key}=<file>" for key in keys)
+        return f"{create.format(kind='generic')} --type=kubernetes.io/tls {files}"
+    return f"{create.format(kind='generic')} --from-literal={wanted.key}=<value>"

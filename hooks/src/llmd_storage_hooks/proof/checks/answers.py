@@ -144,8 +144,8 @@ def answered(check_id: str, who: str, name: str, answer: Answer) -> Finding:
         f"{who} ({name}) did not answer: {status}, {answer.error}.",
         _NO_ANSWER.get(
             answer.status,
-            "See that pod's log; raise hooks.proof.requestTimeoutSeconds if prefill takes longer here. A server with "
-            "TLS of its own is asked by https with llmd-storage-hooks proof --url-a, --url-b.",
+            "See that pod's log; raise hooks.proof.requestTimeoutSeconds if prefill takes longer here. If it is the "
+            "certificate: global.modelserverTls (secretName, caKey, serverName) says whom and which name to trust.",
         ),
         observed={"status": answer.status},
     )

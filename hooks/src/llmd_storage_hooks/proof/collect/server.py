@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from llmd_storage_hooks.core import trust
 from llmd_storage_hooks.core.errors import CollectError, NotFound, Unreachable
 from llmd_storage_hooks.proof.collect import prometheus
 from llmd_storage_hooks.proof.facts import Answer
@@ -25,22 +26,23 @@ _QUICK_S = 10.0
 class Credentials:
     """How a server is asked.
 
-    ca_file: CA certificates for https, "" = the system's. server_name: the name in the certificate, "" = the host of
+    ca_files: CA certificates for https, beside the system's. server_name: the name in the certificate, "" = the host of
     the address. at_address: the host name to send to an address that is taken from a Gateway's status ("" = none); its
     certificate is not verified, as the CA that clients trust is not known here. None = verify as usual.
     """
 
     api_key: str = ""
-    ca_file: str = ""
+    ca_files: tuple[str, ...] = ()
     server_name: str = ""
     at_address: str | None = None
 
     def client(self, timeout_s: float) -> httpx.Client:
-        """Raises: CollectError when the CA file cannot be read."""
+        """Raises: CollectError when a CA file cannot be read."""
         try:
-            trusted = ssl.create_default_context(cafile=self.ca_file or None)
-        except (OSError, ssl.SSLError) as error:
-            raise CollectError(f"caFile {self.ca_file} holds no certificates that can be read ({error})") from error
+            trusted = trust.context(self.ca_files)
+        except OSError as error:
+            files = " or ".join(self.ca_files)
+            raise CollectError(f"{files} holds no CA certificates that can be read ({error})") from error
         headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         if self.at_address is not None:
             trusted.check_hostname, trusted.verify_mode = False, ssl.CERT_NONE

@@ -1,0 +1,35 @@
+{{/*
+Whom a container trusts whose programs take one file with all certificates of CAs (SSL_CERT_FILE, REQUESTS_CA_BUNDLE): the
+public ones stay, and further ones are added to them, by an init container from the project's image.
+*/}}
+
+{{/* Call with (list $ $files $mounts): files with CAs, and the mounts that they are on, as YAML. */}}
+{{- define "llm-d-storage.trust.initContainer" -}}
+- name: trust
+  {{- include "llm-d-storage.projectImage" (index . 0) | nindent 2 }}
+  command: [python3, -m, llmd_storage_hooks.core.trust]
+  args: {{ concat (list "/etc/llm-d-trust/ca-bundle.crt") (index . 1) | toJson }}
+  securityContext:
+    {{- include "llm-d-storage.containerSecurityContext" (index . 0) | nindent 4 }}
+  resources:
+    requests: {cpu: 10m, memory: 32Mi}
+    limits: {cpu: "1", memory: 128Mi}
+  volumeMounts:
+    - {name: trust, mountPath: /etc/llm-d-trust}
+    {{- index . 2 | trim | nindent 4 }}
+{{- end -}}
+
+{{- define "llm-d-storage.trust.mount" -}}
+- {name: trust, mountPath: /etc/llm-d-trust, readOnly: true}
+{{- end -}}
+
+{{- define "llm-d-storage.trust.volume" -}}
+- name: trust
+  emptyDir: {}
+{{- end -}}
+
+{{/* As a JSON list of EnvVars. */}}
+{{- define "llm-d-storage.trust.env" -}}
+{{- $file := "/etc/llm-d-trust/ca-bundle.crt" -}}
+{{- list (dict "name" "SSL_CERT_FILE" "value" $file) (dict "name" "REQUESTS_CA_BUNDLE" "value" $file) | toJson -}}
+{{- end -}}
