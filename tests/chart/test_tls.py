@@ -105,6 +105,44 @@ def test_the_benchmark_trusts_the_ca_beside_the_public_ones() -> None:
     assert json.loads(data)["metricsScheme"] == "https"
 
 
+BUNDLE = "global.caBundle.configMapName=corporate-cas,global.caBundle.key=bundle.pem"
+BUNDLE_FILE = "/etc/ca-bundle/ca.crt"
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("Deployment", "-modelserver"), ("Job", "-benchmark")])
+def test_cas_of_ones_own_are_trusted_beside_the_public_ones(kind: str, suffix: str) -> None:
+    """Behind a proxy that opens TLS no model could be downloaded; with its CA alone, none past it."""
+    spec = pod(helm.objects("benchmark", "--set", BUNDLE), kind, suffix)
+    trust = next(c for c in spec["initContainers"] if c["name"] == "trust")
+    assert trust["command"][-1] == "llmd_storage_hooks.core.trust" and trust["args"][1:] == [BUNDLE_FILE]
+    env = {e["name"]: e.get("value") for e in spec["containers"][0]["env"]}
+    assert env["SSL_CERT_FILE"] == env["REQUESTS_CA_BUNDLE"] == trust["args"][0]
+    source = {"name": "corporate-cas", "items": [{"key": "bundle.pem", "path": "ca.crt"}]}
+    assert {"name": "ca-bundle", "configMap": source} in spec["volumes"]
+    plain = pod(helm.objects("benchmark"), kind, suffix)
+    assert "trust" not in json.dumps(plain) and "SSL_CERT_FILE" not in json.dumps(plain)
+
+
+def test_a_router_of_a_corporate_ca_is_trusted_by_the_proof() -> None:
+    objs = helm.objects("default", "--set", f"{BUNDLE},hooks.proof.routerUrl=https://llm.example.com")
+    assert config(objs, "proof")["caFiles"] == [BUNDLE_FILE]
+    assert config(helm.objects("tls", "--set", BUNDLE), "proof")["caFiles"] == [CA_FILE, BUNDLE_FILE]
+
+
+def test_it_may_be_the_ca_of_the_model_servers_too() -> None:
+    objs = helm.objects("tls", "--set", f"{BUNDLE},global.modelserverTls.caKey=none")
+    assert BUNDLE_FILE in helm.one(objs, "ConfigMap", "-router")["data"]["envoy.yaml"]
+    assert "ca-bundle" in [v["name"] for v in pod(objs, "Deployment", "-router")["volumes"]]
+    (endpoint,) = helm.one(objs, "PodMonitor", "-modelserver")["spec"]["podMetricsEndpoints"]
+    assert endpoint["tlsConfig"]["ca"] == {"configMap": {"name": "corporate-cas", "key": "bundle.pem"}}
+
+
+def test_a_bundle_in_the_environment_of_ones_own_wins() -> None:
+    own = "modelserver.extraEnv[0].name=SSL_CERT_FILE,modelserver.extraEnv[0].value=/mine"
+    env = pod(helm.objects("default", "--set", f"{BUNDLE},{own}"), "Deployment", "-modelserver")["containers"][0]["env"]
+    assert [e["value"] for e in env if e["name"] == "SSL_CERT_FILE"] == ["/mine"]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -63,7 +63,7 @@ trace
 {{- $env := include "llm-d-storage.modelserver.env" .Subcharts.modelserver | fromYamlArray -}}
 {{- $named := dict -}}
 {{- range $env }}{{ $_ := set $named .name true }}{{ end -}}
-{{- if include "llm-d-storage.tls.hasCa" . -}}
+{{- if include "llm-d-storage.trust.files" . | fromJsonArray -}}
 {{- range include "llm-d-storage.trust.env" . | fromJsonArray }}{{ if not (hasKey $named .name) }}{{ $env = append $env . }}{{ end }}{{ end -}}
 {{- end -}}
 {{- toYaml $env -}}

@@ -31,6 +31,8 @@ metadata:
     serverName: {{ include "llm-d-storage.tls.serverName" $ }}
     {{- if include "llm-d-storage.tls.hasCa" $ }}
     ca: {secret: {name: {{ .secretName }}, key: {{ .caKey | quote }}}}
+    {{- else if $.Values.global.caBundle.configMapName }}
+    ca: {configMap: {name: {{ $.Values.global.caBundle.configMapName }}, key: {{ $.Values.global.caBundle.key | quote }}}}
     {{- end }}
 {{- end }}
 {{- end }}

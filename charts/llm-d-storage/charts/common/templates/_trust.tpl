@@ -3,6 +3,43 @@ Whom a container trusts whose programs take one file with all certificates of CA
 public ones stay, and further ones are added to them, by an init container from the project's image.
 */}}
 
+{{/* global.caBundle: file, mount and volume; nothing without one. */}}
+{{- define "llm-d-storage.caBundle.file" -}}
+{{- if .Values.global.caBundle.configMapName }}/etc/ca-bundle/ca.crt{{ end -}}
+{{- end -}}
+
+{{- define "llm-d-storage.caBundle.mount" -}}
+{{- if .Values.global.caBundle.configMapName }}
+- {name: ca-bundle, mountPath: /etc/ca-bundle, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "llm-d-storage.caBundle.volume" -}}
+{{- with .Values.global.caBundle }}
+{{- if .configMapName }}
+- name: ca-bundle
+  configMap:
+    name: {{ .configMapName }}
+    items: [{key: {{ .key | quote }}, path: ca.crt}]
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Who asks the model servers: the CA of theirs, and global.caBundle. Files as a JSON list. */}}
+{{- define "llm-d-storage.trust.files" -}}
+{{- compact (list (include "llm-d-storage.tls.caFile" .) (include "llm-d-storage.caBundle.file" .)) | toJson -}}
+{{- end -}}
+
+{{- define "llm-d-storage.trust.sourceMounts" -}}
+{{- include "llm-d-storage.tls.caMount" . }}
+{{- include "llm-d-storage.caBundle.mount" . }}
+{{- end -}}
+
+{{- define "llm-d-storage.trust.sourceVolumes" -}}
+{{- include "llm-d-storage.tls.caVolume" . }}
+{{- include "llm-d-storage.caBundle.volume" . }}
+{{- end -}}
+
 {{/* Call with (list $ $files $mounts): files with CAs, and the mounts that they are on, as YAML. */}}
 {{- define "llm-d-storage.trust.initContainer" -}}
 - name: trust

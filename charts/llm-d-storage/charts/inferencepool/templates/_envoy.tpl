@@ -278,7 +278,7 @@ transport_socket:
     sni: {{ include "llm-d-storage.tls.serverName" . }}
     common_tls_context:
       validation_context:
-        trusted_ca: {filename: {{ include "llm-d-storage.tls.caFile" . | default "/etc/ssl/certs/ca-certificates.crt" }}}
+        trusted_ca: {filename: {{ include "llm-d-storage.trust.files" . | fromJsonArray | first | default "/etc/ssl/certs/ca-certificates.crt" }}}
         match_typed_subject_alt_names:
           - {san_type: DNS, matcher: {exact: {{ include "llm-d-storage.tls.serverName" . }}}}
 {{- end }}

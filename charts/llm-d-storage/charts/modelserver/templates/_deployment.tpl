@@ -80,7 +80,8 @@ spec:
       affinity:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- if or $ours .Values.extraInitContainers }}
+      {{- $caBundle := include "llm-d-storage.caBundle.file" . }}
+      {{- if or $ours $caBundle .Values.extraInitContainers }}
       initContainers:
         {{- if $ours }}
         # The connector is pure Python and comes from the project's image: nothing is downloaded when a pod starts.
@@ -94,6 +95,9 @@ spec:
             limits: {cpu: "1", memory: 128Mi}
           volumeMounts:
             - {name: connector, mountPath: /connector}
+        {{- end }}
+        {{- with $caBundle }}
+        {{- include "llm-d-storage.trust.initContainer" (list $ (list .) (include "llm-d-storage.caBundle.mount" $)) | nindent 8 }}
         {{- end }}
         {{- with .Values.extraInitContainers }}
         {{- toYaml . | nindent 8 }}
@@ -145,6 +149,9 @@ spec:
             - {name: shm, mountPath: /dev/shm}
             - {name: cache, mountPath: /cache}
             - {name: tmp, mountPath: /tmp}
+            {{- if $caBundle }}
+            {{- include "llm-d-storage.trust.mount" . | nindent 12 }}
+            {{- end }}
             {{- if .Values.global.modelserverTls.secretName }}
             - {name: tls, mountPath: /etc/modelserver-tls, readOnly: true}
             {{- end }}
@@ -178,6 +185,10 @@ spec:
         {{- end }}
         - name: tmp
           emptyDir: {}
+        {{- if $caBundle }}
+        {{- include "llm-d-storage.trust.volume" . | nindent 8 }}
+        {{- include "llm-d-storage.caBundle.volume" . | trim | nindent 8 }}
+        {{- end }}
         {{- with .Values.global.modelserverTls.secretName }}
         - name: tls
           secret:

@@ -25,6 +25,7 @@ are refused by server-side apply.
 {{- $ref := dict "name" . "key" $.Values.apiKey.secretKey -}}
 {{- $own = append $own (dict "name" "VLLM_API_KEY" "valueFrom" (dict "secretKeyRef" $ref)) -}}
 {{- end -}}
+{{- if .Values.global.caBundle.configMapName }}{{ $own = concat $own (include "llm-d-storage.trust.env" . | fromJsonArray) }}{{ end -}}
 {{- $replaced := dict -}}
 {{- range .Values.extraEnv }}{{ $_ := set $replaced .name true }}{{ end -}}
 {{- $env := list -}}

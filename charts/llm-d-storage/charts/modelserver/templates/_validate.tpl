@@ -151,8 +151,8 @@ modelserver.extraEnv names {{ .name }} twice, which server-side apply refuses; k
 {{- end -}}
 
 {{- define "llm-d-storage.validate.podExtras" -}}
-{{- $volumes := dict "tls" true "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true "hub" true }}
-{{- $containers := dict "vllm" true "connector" true }}
+{{- $volumes := dict "tls" true "trust" true "ca-bundle" true "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true "hub" true }}
+{{- $containers := dict "trust" true "vllm" true "connector" true }}
 {{- range concat .Values.extraInitContainers .Values.extraContainers }}
 {{- if hasKey $containers .name }}
 modelserver.extraContainers or extraInitContainers names {{ .name | quote }}, which is taken (by the chart, or further up the list): Kubernetes refuses two containers of one name; give it another.
@@ -165,7 +165,7 @@ modelserver.extraVolumes names {{ .name | quote }}, which is taken (by the chart
 {{- end }}
 {{- $_ := set $volumes .name true }}
 {{- end }}
-{{- $paths := dict "/etc/modelserver-tls" true "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true "/etc/lmcache" true }}
+{{- $paths := dict "/etc/modelserver-tls" true "/etc/llm-d-trust" true "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true "/etc/lmcache" true }}
 {{- if ne .Values.modelSource.type "hub" }}{{ $_ := set $paths "/models" true }}{{ end }}
 {{- if .Values.modelSource.cacheClaimName }}{{ $_ := set $paths "/hub" true }}{{ end }}
 {{- range .Values.extraVolumeMounts }}

@@ -11,7 +11,7 @@
 {{- $_ := set $config "serverName" (include "llm-d-storage.tls.serverName" $) -}}
 {{- if eq $.Values.global.router.mode "service" | and (not .routerUrl) }}{{ $_ := set $config "routerServerName" $config.serverName }}{{ end -}}
 {{- end -}}
-{{- with include "llm-d-storage.tls.caFile" $ }}{{ $_ := set $config "caFiles" (list .) }}{{ end -}}
+{{- with include "llm-d-storage.trust.files" $ | fromJsonArray }}{{ $_ := set $config "caFiles" . }}{{ end -}}
 {{- $_ := set $config "model" ($.Values.modelserver.servedModelName | default $.Values.modelserver.model) -}}
 {{- $_ := set $config "blockTokens" (int64 $.Values.modelserver.storageTier.blockTokens) -}}
 {{- $_ := set $config "promptBlocks" (int64 .promptBlocks) -}}
@@ -64,7 +64,7 @@ One of another namespace is none: reading it would need rights there.
 {{- if eq .Values.modelserver.connector "llmd-storage" }}
 - {name: kv-cache, mountPath: /mnt/kv-cache, readOnly: true}
 {{- end }}
-{{- include "llm-d-storage.tls.caMount" . }}
+{{- include "llm-d-storage.trust.sourceMounts" . }}
 {{- end -}}
 
 {{- define "llm-d-storage.proof.volumes" -}}
@@ -73,5 +73,5 @@ One of another namespace is none: reading it would need rights there.
   persistentVolumeClaim:
     claimName: {{ include "llm-d-storage.names.claim" . | quote }}
 {{- end }}
-{{- include "llm-d-storage.tls.caVolume" . }}
+{{- include "llm-d-storage.trust.sourceVolumes" . }}
 {{- end -}}
