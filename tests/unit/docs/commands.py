@@ -45,6 +45,8 @@ RELEASE = (
     r"kubectl create secret generic llm-d-hf-token --from-literal=HF_TOKEN=\.\.\.",
     r"kubectl get configmap cache-storage-report -o yaml",
     r"kubectl get pods,pvc,events",
+    r"kubectl get pods -l app\.kubernetes\.io/name=llm-d-storage",
+    r"kubectl get events --field-selector type=Warning",
     r"kubectl logs deploy/cache-modelserver -c vllm --tail=200",
     r"helm get values cache",
     r"llmd-storage-hooks preflight --config '.*'",

@@ -11,7 +11,10 @@ from kubernetes_validate import validate
 
 from llmd_storage_hooks.core.config import from_json
 from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound, Stopped, Unreachable
+from llmd_storage_hooks.core.kube.objects import PodState
+from llmd_storage_hooks.probe.checks.completion import not_started
 from llmd_storage_hooks.probe.config import ProbeConfig
+from llmd_storage_hooks.probe.facts import ObservedPod
 from llmd_storage_hooks.probe.job import manifest as jobs
 from llmd_storage_hooks.probe.job import run as hook
 from tests.unit.hooks.support import FakeClock, by_id
@@ -222,6 +225,18 @@ def test_why_the_second_pod_did_not_come_is_told_though_it_is_gone_by_then():
     found = findings["probe.partner"]
     assert found.verdict == "fail"
     assert "second probe pod (p-1-1) did not start on node n1 within 30 s: FailedMount" in found.sentence
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImageNeverPull"])
+def test_a_probe_pod_without_its_image_says_which(reason):
+    """Its node alone may lack it, where images are loaded by hand."""
+    state = PodState(
+        "p-1-1", "n2", "", "Pending", False, False, 0, "", reason, "not found", "probe", "r/i:1", mounted=True
+    )
+    found = not_started("probe.partner", ObservedPod(state, None), 30.0)
+    assert not ObservedPod(state, None).started and found.verdict == "inconclusive"
+    assert f"it cannot have the image r/i:1 of its container probe: {reason} (not found)." in found.sentence
+    assert "global.image (registry, repository, tag)" in found.remedy
 
 
 def test_the_job_is_valid_restricted_and_what_the_program_takes():

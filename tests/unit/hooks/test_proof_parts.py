@@ -167,6 +167,12 @@ def test_when_to_stop_waiting(pods, alone, expected):
     assert isinstance(readiness.assess(pods, alone), expected)
 
 
+def test_a_registry_may_be_away_for_a_while():
+    pods = [state("a", ready=False, reason="ErrImagePull"), state("b")]
+    assert isinstance(readiness.assess(pods, 0, {"a": 299}), readiness.NotYet)
+    assert readiness.assess(pods, 0, {"a": 300}) == readiness.Unrecoverable(pods[0])
+
+
 CONFIG = ProofConfig(release="d", namespace="n", pod_selector={"a": "b"}, model="m", block_tokens=32)
 
 

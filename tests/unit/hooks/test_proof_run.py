@@ -375,6 +375,36 @@ def test_the_pods_own_reasons_are_told_while_waiting(monkeypatch, capsys):
     assert out.count("waiting: 0 of 2 pods ready") == 2  # a line every five seconds, not every poll
 
 
+IMAGE = "registry.example.com/vllm:none"
+
+
+def without_image(name, container="vllm", reason="ImagePullBackOff"):
+    raw = waiting(name, reason, "Back-off pulling image: manifest unknown")
+    raw["status"]["containerStatuses"][0]["name"] = container
+    raw["spec"]["containers"] = [{"name": container, "image": IMAGE}]
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("container", "value"), [("vllm", "set modelserver.image to"), ("connector", "set global.image (registry")]
+)
+def test_an_image_that_does_not_come_is_given_up_long_before_the_time_is_up(monkeypatch, container, value):
+    """A pod that never ran has no log, and a typo must not cost the hour that a model may take to load."""
+    stuck, turns = without_image("a", container), without_image("a", container, "ErrImagePull")
+    polls = [[stuck, pod("b")], [turns, pod("b")]] * 200
+    findings, _, outcome = run(monkeypatch, kube=FakeKube(*polls), ready_timeout_seconds=3600)
+    finding = findings["proof.pods"]
+    assert finding.verdict.value == "fail"
+    assert f"cannot have the image {IMAGE} of its container {container}" in finding.sentence
+    assert "manifest unknown" in finding.sentence and value in finding.remedy
+    assert outcome.numbers["waitedSeconds"] < 310
+
+
+def test_an_image_that_did_not_come_in_time_is_named(monkeypatch):
+    findings, _, _ = run(monkeypatch, kube=FakeKube([without_image("a"), pod("b")]), ready_timeout_seconds=20)
+    assert IMAGE in findings["proof.pods"].sentence and "set modelserver.image to" in findings["proof.pods"].remedy
+
+
 def test_crash_loops_are_given_up_with_the_log(monkeypatch, capsys):
     last = {"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}
     kube = FakeKube([waiting("a", "CrashLoopBackOff", "back-off", 3, **last), pod("b")], log="ValueError: no room\n")
@@ -390,7 +420,7 @@ def test_crash_loops_are_given_up_with_the_log(monkeypatch, capsys):
 
 @pytest.mark.parametrize("error", [Forbidden("not allowed (logs)"), NotFound("gone"), CollectError("500")])
 def test_logs_that_may_not_be_read_are_left_out(monkeypatch, error):
-    kube = FakeKube([waiting("a", "InvalidImageName", "bad"), pod("b")], log_error=error)
+    kube = FakeKube([waiting("a", "CreateContainerConfigError", "bad"), pod("b")], log_error=error)
     findings, _, _ = run(monkeypatch, kube=kube)
     assert findings["proof.pods"].verdict.value == "fail"
     assert findings["proof.pods"].observed["log"] == ""

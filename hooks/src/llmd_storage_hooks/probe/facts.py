@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmd_storage_hooks.core.kube.image_errors import lacks_image
 from llmd_storage_hooks.core.kube.objects import Event, PodState
 
 SELINUX = "SELinux"  # a refusal's text has this word where it was SELinux that refused
@@ -191,8 +192,8 @@ class ObservedPod:
 
     @property
     def started(self) -> bool:
-        """It has a node, and its volumes are mounted there."""
-        return self.state.mounted and bool(self.state.node)
+        """It has a node, its volumes are mounted there, and it does not wait for an image."""
+        return self.state.mounted and bool(self.state.node) and not lacks_image(self.state)
 
     @property
     def ran(self) -> bool:

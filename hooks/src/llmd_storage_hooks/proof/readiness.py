@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from llmd_storage_hooks.core.kube.objects import NotYet, PodState
 from llmd_storage_hooks.proof.facts import PodPair, SinglePod, Unrecoverable
@@ -11,16 +12,23 @@ from llmd_storage_hooks.proof.facts import PodPair, SinglePod, Unrecoverable
 CRASHES_UNRECOVERABLE = 3
 SINGLE_POD_GRACE_S = 15.0  # how long to wait for a second pod beside a ready one
 
+IMAGE_GRACE_S = 300.0  # how long an image may fail to be pulled: a registry may be away for a while
+
 # Reasons for which waiting does not help: a value must be changed.
 _FATAL = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"})
 
 
-def assess(pods: Sequence[PodState], single_for_s: float) -> PodPair | SinglePod | Unrecoverable | NotYet:
-    """`single_for_s`: how long there has been exactly one pod, and that one ready."""
+def assess(
+    pods: Sequence[PodState], single_for_s: float, imageless_for_s: Mapping[str, float] = MappingProxyType({})
+) -> PodPair | SinglePod | Unrecoverable | NotYet:
+    """`single_for_s`: how long there has been exactly one pod, and that one ready.
+
+    imageless_for_s: by pod, how long it has waited for an image.
+    """
     live = [pod for pod in pods if not pod.deleting]
     if not live:
         return NotYet("no pod matches the selector yet")
-    dead = next((pod for pod in live if unrecoverable(pod)), None)
+    dead = next((p for p in live if unrecoverable(p) or imageless_for_s.get(p.name, 0.0) >= IMAGE_GRACE_S), None)
     if dead is not None:
         return Unrecoverable(dead)
     generations = {pod.generation for pod in live}

@@ -69,5 +69,6 @@ class PodState:
     reason: str  # why it is not ready: Unschedulable, ImagePullBackOff, OOMKilled, ...
     message: str
     container: str  # the container that the reason is about; "" = the pod itself
+    image: str = ""  # that container's
     mounted: bool = False  # its volumes are mounted: a container has started, or at least its image is being pulled
     hash_seed: str = "?"  # PYTHONHASHSEED of its containers; "" = set nowhere, "?" = cannot be read from the spec

@@ -84,9 +84,16 @@ def pod(raw: Any) -> objects.PodState:
         reason=reason,
         message=message,
         container=container,
+        image=_image(spec, container),
         mounted=_mounted(raw, containers),
         hash_seed=_hash_seed(dicts(spec, "containers")),
     )
+
+
+def _image(spec: Any, container: str) -> str:
+    """As the pod asks for it."""
+    both = dicts(spec, "initContainers") + dicts(spec, "containers")
+    return next((str(one.get("image", "")) for one in both if one.get("name") == container), "")
 
 
 def _mounted(raw: Any, containers: Iterable[dict[str, Any]]) -> bool:

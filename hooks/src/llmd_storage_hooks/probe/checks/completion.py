@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 
+from llmd_storage_hooks.core.kube import image_errors
+from llmd_storage_hooks.core.kube.image_errors import lacks_image
 from llmd_storage_hooks.core.kube.volume_errors import remedy_for
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.probe.checks.wording import SECURITY_LINK, not_reached, remedy
@@ -67,6 +69,15 @@ def not_started(check_id: str, other: ObservedPod, waited: float | None) -> Find
             f"The {which} was not scheduled{within}: {why}",
             "Make a node schedulable for it: the probe takes nodeSelector and tolerations of modelserver.",
             observed=observed,
+        )
+    if lacks_image(pod):
+        return Finding(
+            check_id,
+            Verdict.INCONCLUSIVE,
+            f"The {which} on node {pod.node} did not start{within}: it cannot have the image {pod.image} of its "
+            f"container {pod.container}: {image_errors.reason(pod)}.",
+            image_errors.remedy(pod),
+            observed=observed | {"image": pod.image},
         )
     words = f"{warning.reason}: {warning.message}" if warning else pod.message or pod.reason or pod.phase
     mount = warning is not None and warning.reason in ("FailedMount", "FailedAttachVolume")

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import re
 
+from llmd_storage_hooks.core.kube import image_errors
 from llmd_storage_hooks.core.kube.describe import pod_line
+from llmd_storage_hooks.core.kube.image_errors import lacks_image
 from llmd_storage_hooks.core.kube.objects import NotYet, PodState
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof.config import ProofConfig
@@ -17,10 +19,6 @@ _CHECK = "proof.pods"
 _REMEDIES = {
     "Unschedulable": "Make room: modelserver.resources, tensorParallelSize, replicas, nodeSelector and tolerations "
     "must fit the nodes.",
-    "ImagePullBackOff": "Set modelserver.image to one the nodes can pull, and global.imagePullSecrets if it is "
-    "private.",
-    "ErrImageNeverPull": "Load the image on the nodes, or set its pullPolicy to IfNotPresent.",
-    "InvalidImageName": "Correct modelserver.image.",
     "CreateContainerConfigError": "A Secret or ConfigMap that the pod names is missing; see the message.",
     "OOMKilled": "Raise the container's memory limit, or lower modelserver.cpuTier.size (it counts as memory).",
     "NotReady": "Loading a model takes time: raise hooks.proof.readyTimeoutSeconds and the startup budget of the "
@@ -29,7 +27,6 @@ _REMEDIES = {
 }
 # How Linux and Python report that a full tmpfs could not back a mapped page; 135 is 128 plus SIGBUS.
 _SHM_FULL = re.compile(r"exit code 135\b|SIGBUS|Bus error|/dev/shm\S*: No space|No space left on device: '/dev/shm")
-_REMEDIES["ErrImagePull"] = _REMEDIES["ImagePullBackOff"]
 
 
 def check(config: ProofConfig, waiting: WaitResult) -> Finding:
@@ -55,6 +52,8 @@ def check(config: ProofConfig, waiting: WaitResult) -> Finding:
         )
     if isinstance(result, Unrecoverable):
         pod = result.pod
+        if lacks_image(pod):
+            return _lacks_image(pod, waiting)
         return Finding(
             _CHECK,
             Verdict.FAIL,
@@ -93,12 +92,25 @@ def _timed_out(config: ProofConfig, waiting: WaitResult, result: NotYet) -> Find
         )
     waits = [pod for pod in waiting.pods if not pod.ready and not pod.deleting]
     worst = waits[0] if waits else waiting.pods[0]
+    if lacks_image(worst):
+        return _lacks_image(worst, waiting)
     return Finding(
         _CHECK,
         Verdict.FAIL,
         f"After {waited}: {result.why}. {pod_line(worst)}.",
         _remedy(worst),
         observed={"pods": [pod_line(pod) for pod in waiting.pods]},
+    )
+
+
+def _lacks_image(pod: PodState, waiting: WaitResult) -> Finding:
+    return Finding(
+        _CHECK,
+        Verdict.FAIL,
+        f"After {waiting.waited_seconds:.0f} s model server {pod.name} on {pod.node} cannot have the image {pod.image} "
+        f"of its container {pod.container}: {image_errors.reason(pod)}.",
+        image_errors.remedy(pod),
+        observed={"pod": pod.name, "image": pod.image, "reason": pod.reason},
     )
 
 

@@ -10,6 +10,7 @@ from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound
 from llmd_storage_hooks.core.kube import parse
 from llmd_storage_hooks.core.kube.api import KubeApi
 from llmd_storage_hooks.core.kube.describe import pod_line
+from llmd_storage_hooks.core.kube.image_errors import lacks_image
 from llmd_storage_hooks.core.kube.objects import NotYet, PodState
 from llmd_storage_hooks.proof import readiness
 from llmd_storage_hooks.proof.config import ProofConfig
@@ -26,6 +27,7 @@ def wait_for_servers(config: ProofConfig, kube: KubeApi, clock: Clock, say: Call
     limit_s = min(config.ready_timeout_seconds, config.timeout_seconds)
     began, deadline = clock.now(), Deadline.after(clock, limit_s)
     said_at, single_since = -SAY_EVERY_S, None
+    imageless_since: dict[str, float] = {}
     pods: tuple[PodState, ...] = ()
     failure, said_lines = "", list[str]()
     while True:
@@ -39,7 +41,9 @@ def wait_for_servers(config: ProofConfig, kube: KubeApi, clock: Clock, say: Call
         live = [pod for pod in pods if not pod.deleting]
         single = len(live) == 1 and live[0].ready
         single_since = (single_since or now) if single else None
-        result = readiness.assess(pods, now - single_since if single_since else 0.0)
+        imageless_since = {pod.name: imageless_since.get(pod.name, now) for pod in live if lacks_image(pod)}
+        imageless = {name: now - since for name, since in imageless_since.items()}
+        result = readiness.assess(pods, now - single_since if single_since else 0.0, imageless)
         done = WaitResult(result, pods, now - began, failure)
         if isinstance(result, PodPair | SinglePod):
             return done
