@@ -18,7 +18,7 @@ from tests.patience import CEILING_S, eventually
 pytestmark = pytest.mark.cluster
 
 # What the proof shows is proven by other parts; an Envoy's grace is shortened so that two drains fit into minutes.
-SETTINGS = ("inferencepool.envoy.drainSeconds=20", "hooks.probe.enabled=false", "hooks.proof.enabled=false")
+SETTINGS = ("inferencepool.envoy.drainSeconds=60", "hooks.probe.enabled=false", "hooks.proof.enabled=false")
 
 
 @pytest.fixture(scope="module")

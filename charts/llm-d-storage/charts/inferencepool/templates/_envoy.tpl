@@ -60,7 +60,7 @@ request_timeout: 0s
 {{- with .Values.envoy.drainSeconds }}
 # An Envoy that is going gets no new connections, and those it has end between two answers, each before the pod does.
 common_http_protocol_options:
-  max_connection_duration: {{ max 1 (div (int64 .) 2) }}s
+  max_connection_duration: {{ max 1 (div (int64 .) 4) }}s
 http1_safe_max_connection_duration: true
 {{- end }}
 early_header_mutation_extensions:
