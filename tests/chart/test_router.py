@@ -287,9 +287,9 @@ def test_one_late_answer_of_the_picker_changes_nothing(mode: str) -> None:
 def test_connections_end_before_the_envoy_that_holds_them() -> None:
     """One that a client keeps is known to nobody else: it would be cut with the request that has just come in."""
     pod = helm.one(helm.objects("standalone"), "Deployment", "-router")["spec"]["template"]["spec"]
-    sleeps = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    (pause,) = pod["containers"][0]["lifecycle"]["preStop"]["sleep"].values()
     options = manager(envoy_config("standalone"))["common_http_protocol_options"]
-    assert 0 < int(options["max_connection_duration"].removesuffix("s")) < sleeps < pod["terminationGracePeriodSeconds"]
+    assert 0 < int(options["max_connection_duration"].removesuffix("s")) < pause < pod["terminationGracePeriodSeconds"]
 
 
 def test_answers_go_by_the_picker_only_where_it_has_to_count_them() -> None:
