@@ -6,8 +6,8 @@
         root_dir: Annotated[str, Setting("Absolute path of the cache.")]
         io_threads: Annotated[int, Setting("Threads that read.", minimum=1)] = 32
 
-Fields may be str, int, float, bool, Bytes, Any (as it is), further such dataclasses, tuples and dicts of these,
-each with `| None`.
+Fields may be str, int, float, bool, Bytes, Seconds, Any (as it is), further such dataclasses, tuples and dicts of
+these, each with `| None`.
 Where a field has a default, null and absent are the same. An unknown key or a wrong type is a problem; all problems
 are told at once, each in a sentence that names the place, what is there and what is expected. Pure.
 """
@@ -36,6 +36,9 @@ _UNITS = {
 }  # fmt: skip
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGTP]|[KMGTP]i)?")
 _QUANTITY_PATTERN = r"^\d+(\.\d+)?([kMGTP]|[KMGTP]i)?$"
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_DURATION_PATTERN = r"^\d+(\.\d+)?[smhd]?$"
 _TYPE_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 _CONTAINERS: dict[Any, str] = {tuple: "a list", dict: "a JSON object"}
 _SCHEMA_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -55,7 +58,13 @@ class _Quantity:
     """Marks an int that may be written as a Kubernetes quantity."""
 
 
+class _Duration:
+    """Marks a float that may be written with a unit of time."""
+
+
 Bytes = Annotated[int, _Quantity()]
+Seconds = Annotated[float, _Duration()]
+_EXPECTED: dict[type, str] = {_Quantity: 'bytes, or a size like "500Gi"', _Duration: 'seconds, or a time like "12h"'}
 
 
 class Invalid(ValueError):
@@ -83,6 +92,14 @@ def bytes_of(text: str) -> int:
     if not found:
         raise ValueError(f"{text!r} is not a size: write bytes, or a number with k, M, G, T, P or Ki, Mi, Gi, Ti, Pi")
     return int(Decimal(found[1]) * _UNITS[found[2] or ""])
+
+
+def seconds_of(text: str) -> float:
+    """`90`, `15m`, `12h`, `30d` in seconds. Raises: ValueError saying what is allowed."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is not a duration: write seconds, or a number with s, m, h or d")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 # ---- JSON to a dataclass, and back --------------------------------------------------------------------------
@@ -143,7 +160,7 @@ def _value(hint: Any, raw: object, where: str, naming: Naming, problems: list[st
     if typing.get_origin(bare) in _CONTAINERS:
         return _container(bare, raw, where, naming, problems)
     try:
-        return _checked(setting, _scalar(bare, raw, quantity=_is_quantity(hint)), raw)
+        return _checked(setting, _scalar(bare, raw, _unit(hint)), raw)
     except ValueError as error:
         problems.append(f"{where} {error}")
         return None
@@ -159,12 +176,12 @@ def _container(bare: Any, raw: object, where: str, naming: Naming, problems: lis
     return None
 
 
-def _scalar(bare: Any, raw: object, quantity: bool) -> Any:
-    """Raises: ValueError, its text the end of a sentence."""
+def _scalar(bare: Any, raw: object, unit: type | None) -> Any:
+    """unit: _Quantity, _Duration or None. Raises: ValueError, its text the end of a sentence."""
     number = isinstance(raw, int | float) and not isinstance(raw, bool)
-    if quantity and isinstance(raw, str):
+    if unit and isinstance(raw, str):
         try:
-            return bytes_of(raw)
+            return bytes_of(raw) if unit is _Quantity else seconds_of(raw)
         except ValueError as error:
             raise ValueError(f"cannot be read: {error}") from error
     # Helm's toJson may write a whole number as a float.
@@ -174,7 +191,7 @@ def _scalar(bare: Any, raw: object, quantity: bool) -> Any:
         return float(typing.cast(float, raw))
     if bare in (str, bool) and isinstance(raw, bare):
         return raw
-    expected = 'bytes, or a size like "500Gi"' if quantity else _TYPE_NAMES[bare]
+    expected = _EXPECTED[unit] if unit else _TYPE_NAMES[bare]
     raise ValueError(f"must be {expected}, not {_shown(raw)}")
 
 
@@ -230,9 +247,12 @@ def _schema(hint: Any, naming: Naming) -> dict[str, Any]:
         return described
     if dataclasses.is_dataclass(bare):
         return described | json_schema(typing.cast(type, bare), naming=naming)
-    if _is_quantity(hint):
-        number = {"type": "integer", "minimum": setting.minimum or 0}
-        return {**described, "oneOf": [number, {"type": "string", "pattern": _QUANTITY_PATTERN}]}
+    if unit := _unit(hint):
+        number: dict[str, Any] = {"type": _SCHEMA_NAMES[bare], "minimum": setting.minimum or 0}
+        if setting.maximum is not None:
+            number["maximum"] = setting.maximum
+        pattern = _QUANTITY_PATTERN if unit is _Quantity else _DURATION_PATTERN
+        return {**described, "oneOf": [number, {"type": "string", "pattern": pattern}]}
     schema = {"type": _SCHEMA_NAMES[bare], **described}
     if setting.choices:
         schema["enum"] = list(setting.choices)
@@ -271,8 +291,9 @@ def _setting(hint: Any) -> Setting:
     return next((said for said in _parts(hint)[1] if isinstance(said, Setting)), Setting())
 
 
-def _is_quantity(hint: Any) -> bool:
-    return any(isinstance(said, _Quantity) for said in _parts(hint)[1])
+def _unit(hint: Any) -> type | None:
+    """What a number may be written with: _Quantity, _Duration, or None."""
+    return next((type(said) for said in _parts(hint)[1] if isinstance(said, _Quantity | _Duration)), None)
 
 
 def _is_optional(hint: Any) -> bool:

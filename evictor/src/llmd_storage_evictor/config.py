@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from llmd_storage_core import settings
-from llmd_storage_core.settings import Bytes, Setting
+from llmd_storage_core.settings import Bytes, Seconds, Setting
 from llmd_storage_evictor.errors import Misconfigured
 
 SCHEMA_ID = "urn:llm-d-storage:schema:evictor-config:1"
@@ -36,7 +36,7 @@ class NamespaceRule:
         Bytes, Setting("Bytes of each matching namespace that budget and free-space floor do not touch.", minimum=0)
     ] = 0
     pinned: Annotated[bool, Setting("Never remove anything from matching namespaces.")] = False
-    ttl_s: Annotated[float | None, Setting("Overrides the general ttl_s.", minimum=0)] = None
+    ttl_s: Annotated[Seconds | None, Setting("Overrides the general ttl_s.", minimum=0)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ class Config:
         ),
     ] = None
     ttl_s: Annotated[
-        float, Setting("Seconds after its last use at which a block is removed in any case. 0: never.", minimum=0)
+        Seconds, Setting("Seconds after its last use at which a block is removed in any case. 0: never.", minimum=0)
     ] = 0.0
     pin_younger_s: Annotated[
-        float, Setting("Blocks used within this many seconds are never removed, even over budget.", minimum=0)
+        Seconds, Setting("Blocks used within this many seconds are never removed, even over budget.", minimum=0)
     ] = 0.0
     touch_after_s: Annotated[
-        float,
+        Seconds,
         Setting(
             "How old a block's mtime may get, in seconds, before connectors refresh it; published in "
             ".evictor/advice.json. 0: derived from the age of the oldest blocks.",
@@ -88,10 +88,10 @@ class Config:
         ),
     ] = 0.0
     namespace_unused_s: Annotated[
-        float, Setting("Seconds without use after which a whole namespace is removed. 0: never.", minimum=0)
+        Seconds, Setting("Seconds without use after which a whole namespace is removed. 0: never.", minimum=0)
     ] = 30 * _DAY_S
     grace_s: Annotated[
-        float,
+        Seconds,
         Setting(
             "Seconds between saying what new limits (budget, quotas, times to live) will remove, and removing it.",
             minimum=0,
@@ -101,21 +101,21 @@ class Config:
         bool, Setting("Whether new limits may remove more than half of what the cache holds.")
     ] = False
     damaged_keep_s: Annotated[
-        float,
+        Seconds,
         Setting("Seconds that damaged blocks are kept for inspection. Over budget they are removed first.", minimum=0),
     ] = 7 * _DAY_S
     scratch_keep_s: Annotated[
-        float, Setting("Seconds after which an unfinished file is considered abandoned and removed.", minimum=60)
+        Seconds, Setting("Seconds after which an unfinished file is considered abandoned and removed.", minimum=60)
     ] = 600.0
     probe_dir: Annotated[
         str | None,
         Setting('Where the probe creates its scratch folders. Unset: .probe beside root_dir. "": not cleaned up.'),
     ] = None
     probe_keep_s: Annotated[
-        float,
+        Seconds,
         Setting("Seconds after which a probe's scratch folder is considered abandoned and removed.", minimum=3600),
     ] = _DAY_S
-    poll_s: Annotated[float, Setting("Longest time between two scans, in seconds.", minimum=0.1)] = 10.0
+    poll_s: Annotated[Seconds, Setting("Longest time between two scans, in seconds.", minimum=0.1)] = 10.0
     burst_bytes_s: Annotated[
         Bytes,
         Setting(
@@ -133,7 +133,7 @@ class Config:
         ),
     ] = 500.0
     relist_s: Annotated[
-        float,
+        Seconds,
         Setting(
             "Seconds after which a folder is listed even if its mtime has not changed; more where a tenth of "
             "metadata_ops_s is too little for that.",
@@ -141,16 +141,16 @@ class Config:
         ),
     ] = 60.0
     rescan_s: Annotated[
-        float,
+        Seconds,
         Setting(
             "Seconds in which every file's size and mtime are read again; more where a fifth of metadata_ops_s is too "
             "little for that.",
             minimum=60,
         ),
     ] = 3600.0
-    checkpoint_s: Annotated[float, Setting("Seconds between two checkpoints.", minimum=1)] = 300.0
+    checkpoint_s: Annotated[Seconds, Setting("Seconds between two checkpoints.", minimum=1)] = 300.0
     io_threads: Annotated[int, Setting("Threads that list and remove files.", minimum=1, maximum=128)] = 8
-    stall_s: Annotated[float, Setting("Seconds without progress after which /healthz fails.", minimum=5)] = 60.0
+    stall_s: Annotated[Seconds, Setting("Seconds without progress after which /healthz fails.", minimum=5)] = 60.0
     journal_bytes: Annotated[
         Bytes | None,
         Setting(

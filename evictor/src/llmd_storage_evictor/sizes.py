@@ -3,22 +3,9 @@
 
 from __future__ import annotations
 
-import re
-
-from llmd_storage_core.settings import bytes_of
+from llmd_storage_core.settings import bytes_of, seconds_of
 
 __all__ = ["bytes_of", "seconds_of", "show_bytes", "show_seconds"]
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
-
-
-def seconds_of(text: str) -> float:
-    """`90`, `15m`, `12h`, `30d` in seconds. Raises: ValueError saying what is allowed."""
-    found = _DURATION.fullmatch(text.strip())
-    if not found:
-        raise ValueError(f"{text!r} is not a duration: write seconds, or a number with s, m, h or d")
-    return float(found[1]) * _SECONDS[found[2] or "s"]
 
 
 def show_bytes(count: float) -> str:

@@ -207,11 +207,11 @@ def test_llmd_kv_looks_into_the_cache_of_the_cluster(
     seen = watcher.llmd_kv("stats")
     name = seen["namespaces"][0]["namespace"]  # the largest
     assert seen["bytes"] > BUDGET / 2 and holder(kept) in seen["evictor"]
-    listed = watcher.llmd_kv("ls", "--namespace", name, "--limit", "3")
+    listed = watcher.llmd_kv("ls", "--namespace", name, "--limit", "3")["blocks"]
     assert len(listed) == 3 and {one["namespace"] for one in listed} == {name}
     would = watcher.llmd_kv("evict", "--down-to", "16Mi")
     assert would["dry_run"] and would["chosen_bytes"] >= seen["bytes"] / 2
-    assert watcher.llmd_kv("explain", name, name) == []
+    assert watcher.llmd_kv("explain", name, name) == {"differences": []}
     measured = watcher.llmd_kv("bench", "--size", "1Mi", "--count", "8", "--no-fio")
     assert watcher.llmd_kv("migrate")["namespaces"] == {"1": len(seen["namespaces"])}
     figures(**{f"bench_{kind}_mib_s": measured[kind]["mib_s"] for kind in ("write", "read")})

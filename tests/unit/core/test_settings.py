@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import jsonschema
 import pytest
 
-from llmd_storage_core.settings import Bytes, Invalid, Setting, camel, decode, encode, json_schema
+from llmd_storage_core.settings import Bytes, Invalid, Seconds, Setting, camel, decode, encode, json_schema
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Config:
     labels: dict[str, str] | None = None
     nested: Rule | None = None
     theirs: tuple[dict[str, Any], ...] = ()
+    keep_s: Annotated[Seconds, Setting(minimum=60, maximum=7200)] = 60.0
 
 
 GOOD = {"rootDir": "/cache"}
@@ -58,7 +59,7 @@ def test_defaults_and_all_kinds_of_values() -> None:
     [
         ([], "the configuration must be a JSON object, not []"),
         ({"thread": 1}, "unknown key thread (did you mean 'threads'?)"),
-        ({"x": 1}, "unknown key x (known: rootDir, threads, share, mode, dryRun, rules, labels, nested, theirs)"),
+        ({"x": 1}, "unknown key x (known: rootDir, threads, share, mode, dryRun, rules, labels, nested, theirs, keepS)"),
         ({"rootDir": None}, "rootDir must be a string, not null"),
         ({"threads": 0}, "threads must be at least 1, not 0"),
         ({"threads": 9}, "threads must be at most 8, not 9"),
@@ -106,3 +107,24 @@ def test_the_schema_takes_what_the_decoder_takes() -> None:
     assert valid(GOOD | {"rules": [{"modelName": "m", "quotaBytes": "2Gi"}], "labels": {"a": "b"}})
     for wrong in ({"threads": 0}, {"mode": "off"}, {"rules": [{}]}, {"labels": {"a": 1}}, {"typo": 1}):
         assert not valid(GOOD | wrong), wrong
+
+
+@pytest.mark.parametrize(("raw", "seconds"), [(90, 90), (60.5, 60.5), ("90", 90), ("1.5m", 90), ("2h", 7200)])
+def test_a_time_is_written_as_on_the_command_line(raw: object, seconds: float) -> None:
+    """A user would lose: a cache, to 30 seconds where 30 days were meant."""
+    assert decode(Config, {"root_dir": "/cache", "keep_s": raw}).keep_s == seconds
+    jsonschema.validate({"root_dir": "/cache", "keep_s": raw}, json_schema(Config))
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ("1d", "keep_s must be at most 7200, not 1d"),
+        ("30 days", "keep_s cannot be read: '30 days' is not a duration: write seconds, or a number with s, m, h or d"),
+        (True, 'keep_s must be seconds, or a time like "12h", not true'),
+    ],
+)
+def test_a_time_that_is_none_is_told(raw: object, sentence: str) -> None:
+    with pytest.raises(Invalid) as told:
+        decode(Config, {"root_dir": "/cache", "keep_s": raw})
+    assert told.value.problems == (sentence,)

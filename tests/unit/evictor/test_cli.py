@@ -76,9 +76,9 @@ def test_stats_say_which_model_uses_how_much(cache: Namespace) -> None:
 def test_ls_lists_blocks_of_the_namespaces_asked_for(cache: Namespace) -> None:
     other = namespace(cache.root, dtype="other")
     put(other, 3, 0)
-    found = json_of("ls", cache.root, "--namespace", other.name[:6])
+    found = json_of("ls", cache.root, "--namespace", other.name[:6])["blocks"]
     assert [(one["namespace"], one["key"]) for one in found] == [(other.name, key(3).hex())]
-    assert len(json_of("ls", cache.root, "--limit", 4)) == 4
+    assert len(json_of("ls", cache.root, "--limit", 4)["blocks"]) == 4
     wrong = call("ls", cache.root, "--namespace", "xyz")
     assert wrong.exit_code == 2 and cache.name in wrong.stderr
 
@@ -186,7 +186,7 @@ def test_it_says_its_version() -> None:
 
 def test_explain_says_in_words_why_two_do_not_share(cache: Namespace, tmp_path: Path) -> None:
     other = namespace(cache.root, dtype="float32", block_hash={"algorithm": "sha256", "seedSha256": "11"})
-    found = json_of("explain", cache.name, other.name, "--root", cache.root, code=1)
+    found = json_of("explain", cache.name, other.name, "--root", cache.root, code=1)["differences"]
     assert {one["field"] for one in found} == {"dtype", "block_hash.seedSha256"}
     text = call("explain", cache.path, other.path / "manifest.json").stdout
     assert "seed of the hash" in text and "set PYTHONHASHSEED to one value" in text

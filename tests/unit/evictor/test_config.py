@@ -59,7 +59,7 @@ def test_without_a_size_nothing_is_guessed() -> None:
 
 
 def test_all_faults_are_named_at_once() -> None:
-    with pytest.raises(Misconfigured, match=r"unknown key typo.*root_dir is missing.*poll_s must be a number"):
+    with pytest.raises(Misconfigured, match=r"unknown key typo.*root_dir is missing.*poll_s cannot be read"):
         parse({"typo": 1, "poll_s": "x"})
 
 

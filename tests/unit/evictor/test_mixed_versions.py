@@ -64,7 +64,7 @@ def test_both_are_listed_and_told_apart(ours: Namespace, theirs: Namespace) -> N
     ours.store(1)
     of_a_later_version(theirs, 1)
     assert {one["namespace"] for one in json_of("stats", ours.root)["namespaces"]} == {ours.name, theirs.name}
-    (field,) = json_of("explain", ours.name[:8], theirs.name[:8], "--root", ours.root, code=1)
+    (field,) = json_of("explain", ours.name[:8], theirs.name[:8], "--root", ours.root, code=1)["differences"]
     assert (field["field"], field["a"], field["b"]) == ("format_version", FORMAT_VERSION, LATER)
     assert json_of("migrate", ours.root)["namespaces"] == {str(FORMAT_VERSION): 1, str(LATER): 1}
 

@@ -27,7 +27,7 @@ def explain(
     found = differences(one["fields"], other["fields"])
     if output_ is OutputFormat.JSON:
         keys = ("field", "description", "a", "b", "remedy")
-        output.show_json([{key: getattr(item, key) for key in keys} for item in found])
+        output.show_json({"differences": [{key: getattr(item, key) for key in keys} for item in found]})
     elif not found:
         print("No difference: both have the same identity and share every block.")
     else:

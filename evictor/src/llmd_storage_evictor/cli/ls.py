@@ -43,7 +43,7 @@ def ls(
 def _show(rows: list[blocks.BlockFile], output_format: OutputFormat) -> None:
     if output_format is OutputFormat.JSON:
         keys = ("namespace", "folder", "key", "size", "age_s")
-        output.show_json([{key: getattr(block, key) for key in keys} for block in rows])
+        output.show_json({"blocks": [{key: getattr(block, key) for key in keys} for block in rows]})
         return
     output.show_table(
         ["namespace", "key", "bytes", "last used"],

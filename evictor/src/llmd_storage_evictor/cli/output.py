@@ -39,7 +39,7 @@ RootArgument = Annotated[
         show_default=False,
     ),
 ]
-OutputOption = Annotated[OutputFormat, typer.Option("--output", help="table, or json: one JSON value on one line.")]
+OutputOption = Annotated[OutputFormat, typer.Option("--output", help="table, or json: one JSON object on one line.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, max=128, help="Number of I/O threads.")]
 NamespaceOption = Annotated[
     list[str] | None,
@@ -58,8 +58,8 @@ def fail(sentence: str, code: int = EXIT_FAILURE) -> NoReturn:
     raise typer.Exit(code)
 
 
-def show_json(value: Any) -> None:
-    """Print a value as JSON, on one line."""
+def show_json(value: Mapping[str, Any]) -> None:
+    """Print an object as JSON, on one line: later versions may add to it."""
     print(json.dumps(value, default=str), flush=True)
 
 
