@@ -91,6 +91,16 @@ def test_it_leaves_the_files_of_other_connectors_alone(scenario: str) -> None:
     assert of_the_evictor(scenario) == ["ConfigMap"]
 
 
+@pytest.mark.parametrize("connector", ["lmcache", "vllm-fs", "llmd-fs-backend"])
+def test_it_keeps_another_connectors_directory_where_that_is_said(connector: str) -> None:
+    said = config_of(connector, "--set", f"evictor.config.layout={connector}")
+    jsonschema.validate(said, SCHEMA)
+    assert (said["layout"], said["root_dir"]) == (connector, f"/mnt/kv-cache/{connector}")
+    assert "Deployment" in of_the_evictor(connector, "--set", f"evictor.config.layout={connector}")
+    wrong = helm.refusal("--set", f"evictor.config.layout={connector}")
+    assert f"evictor.config.layout is {connector} but modelserver.connector is llmd-storage" in wrong
+
+
 def test_a_drain_takes_one_of_two_and_is_not_held_up_by_a_single_one() -> None:
     budget = helm.one(helm.objects("default"), "PodDisruptionBudget", "-evictor")["spec"]
     assert budget["maxUnavailable"] == 1

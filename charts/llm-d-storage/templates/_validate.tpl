@@ -76,6 +76,11 @@ benchmark.enabled is true and would ask the model servers at {{ $url }}, but the
 {{- end -}}
 
 {{- define "llm-d-storage.validate.evictor" -}}
+{{- with .Values.evictor.config.layout }}
+{{- if and $.Values.evictor.enabled (ne . $.Values.modelserver.connector) }}
+evictor.config.layout is {{ . }} but modelserver.connector is {{ $.Values.modelserver.connector }}: it would look for files that nobody writes; set it to the connector, or leave it out.
+{{- end }}
+{{- end }}
 {{- if include "llm-d-storage.evictor.isOn" . }}
 {{- if and (include "llm-d-storage.existingClaim" .) (not .Values.evictor.config.budget_bytes) }}
 evictor.enabled is true but the size of {{ include "llm-d-storage.existingClaim" . }} is not known, so there is no budget; set evictor.config.budget_bytes to what the cache may take of it, or evictor.enabled to false where another release evicts there already.

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from llmd_storage_core import settings
 from llmd_storage_core.settings import Bytes, Seconds, Setting
 from llmd_storage_evictor.errors import Misconfigured
+from llmd_storage_evictor.layouts import LAYOUTS
 
 SCHEMA_ID = "urn:llm-d-storage:schema:evictor-config:1"
 BUDGET_SHARE = 0.9
@@ -44,6 +45,13 @@ class Config:
     """The settings, checked, defaults filled in. What follows from several of them is a property effective_…."""
 
     root_dir: Annotated[str, Setting("Absolute path of the cache directory: the connector's root_dir.")]
+    layout: Annotated[
+        str,
+        Setting(
+            "Whose blocks root_dir holds. Of another connector's, only files with exactly its names are removed.",
+            choices=("llmd-storage", *sorted(LAYOUTS)),
+        ),
+    ] = "llmd-storage"
     claim_bytes: Annotated[
         Bytes | None,
         Setting(f"Size of the claim. Unless budget_bytes is set, the budget is {BUDGET_SHARE:.0%} of it.", minimum=1),

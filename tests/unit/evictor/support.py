@@ -25,6 +25,7 @@ from llmd_storage_evictor.controller.controller import Controller
 from llmd_storage_evictor.controller.liveness import Liveness
 from llmd_storage_evictor.controller.metrics import Metrics
 from llmd_storage_evictor.controller.troubles import Troubles
+from llmd_storage_evictor.layouts import LAYOUTS
 from tests.unit.connector.conftest import make_facts
 
 NOW = 1_800_000_000.0
@@ -132,7 +133,8 @@ def evictor(
     settings: Config, storage_time: Callable[[CacheDirectory], float] | None = None, ahead_s: float = 0.0
 ) -> Iterator[Bench]:
     """storage_time: the storage's clock; None: it agrees with the wall clock. ahead_s: what that is ahead of NOW."""
-    directory, metrics = CacheDirectory(settings.root_dir), Metrics(lambda: now[0])
+    directory = CacheDirectory(settings.root_dir, LAYOUTS.get(settings.layout))
+    metrics = Metrics(lambda: now[0])
     may, now, ticks = [True], [NOW + ahead_s], [1000.0]
     troubles = Troubles(lambda: ticks[0])
     directory.open()

@@ -57,6 +57,18 @@ def test_a_filesystem_that_others_fill_is_followed_as_well() -> None:
     assert wait(one, 1, 100 * GIB, free=40 * GIB) < 0.3
 
 
+def test_unreported_growth_is_followed_before_the_next_scan_is_paid() -> None:
+    """Many folders: a look at each costs minutes of what may be spent."""
+    for reported, urgent in ((False, True), (True, False)):
+        one = timer(1000 * GIB)
+        wait(one, 0, 100 * GIB)
+        one.wait_s(
+            began=10, scan_s=1, cpu_s=0.1, held_before=200 * GIB, held_after=200 * GIB, free_bytes=10**15,
+            paid_s=300, reported=reported,
+        )  # fmt: skip
+        assert one.urgent is urgent
+
+
 def test_the_page_names_every_metric_and_every_reason() -> None:
     page = DOCS.read_text()
     exposed = re.findall(

@@ -1,6 +1,7 @@
-{{/* Whether there is one: "true", or nothing. It knows the files of this project's connector alone. */}}
+{{/* Whether there is one: "true", or nothing. Another connector's files it keeps only where that was said. */}}
 {{- define "llm-d-storage.evictor.isOn" -}}
-{{- if and .Values.evictor.enabled (eq .Values.modelserver.connector "llmd-storage") }}true{{ end -}}
+{{- $layout := .Values.evictor.config.layout | default "llmd-storage" -}}
+{{- if and .Values.evictor.enabled (eq .Values.modelserver.connector $layout) }}true{{ end -}}
 {{- end -}}
 
 {{/*
@@ -9,7 +10,7 @@ the size is not known: then evictor.config.budget_bytes must be set.
 */}}
 {{- define "llm-d-storage.evictor.config" -}}
 {{- $config := dict
-      "root_dir" "/mnt/kv-cache/blocks"
+      "root_dir" (include "llm-d-storage.modelserver.root" .Subcharts.modelserver)
       "lease_name" (include "llm-d-storage.names.evictorLease" .)
       "lease_namespace" .Release.Namespace
       "lease_owner" (include "llm-d-storage.names.evictor" .) -}}

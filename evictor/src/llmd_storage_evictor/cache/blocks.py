@@ -16,7 +16,6 @@ from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.errors import Corrupt, Rule
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.cache.directory import READ, CacheDirectory
-from llmd_storage_evictor.cache.listing import last_used_ns
 
 # What the header says of the block's shape (connector/docs/FORMAT.md); format.check_header checks all of it.
 _SHAPE = struct.Struct("<16xQI4x32sI")
@@ -53,7 +52,7 @@ def list_blocks(directory: CacheDirectory, namespace: str, folder: str) -> Itera
                 continue
             if stat.S_ISREG(found.st_mode):
                 yield BlockFile(
-                    namespace, folder, name, found.st_size, max(0.0, now - last_used_ns(found, folder) / 1e9)
+                    namespace, folder, name, found.st_size, max(0.0, now - directory.last_used_ns(found, folder) / 1e9)
                 )
 
 

@@ -31,7 +31,12 @@ _DAMAGED = "not a checkpoint, or a damaged one"
 
 
 def save(directory: CacheDirectory, index: Index) -> None:
-    """Write the index of every namespace. Raises: OSError (a full disk); then the previous checkpoints stay."""
+    """Write the index of every namespace. Raises: OSError (a full disk); then the previous checkpoints stay.
+
+    Of other connectors' directories there is none: their namespaces have names of any length.
+    """
+    if directory.layout is not None:
+        return
     directory.make_state_folder(_FOLDER)
     known = index.namespaces()
     with directory.folder(names.STATE_FOLDER, _FOLDER) as fd:

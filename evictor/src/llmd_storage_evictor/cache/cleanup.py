@@ -38,8 +38,8 @@ def remove_stale_scratch(
     removed = []
     for namespace, folder, files in found:
         with contextlib.suppress(OSError):
-            removed += remove_scratch(directory, (namespace, folder), files, before, may_remove)
-    for place in (*((name,) for name in namespaces), *_STATE_FOLDERS):
+            removed += remove_scratch(directory, directory.parts(namespace, folder), files, before, may_remove)
+    for place in (*map(directory.parts, namespaces), *_STATE_FOLDERS):
         with contextlib.suppress(OSError):
             with directory.folder(*place) as fd:
                 files = [name for name in os.listdir(fd) if names.is_scratch(name)]
@@ -49,7 +49,7 @@ def remove_stale_scratch(
 
 def namespace_last_used_ns(directory: CacheDirectory, namespace: str) -> int:
     """When the namespace was last opened: the later mtime of its folder and its manifest. Raises: OSError."""
-    with directory.folder(namespace) as fd:
+    with directory.folder(*directory.parts(namespace)) as fd:
         used = os.fstat(fd).st_mtime_ns
         with contextlib.suppress(FileNotFoundError):
             used = max(used, os.stat(layout.MANIFEST, dir_fd=fd, follow_symlinks=False).st_mtime_ns)
@@ -61,7 +61,7 @@ def remove_manifest(directory: CacheDirectory, namespace: str, may_remove: MayRe
 
     Requires: called before the blocks are removed. A manifest with another identity stays. Raises: OSError.
     """
-    if directory.manifest(namespace) is not None and may_remove():
+    if directory.layout is None and directory.manifest(namespace) is not None and may_remove():
         with directory.folder(namespace) as fd:
             for name in (layout.MANIFEST, layout.COLLECTED):
                 with contextlib.suppress(FileNotFoundError):
@@ -70,8 +70,8 @@ def remove_manifest(directory: CacheDirectory, namespace: str, may_remove: MayRe
 
 def remove_empty_folders(directory: CacheDirectory, namespace: str, may_remove: MayRemove) -> bool:
     """Remove the namespace's empty folders. Returns: whether the namespace is gone."""
-    if not may_remove():
-        return False
+    if directory.layout is not None or not may_remove():
+        return False  # other connectors' folders are theirs
     try:
         with directory.folder(namespace) as fd:
             if layout.MANIFEST in os.listdir(fd):

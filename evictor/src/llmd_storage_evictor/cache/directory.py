@@ -24,12 +24,15 @@ from llmd_storage_core.folders import FOLDER_MODE
 from llmd_storage_core.room import counted_files
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.errors import NotFound, Unavailable
+from llmd_storage_evictor.layouts import Layout, Levels, space_name, space_parts
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_MODE = 0o660
 _MAX_MANIFEST_BYTES = 4 << 20
+# No such folder, or something else of that name: a file, a link, another filesystem.
+NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV}
 
 
 class Space(NamedTuple):
@@ -41,10 +44,13 @@ class Space(NamedTuple):
 
 
 class CacheDirectory:
-    """The cache directory. Thread: any; open() and close() only while no other call is running."""
+    """The cache directory. Thread: any; open() and close() only while no other call is running.
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    layout: of another connector's directory; None: of this project's.
+    """
+
+    def __init__(self, root: str | Path, layout: Layout | None = None) -> None:
+        self.root, self.layout = Path(root), layout
         self._fd = -1
         self._device = 0
 
@@ -70,12 +76,60 @@ class CacheDirectory:
 
     def namespaces(self) -> list[str]:
         """Names of the namespace folders, sorted. Raises: OSError."""
+        if self.layout is not None:
+            return sorted({space_name(parts) for levels in self.layout.spaces for parts in self._walk((), levels)})
         with os.scandir(self._fd) as entries:
             return sorted(
                 entry.name
                 for entry in entries
                 if names.is_namespace(entry.name) and entry.is_dir(follow_symlinks=False)
             )
+
+    def parts(self, namespace: str, folder: str = "") -> tuple[str, ...]:
+        """The folders from the root to a namespace, or to a folder of its blocks."""
+        below = tuple(filter(None, folder.split("/")))
+        return (namespace, *below) if self.layout is None else (*space_parts(namespace), *below)
+
+    def block_folders(self, namespace: str) -> Iterator[str]:
+        """The folders in which blocks of a namespace may lie. Raises: OSError."""
+        if self.layout is None:
+            yield from names.BLOCK_FOLDERS
+        else:
+            yield from ("/".join(parts) for parts in self._walk(self.parts(namespace), self.layout.folders))
+
+    def is_block(self, folder: str, name: str) -> bool:
+        """Whether a file of this name in this folder of a namespace is a block."""
+        if self.layout is None:
+            return names.key_of_block(folder, name) is not None
+        return self.layout.is_block(folder.split("/"), name)
+
+    def is_scratch(self, name: str) -> bool:
+        """Whether a file of this name is an unfinished one."""
+        return names.is_scratch(name) or (self.layout is not None and self.layout.is_scratch(name))
+
+    def last_used_ns(self, found: os.stat_result, folder: str) -> int:
+        """When a block was last used: its mtime, which this project's readers refresh. Of other connectors' blocks,
+        also its atime, where the filesystem keeps one. Of damaged ones, when they were moved to quarantine (ctime).
+        """
+        if self.layout is not None:
+            return max(found.st_mtime_ns, found.st_atime_ns)
+        return max(found.st_mtime_ns, found.st_ctime_ns) if folder == layout.DAMAGED else found.st_mtime_ns
+
+    def _walk(self, at: tuple[str, ...], levels: Levels) -> Iterator[tuple[str, ...]]:
+        """Folders below, level by level of names that fit. What is a file or a link ends its way silently."""
+        if not levels:
+            yield ()
+            return
+        try:
+            with self.folder(*at) as fd:
+                found = sorted(filter(levels[0].fullmatch, os.listdir(fd)))
+        except OSError as error:
+            if error.errno not in NOT_THERE or not at:
+                raise
+            return
+        for name in found:
+            for below in self._walk((*at, name), levels[1:]):
+                yield (name, *below)
 
     @contextlib.contextmanager
     def folder(self, *parts: str) -> Iterator[int]:
@@ -100,6 +154,8 @@ class CacheDirectory:
 
     def manifest(self, namespace: str) -> dict[str, Any] | None:
         """The namespace's manifest. None: there is none, or its identity is not this folder's. Raises: OSError."""
+        if self.layout is not None:
+            return {"model": self.layout.model(self.parts(namespace))}
         try:
             with self.folder(namespace) as fd:
                 data = read_file(fd, layout.MANIFEST, _MAX_MANIFEST_BYTES)

@@ -3,23 +3,20 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from llmd_storage_connector.blocks import layout
 from llmd_storage_evictor.cache import names
-from llmd_storage_evictor.cache.directory import CacheDirectory
+from llmd_storage_evictor.cache.directory import NOT_THERE, CacheDirectory
 from llmd_storage_evictor.core.index import Folder
 from llmd_storage_evictor.core.scan_plan import NAMES_PER_OP
 
 # Two changes within one tick of the filesystem's clock leave one mtime: a folder that just changed is listed again.
 _MTIME_TICK_S = 2.0
-# No such folder, or something else of that name: a file, a link, another filesystem.
-NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV}
 
 
 @dataclass(slots=True)
@@ -34,6 +31,12 @@ class FolderListing:
 def folder_times(directory: CacheDirectory, namespace: str) -> list[tuple[str, int]]:
     """(name, mtime_ns) of those of a namespace's block folders that are there, as folders. Raises: OSError."""
     times = []
+    if directory.layout is not None:
+        for name in directory.block_folders(namespace):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                with directory.folder(*directory.parts(namespace, name)) as fd:
+                    times.append((name, os.fstat(fd).st_mtime_ns))
+        return times
     with directory.folder(namespace) as fd:
         for name in names.BLOCK_FOLDERS:
             try:
@@ -54,11 +57,11 @@ def read_folder(
     """
     known_files = known.by_id() if known is not None else {}
     try:
-        with directory.folder(namespace, name) as fd:
+        with directory.folder(*directory.parts(namespace, name)) as fd:
             changed_ns = os.fstat(fd).st_mtime_ns
             settled = now() - changed_ns / 1e9 > _MTIME_TICK_S
             listing = FolderListing(Folder(changed_ns=changed_ns if settled else 0))
-            _fill(listing, fd, name, known_files)
+            _fill(listing, directory, fd, name, known_files)
     except OSError as error:
         if error.errno in NOT_THERE:
             return None
@@ -67,7 +70,9 @@ def read_folder(
     return listing
 
 
-def _fill(listing: FolderListing, fd: int, folder: str, known_files: dict[int, tuple[int, int]]) -> None:
+def _fill(
+    listing: FolderListing, directory: CacheDirectory, fd: int, folder: str, known_files: dict[int, tuple[int, int]]
+) -> None:
     """The hot loop: a microsecond more a file is a second more for a million files."""
     names_here = os.listdir(fd)
     listing.ops = 2 + len(names_here) / NAMES_PER_OP
@@ -81,10 +86,10 @@ def _fill(listing: FolderListing, fd: int, folder: str, known_files: dict[int, t
         into.sizes.extend([known_files[id_][1] for id_ in kept])
         new = [name for name, id_ in zip(names_here, ids, strict=True) if id_ not in known_files]
     for name in new:
-        if names.key_of_block(folder, name) is None:
-            if names.is_scratch(name):
+        if not directory.is_block(folder, name):
+            if directory.is_scratch(name):
                 listing.scratch.append(name)
-            else:
+            elif name != names.STATE_FOLDER:
                 into.unknown_files += 1
             continue
         listing.ops += 1
@@ -93,11 +98,6 @@ def _fill(listing: FolderListing, fd: int, folder: str, known_files: dict[int, t
         except OSError:
             continue  # removed meanwhile, or broken: not counted, never selected
         if stat.S_ISREG(found.st_mode):
-            into.add(names.file_id(name), last_used_ns(found, folder), found.st_size)
+            into.add(names.file_id(name), directory.last_used_ns(found, folder), found.st_size)
         else:
             into.unknown_files += 1
-
-
-def last_used_ns(found: os.stat_result, folder: str) -> int:
-    """When a block was last used: its mtime. For damaged ones, when they were moved to quarantine (ctime)."""
-    return max(found.st_mtime_ns, found.st_ctime_ns) if folder == layout.DAMAGED else found.st_mtime_ns

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 from llmd_storage_evictor.cache import names
 from llmd_storage_evictor.cache.directory import CacheDirectory
-from llmd_storage_evictor.cache.listing import last_used_ns
 from llmd_storage_evictor.core.policy import Entry
 from llmd_storage_evictor.errors import LeadershipLost
 
@@ -72,26 +71,26 @@ def _remove_in_folder(
     namespace, folder = entries[0].namespace, entries[0].folder
     result = RemovalResult(namespace, folder)
     try:
-        with directory.folder(namespace, folder) as fd:
+        with directory.folder(*directory.parts(namespace, folder)) as fd:
             present = {names.file_id(name): name for name in os.listdir(fd)}
             for entry in entries:
                 if not may_remove():
                     result.leadership_lost = True
                     return result
-                _remove_one(fd, entry, present.get(entry.id), result)
+                _remove_one(directory, fd, entry, present.get(entry.id), result)
     except OSError as error:
         # Only opening and listing the folder raise: nothing in it was removed.
         result.failed |= {entry.id: error for entry in entries}
     return result
 
 
-def _remove_one(fd: int, entry: Entry, name: str | None, result: RemovalResult) -> None:
-    if name is None or names.key_of_block(entry.folder, name) is None:
+def _remove_one(directory: CacheDirectory, fd: int, entry: Entry, name: str | None, result: RemovalResult) -> None:
+    if name is None or not directory.is_block(entry.folder, name):
         result.missing.append(entry.id)
         return
     try:
         found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        seen_ns = max(0, last_used_ns(found, entry.folder))
+        seen_ns = max(0, directory.last_used_ns(found, entry.folder))
         if not stat.S_ISREG(found.st_mode):
             result.missing.append(entry.id)
         elif seen_ns != entry.mtime_ns:
@@ -115,7 +114,7 @@ def remove_scratch(
     removed = []
     with directory.folder(*place) as fd:
         for name in files:
-            if not names.is_scratch(name) or not may_remove():
+            if not directory.is_scratch(name) or not may_remove():
                 continue
             try:
                 found = os.stat(name, dir_fd=fd, follow_symlinks=False)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from llmd_storage_evictor.cache.directory import CacheDirectory
-from llmd_storage_evictor.cache.listing import NOT_THERE, FolderListing, folder_times, read_folder
+from llmd_storage_evictor.cache.directory import NOT_THERE, CacheDirectory
+from llmd_storage_evictor.cache.listing import FolderListing, folder_times, read_folder
 from llmd_storage_evictor.cache.names import BLOCK_FOLDERS
 from llmd_storage_evictor.core.index import Index
 from llmd_storage_evictor.core.scan_plan import UNLIMITED, Place, ScanPlan
@@ -111,7 +111,7 @@ class Scanner:
             self._index.forget(namespace)
             return []
         self._on_progress()
-        result.ops += 1 + len(BLOCK_FOLDERS)
+        result.ops += 1 + (len(BLOCK_FOLDERS) if self._directory.layout is None else 3 * len(times))
         for gone in set(self._index.folders(namespace)) - {name for name, _ in times}:
             self._index.forget_folder(namespace, gone)
         return [Place(namespace, name, changed, self._index.folder(namespace, name)) for name, changed in times]

@@ -66,7 +66,7 @@ class BlockEvictor:
         self._metrics.removed_bytes.labels(reason.value).inc(sum(sizes))
         files, size = self._removed.get(reason, (0, 0))
         self._removed[reason] = files + len(sizes), size + sum(sizes)
-        if reason is not Reason.DAMAGED:
+        if reason is not Reason.DAMAGED and context.directory.layout is None:
             self._write_journal(removed, reason)
         if any(result.leadership_lost for result in results):
             raise LeadershipLost("another process may be the leader by now: removal was stopped")

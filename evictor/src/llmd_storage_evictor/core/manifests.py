@@ -94,7 +94,7 @@ def model_of(manifest: Mapping[str, Any] | None) -> str:
 def title_of(manifest: Mapping[str, Any] | None) -> str:
     """The same for display: a digest is shortened, with the architecture before it."""
     name = model_of(manifest)
-    if manifest is None or "/" in name:
+    if manifest is None or "/" in name or "fields" not in manifest:
         return name
     try:
         architecture = str(manifest["fields"]["model_config"]["hf"]["architectures"][0])

@@ -79,7 +79,7 @@ class ScanTimer:
             if self._config.effective_free_floor_bytes:
                 above_floor = free_bytes - self._config.effective_free_floor_bytes
                 growth_s = min(growth_s, _until_full(above_floor, (last[2] - free_bytes) / elapsed_s))
-            self.urgent = not reported and growth_s < self._config.poll_s
+            self.urgent = not reported and growth_s < max(self._config.poll_s, paid_s)
             wait_s = min(wait_s, max(growth_s, scan_s, _MIN_WAIT_S))
         return min(wait_s, self._config.poll_s)
 

@@ -31,6 +31,7 @@ from llmd_storage_evictor.controller.liveness import Liveness
 from llmd_storage_evictor.controller.metrics import Metrics, errno_label
 from llmd_storage_evictor.controller.troubles import PASS_KINDS, Troubles, explain
 from llmd_storage_evictor.errors import LeadershipLost, NotFound, Unavailable
+from llmd_storage_evictor.layouts import LAYOUTS
 from llmd_storage_evictor.leader.file_lease import RENEW_INTERVAL_S, FileLease
 from llmd_storage_evictor.leader.lease import LeaseElection, NoElection, cluster, pod_namespace
 from llmd_storage_evictor.service.lease_keeper import LeaseKeeper
@@ -60,7 +61,8 @@ class EvictorProcess:
             namespace = config.lease_namespace or pod_namespace()
             self._election = LeaseElection(config.lease_name, namespace, identity, config.lease_owner, config=config)
         self._release = release_name(config, cluster())
-        self._directory, lease_directory = CacheDirectory(config.root_dir), CacheDirectory(config.root_dir)
+        of = LAYOUTS.get(config.layout)
+        self._directory, lease_directory = CacheDirectory(config.root_dir, of), CacheDirectory(config.root_dir, of)
         self._file_lease = FileLease(lease_directory, identity, unique_holder=bool(pod))
         self._metrics = Metrics()
         # Evaluated at each scrape: the thread that renews the file lease may hang with the storage.
