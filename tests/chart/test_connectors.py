@@ -32,9 +32,11 @@ def test_vllms_own_tier() -> None:
 
 
 def test_the_guides_backend() -> None:
+    """A user would lose: requests, to a block that was gone between its lookup and its load."""
     assert kv_config(vllm("llmd-fs-backend")["args"]) == {
         "kv_connector": "OffloadingConnector",
         "kv_role": "kv_both",
+        "kv_load_failure_policy": "recompute",
         "kv_connector_extra_config": {
             "spec_name": "SharedStorageOffloadingSpec",
             "spec_module_path": "llmd_fs_backend.spec",
@@ -47,7 +49,11 @@ def test_the_guides_backend() -> None:
 
 def test_lmcache_is_shared_between_pods() -> None:
     """Its local_disk keeps the index in memory: on a shared volume no pod would find what another one wrote."""
-    assert kv_config(vllm("lmcache")["args"]) == {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}
+    assert kv_config(vllm("lmcache")["args"]) == {
+        "kv_connector": "LMCacheConnectorV1",
+        "kv_role": "kv_both",
+        "kv_load_failure_policy": "recompute",
+    }
     text = helm.one(helm.objects("lmcache"), "ConfigMap", "-lmcache")["data"]["lmcache.yaml"]
     (config,) = helm.load_yaml(text)
     assert config["remote_storage_plugins"] == ["fs"]

@@ -59,7 +59,10 @@ def test_defaults_and_all_kinds_of_values() -> None:
     [
         ([], "the configuration must be a JSON object, not []"),
         ({"thread": 1}, "unknown key thread (did you mean 'threads'?)"),
-        ({"x": 1}, "unknown key x (known: rootDir, threads, share, mode, dryRun, rules, labels, nested, theirs, keepS)"),
+        (
+            {"x": 1},
+            "unknown key x (known: rootDir, threads, share, mode, dryRun, rules, labels, nested, theirs, keepS)",
+        ),
         ({"rootDir": None}, "rootDir must be a string, not null"),
         ({"threads": 0}, "threads must be at least 1, not 0"),
         ({"threads": 9}, "threads must be at most 8, not 9"),

@@ -19,6 +19,10 @@ then the connector's own. docs/connectors.md says what each connector is and how
 {{- with .Values.storageTier.extraConfig }}{{ $extra = toJson . }}{{ end -}}
 {{- $_ := set $face "kv_connector" "LMCacheConnectorV1" -}}
 {{- end -}}
+{{- if has .Values.connector (list "llmd-fs-backend" "lmcache") -}}
+{{- /* A block that was found may be gone when it is loaded: vLLM's default, "fail", ends the request with an error. */ -}}
+{{- $_ := set $face "kv_load_failure_policy" "recompute" -}}
+{{- end -}}
 {{- if $extra -}}
 {{- /* As text: read back, large byte counts would be rounded. */ -}}
 {{- printf `%s,"kv_connector_extra_config":%s}` (toJson $face | trimSuffix "}") $extra -}}
