@@ -58,7 +58,7 @@ def rss_mib() -> float:
 
 def measure(root: Path, count: int) -> dict[str, float]:
     """In a process of its own, so that the memory is the evictor's."""
-    settings = {"free_floor_bytes": 0, "probe_dir": "", "grace_s": 0}
+    settings = {"free_floor_bytes": 0, "probe_dir": "", "grace_s": 0, "metadata_ops_s": 1e9}
     config = parse({"root_dir": str(root), "budget_bytes": count * BLOCK} | settings)
     directory = CacheDirectory(root)
     directory.open()
@@ -90,7 +90,7 @@ def measure(root: Path, count: int) -> dict[str, float]:
 
 
 def _settings(config: object) -> dict[str, object]:
-    return {"root_dir": config.root_dir, "free_floor_bytes": 0, "probe_dir": "", "grace_s": 0}
+    return {"root_dir": config.root_dir, "free_floor_bytes": 0, "probe_dir": "", "grace_s": 0, "metadata_ops_s": 1e9}
 
 
 def drain(controller: Controller) -> None:

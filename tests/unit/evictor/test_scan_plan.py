@@ -92,5 +92,8 @@ def test_what_is_urgent_and_what_is_new_is_listed_whatever_it_costs() -> None:
     assert not plan.begin(1.1, urgent=False) and plan.wait_s() > 0
     assert plan.begin(1.1, urgent=True)
     assert len(plan.choose(cache(changed=FOLDERS), urgent=True)[0]) == FOLDERS
+    for _ in range(1000):
+        plan.choose(cache(changed=FOLDERS), urgent=True)
+    assert plan.begin(60.0, urgent=False), "afterwards scans go on as before"
     new = [Place("a" * 32, "00", 5, None)]
     assert plan.choose(new, urgent=False) == ([], new)

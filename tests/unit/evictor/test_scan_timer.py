@@ -69,6 +69,19 @@ def test_unreported_growth_is_followed_before_the_next_scan_is_paid() -> None:
         assert one.urgent is urgent
 
 
+def test_a_pass_without_a_scan_does_not_count_as_no_growth() -> None:
+    """Else what came in ten minutes would look as if it had come in ten seconds, and half of the budget be kept free."""
+    one = timer(1000 * GIB)
+    wait(one, 0, 100 * GIB)
+    for began in range(10, 600, 10):
+        one.wait_s(
+            began=began, scan_s=0, cpu_s=0, held_before=100 * GIB, held_after=100 * GIB, free_bytes=10**15,
+            paid_s=600 - began, looked=False,
+        )  # fmt: skip
+    wait(one, 600, 160 * GIB)
+    assert one.growth.bytes_s == 60 * GIB / 600
+
+
 def test_the_page_names_every_metric_and_every_reason() -> None:
     page = DOCS.read_text()
     exposed = re.findall(

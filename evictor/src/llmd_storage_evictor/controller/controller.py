@@ -133,6 +133,7 @@ class Controller:
             free_bytes=self._evictor.floors.reported_bytes(),
             paid_s=self._scanner.plan.wait_s(),
             reported=self._grants.reported,
+            looked=scanned.ops > 0,
         )
 
     def update_grants(self) -> bool:

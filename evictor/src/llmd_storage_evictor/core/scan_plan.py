@@ -106,8 +106,11 @@ class ScanPlan:
             self._sweeping, self._sweep = True, {place.name for place in (*new, *changed)}
         self._sweep &= {place.name for place in found}
         changed.sort(key=lambda place: (place.name not in self._sweep, place.known.listed_at if place.known else 0))
-        self._looks.spend(len(found) - len(new))
-        listed = changed if urgent else _as_far_as(changed, self._listings, Place.list_ops)
+        if urgent:  # and counted nowhere, or nothing would be seen for as long as that takes to be paid
+            listed = changed
+        else:
+            self._looks.spend(len(found) - len(new))
+            listed = _as_far_as(changed, self._listings, Place.list_ops)
         taken = {place.name for place in listed}
         quiet = [place for place in found if place.name not in taken]
         listed += _as_far_as(_overdue(quiet, self._now - self._relist_s, _listed_at), self._relists, Place.list_ops)

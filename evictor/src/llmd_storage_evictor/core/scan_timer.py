@@ -59,13 +59,18 @@ class ScanTimer:
         free_bytes: int,
         paid_s: float = 0.0,
         reported: bool = False,
+        looked: bool = True,
     ) -> float:
         """Seconds until the next scan.
 
         began: of this scan, monotonic. scan_s, cpu_s: its wall and CPU time. held_before, held_after: bytes in the
         cache at the scan, and after removal. free_bytes: of the filesystem, after removal. paid_s: seconds until the
-        next scan can be paid (ScanPlan.wait_s). reported: whether engines report what they write.
+        next scan can be paid (ScanPlan.wait_s). reported: whether engines report what they write. looked: whether
+        there was a scan: without, that nothing has grown says nothing.
         """
+        if not looked:
+            room = self._mark() - held_after
+            return min(max(_until_full(room, self._config.burst_bytes_s), paid_s, _MIN_WAIT_S), self._config.poll_s)
         last, self._last = self._last, (began, held_after, free_bytes)
         if last is not None:
             self.growth.add(began - last[0], 0 if reported else held_before - last[1])
