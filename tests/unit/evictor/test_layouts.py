@@ -93,6 +93,16 @@ def test_adopting_a_full_directory_is_announced_and_never_empties_it(tmp_path: P
     assert all(path.exists() for path in blocks)
 
 
+def test_what_may_be_read_every_day_is_never_unused(tmp_path: Path) -> None:
+    """Without times of access nobody knows; budget, floors and times to live decide."""
+    block = put(tmp_path / "theirs", path_of("vllm-fs", 1), 9_000_000)
+    for folder in block.parents[:3]:
+        stamp(folder, 9_000_000)
+    with evictor(config(tmp_path / "theirs", layout="vllm-fs", namespace_unused_s=86400)) as bench:
+        bench.round()
+    assert block.exists()
+
+
 def test_a_directory_is_none_of_ours_unless_it_is_said(tmp_path: Path) -> None:
     blocks = [put(tmp_path / "theirs", path_of("vllm-fs", number), 9_000_000) for number in range(20)]
     with evictor(config(tmp_path / "theirs", budget_bytes=2 * SIZE)) as bench:

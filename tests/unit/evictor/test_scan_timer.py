@@ -70,7 +70,7 @@ def test_unreported_growth_is_followed_before_the_next_scan_is_paid() -> None:
 
 
 def test_a_pass_without_a_scan_does_not_count_as_no_growth() -> None:
-    """Else what came in ten minutes would look as if it had come in ten seconds, and half of the budget be kept free."""
+    """Else what came in ten minutes would look as if it had come in ten seconds, and half the budget be kept free."""
     one = timer(1000 * GIB)
     wait(one, 0, 100 * GIB)
     for began in range(10, 600, 10):

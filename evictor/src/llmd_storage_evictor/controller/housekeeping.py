@@ -42,7 +42,8 @@ def remove_leftovers(
     if config.effective_probe_dir:
         runs = cleanup.remove_stale_probes(config.effective_probe_dir, now - config.probe_keep_s, may_remove)
         context.metrics.removed_files.labels(Reason.PROBE.value).inc(len(runs))
-    if not unused:
+    # Other connectors' readers leave no trace where the filesystem keeps no times of access.
+    if not unused or directory.layout is not None:
         return
     last_used_ns = {}
     for name in namespaces:
