@@ -31,6 +31,8 @@ class FakeVllm:
     more: str = ""  # further lines of metrics
     gap: float = 4.0  # between the log probabilities of the best two tokens
     details: bool = False  # --enable-prompt-tokens-details
+    chat: bool = False  # has chat alone, whose template is four words
+    model: str = "m"  # another name is a 404
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
         if path == "/metrics":
@@ -39,12 +41,23 @@ class FakeVllm:
         if path == "/tokenize":
             if not self.tokenizer:
                 return 404, b"no"
-            words = len(request["prompt"].split())
+            words = len(self.words(request))
             return 200, json.dumps({"count": words, "max_model_len": self.max_model_len}).encode()
-        if path == "/v1/completions":
+        if path == "/v1/models":
+            return 200, json.dumps({"data": [{"id": self.model}]}).encode()
+        if path == ("/v1/chat/completions" if self.chat else "/v1/completions"):
+            if request["model"] != self.model:
+                message = f"The model `{request['model']}` does not exist."
+                return 404, json.dumps({"error": {"message": message, "type": "NotFoundError"}}).encode()
             self.requests.append(request)
             return self.complete(request)
-        return 404, b"{}"
+        return 404, b'{"detail": "Not Found"}'
+
+    def words(self, request: dict[str, Any]) -> list[str]:
+        if not self.chat:
+            return list(request["prompt"].split())
+        (message,) = request["messages"]
+        return ["<begin>", message["role"], *message["content"].split(), "<end>", "<answer>"]
 
     def add(self, name: str, amount: float) -> None:
         self.counts[name] = self.counts.get(name, 0) + amount
@@ -57,7 +70,7 @@ class FakeVllm:
         if self.fault == "http 500":
             return 500, b'{"error": "engine is dead"}'
         self.step()
-        words = request["prompt"].split()
+        words = self.words(request)
         keys = [tuple(words[: end + BLOCK]) for end in range(0, len(words) - BLOCK, BLOCK)]
         reused = 0
         if keys:
@@ -121,6 +134,8 @@ class FakeVllm:
             }
             for one in ids
         ]
+        if self.chat:
+            parts = [{"choices": [{"delta": {"role": "assistant", "content": ""}}]}, *map(_as_chat, parts)]
         if self.fault == "stream error" and reused:
             parts = [{"error": {"message": "out of memory"}}]
         usage = {"prompt_tokens": len(words)}
@@ -161,3 +176,12 @@ class FakeVllm:
                 if key in self.counts
             ]
         return "\n".join(lines) + "\n"
+
+
+def _as_chat(part: dict[str, Any]) -> dict[str, Any]:
+    (choice,) = part["choices"]
+    given = choice["logprobs"]
+    tops = [{"token": token, "logprob": value} for token, value in given["top_logprobs"][0].items()]
+    content = [{"token": choice["text"], "logprob": given["token_logprobs"][0], "top_logprobs": tops}]
+    ids = choice["token_ids"]
+    return {"choices": [{"delta": {"content": choice["text"]}, "token_ids": ids, "logprobs": {"content": content}}]}

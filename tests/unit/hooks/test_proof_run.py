@@ -120,6 +120,57 @@ def test_the_request_is_greedy_streamed_and_asks_for_ids(monkeypatch):
     assert request["kv_transfer_params"] == {"llmd_storage_patient": True}
 
 
+def test_servers_that_have_chat_alone_are_proven_through_it(monkeypatch):
+    a, b, router = (FakeVllm({}, chat=True) for _ in range(3))
+    findings, block, _ = run(monkeypatch, a=a, b=b, router=router)
+    assert findings["proof.api"].verdict.value == "pass"
+    for check in (
+        "proof.stored",
+        "proof.reuse",
+        "proof.source",
+        "proof.tokens",
+        "proof.logprobs",
+        "proof.router.tokens",
+    ):
+        assert findings[check].verdict.value == "pass", findings[check]
+    assert block["reusedTokens"] == 6 * BLOCK, "the template's words count, too"
+    request = next(one for one in b.requests if one["max_tokens"] == 6)
+    assert request["top_logprobs"] == 2 and request["kv_transfer_params"] == {"llmd_storage_patient": True}
+    assert "proof.api" not in run(monkeypatch)[0]
+
+
+def test_a_server_that_generates_no_text_is_said(monkeypatch):
+    b = FakeVllm({})
+    monkeypatch.setattr(b, "answer", lambda method, path, body: (404, b'{"detail": "Not Found"}'))
+    findings, _, _ = run(monkeypatch, b=b)
+    assert findings["proof.api"].verdict.value == "fail"
+    assert "neither /v1/completions nor /v1/chat/completions" in findings["proof.api"].sentence
+
+
+def test_a_near_tie_is_seen_through_chat(monkeypatch):
+    a, b = FakeVllm({}, gap=0.125, chat=True), FakeVllm({}, "near-tie", chat=True)
+    assert run(monkeypatch, a=a, b=b)[0]["proof.tokens"].verdict.value == "warn"
+
+
+def test_one_pod_with_chat_alone_is_asked_through_it(monkeypatch):
+    findings, _, _ = run(monkeypatch, a=FakeVllm({}, chat=True), kube=FakeKube([pod("a")]))
+    assert verdicts(findings) == {
+        "proof.pods": "inconclusive",
+        "proof.api": "pass",
+        "proof.prompt": "pass",
+        "proof.answer.a": "pass",
+        "proof.stored": "pass",
+    }
+
+
+def test_a_model_of_another_name_is_named(monkeypatch):
+    """A 404 as well, but no reason to try chat."""
+    findings, _, _ = run(monkeypatch, a=FakeVllm({}, model="qwen3"), b=FakeVllm({}, model="qwen3"))
+    assert "asked for m; it serves qwen3" in findings["proof.answer.a"].sentence
+    assert "modelserver.servedModelName" in findings["proof.answer.a"].remedy
+    assert "proof.api" not in findings
+
+
 @pytest.mark.parametrize(
     ("fault", "bad", "source", "said"),
     [

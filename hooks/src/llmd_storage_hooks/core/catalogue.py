@@ -103,6 +103,7 @@ CHECKS = (
     Check("probe.throughput", "Is the volume as fast as hooks.probe.floors asks, with several files at once?", "fail"),
     Check("proof.pods", "Are two model servers ready, and if not: what do their pods say?", "fail, inconclusive"),
     Check("proof.nodes", "Are they on two nodes?", "warn"),
+    Check("proof.api", "Can servers without completions be asked through chat?", "fail"),
     Check("proof.stable", "Did a server that was ready stop working during the proof?", "fail"),
     Check("proof.servers", "Could the servers' metrics be read?", "inconclusive"),
     Check("proof.prompt", "Does the prompt fill at least one block?", "fail"),

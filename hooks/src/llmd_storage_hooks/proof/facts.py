@@ -88,6 +88,7 @@ class Answer:
     ttft_seconds: float | None = None
     total_seconds: float = 0.0
     error: str = ""
+    no_endpoint: bool = False  # the server has no such endpoint
 
     @property
     def good(self) -> bool:
@@ -126,6 +127,7 @@ class Trial:
     second: Answer | None = None  # B's
     reused: Counters | None = None  # B's counters for its answer
     error: str = ""  # a server that could not be read, and why
+    chat: bool = False  # asked through /v1/chat/completions, for want of completions
     differences: tuple[str, ...] = ()  # of the two namespaces that were used last, by their manifests
 
     @property

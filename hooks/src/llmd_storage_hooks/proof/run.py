@@ -85,11 +85,13 @@ def _prove(
         findings += _exited_since(config, kube, clock, pair)
     if trial.stored is not None:
         others = [Reader(pod.name, pod, _server(config, pod)) for pod in further[: config.max_readers]]
+        for one in others if trial.chat else ():
+            one.server.use_chat()
         trials = [_with_differences(config, read_back(config, trial, one, clock, say)) for one in others]
         findings += readers.check(config, trials, len(further) - len(trials))
     routed = None
     if trial.first is not None and trial.first.good:
-        routed, router_findings = _through_the_router(config, kube, clock, trial.prompt.text, trial.first)
+        routed, router_findings = _through_the_router(config, kube, clock, trial, trial.first)
         findings += router_findings
     return HookResult(findings, figures.numbers(trial), figures.proof_block(config, trial, routed))
 
@@ -104,7 +106,7 @@ def _with_differences(config: ProofConfig, trial: Trial) -> Trial:
 
 
 def _through_the_router(
-    config: ProofConfig, kube: KubeApi | None, clock: Clock, prompt: str, first: Answer
+    config: ProofConfig, kube: KubeApi | None, clock: Clock, trial: Trial, first: Answer
 ) -> tuple[Answer | None, list[Finding]]:
     """The router's answer to A's prompt; None when there is no router, or it has no address."""
     url, host = config.router_url, None
@@ -115,7 +117,10 @@ def _through_the_router(
         url, host = observed.url + config.gateway.path, config.gateway.host
     if not url:
         return None, []
-    routed = ask_router(config, _at(config, url, config.router_server_name, host), prompt, clock, say)
+    server = _at(config, url, config.router_server_name, host)
+    if trial.chat:
+        server.use_chat()
+    routed = ask_router(config, server, trial.prompt.text, clock, say)
     return routed, answers.router(url, first, routed)
 
 

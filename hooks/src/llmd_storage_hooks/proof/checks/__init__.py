@@ -11,7 +11,7 @@ from llmd_storage_hooks.proof.facts import Trial
 
 def check(config: ProofConfig, trial: Trial) -> list[Finding]:
     """All findings about the pair, in the order of the report. What was not reached is left out."""
-    findings = [nodes(trial)]
+    findings = [nodes(trial), *([api(trial)] if trial.chat else [])]
     if trial.unresponsive:
         names = {"A": trial.pod_a.name, "B": trial.pod_b.name}
         return [
@@ -55,6 +55,7 @@ def check_single_pod(config: ProofConfig, trial: Trial) -> list[Finding]:
         return []
     answered = answers.answered("proof.answer.a", "A", trial.pod_a.name, trial.first)
     return [
+        *([api(trial)] if trial.chat else []),
         answered,
         *([stored.length(config, trial.first), stored.stored(config, trial)] if trial.first.good else []),
     ]
@@ -79,6 +80,19 @@ def nodes(trial: Trial) -> Finding:
         "Make a second node schedulable for the model servers, and prove again: helm test.",
         observed=observed,
     )
+
+
+def api(trial: Trial) -> Finding:
+    """A server has no completions: then all are asked through chat. Requires: trial.chat."""
+    if any(answer.no_endpoint for _, answer in trial.unresponsive):
+        return Finding(
+            "proof.api",
+            Verdict.FAIL,
+            "The servers have neither /v1/completions nor /v1/chat/completions in common, so nothing can be proven.",
+            "Serve a model that generates text; for any other there is no prefix cache: set hooks.proof.enabled=false.",
+        )
+    sentence = "A server has no /v1/completions, so the proof asks through /v1/chat/completions."
+    return Finding("proof.api", Verdict.PASS, sentence)
 
 
 def _unread(trial: Trial) -> Finding:

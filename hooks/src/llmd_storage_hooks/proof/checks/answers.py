@@ -18,8 +18,10 @@ _NO_KEY = (
 _NO_ANSWER = {
     401: _NO_KEY,
     403: _NO_KEY,
-    404: "The server serves another name, or no completions: GET /v1/models lists its names. Set the name with "
-    "modelserver.servedModelName, not in extraArgs (as a tool: --model).",
+    400: "If it is the chat template: a model without one takes --chat-template in modelserver.extraArgs, and a file "
+    "of it in extraVolumes. Else see that pod's log.",
+    404: "The server serves another name, or neither completions nor chat: GET /v1/models lists its names. Set the "
+    "name with modelserver.servedModelName, not in extraArgs (as a tool: --model).",
 }
 
 

@@ -47,10 +47,15 @@ def prove(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, sa
     """
     # A server's first answer includes warm-up, which must not count as prefill; a server that cannot give even this
     # one gets no longer prompt.
-    replies = (("A", servers.a.complete(WARM_UP, 2)), ("B", servers.b.complete(WARM_UP, 2)))
+    replies = _greeted(servers)
+    if any(answer.no_endpoint for _, answer in replies):
+        say("a server has no /v1/completions: asking all of them through /v1/chat/completions")
+        servers.a.use_chat()
+        servers.b.use_chat()
+        replies = _greeted(servers)
     unresponsive = tuple((who, answer) for who, answer in replies if not answer.good)
     if unresponsive:
-        return Trial(pair.first, pair.second, Prompt("", None, None), unresponsive)
+        return Trial(pair.first, pair.second, Prompt("", None, None), unresponsive, chat=servers.a.chat)
     trial = _trial(config, pair, servers, clock, say)
     waited = False
     for _ in range(ATTEMPTS - 1):
@@ -74,10 +79,17 @@ def prove(config: ProofConfig, pair: PodPair, servers: Servers, clock: Clock, sa
     return trial
 
 
+def _greeted(servers: Servers) -> tuple[tuple[str, Answer], ...]:
+    """What each says to two tokens' worth of work."""
+    return (("A", servers.a.complete(WARM_UP, 2)), ("B", servers.b.complete(WARM_UP, 2)))
+
+
 def prefill(config: ProofConfig, trial: Trial, server: Server, clock: Clock, say: Say) -> Trial:
     """A's half: a fresh prompt, A's answer, its blocks on storage. Errors of the server are in the trial."""
     try:
-        trial = replace(trial, prompt=make_prompt(config, server))
+        if not server.chat and server.complete(WARM_UP, 1, logprobs=False).no_endpoint:
+            server.use_chat()
+        trial = replace(trial, prompt=make_prompt(config, server), chat=server.chat)
         if not trial.prompt.text:
             return trial
         before = _read(config, server)

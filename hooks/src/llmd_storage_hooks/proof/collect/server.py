@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 import ssl
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import httpx
 
 from llmd_storage_hooks.core import trust
 from llmd_storage_hooks.core.errors import CollectError, NotFound, Unreachable
-from llmd_storage_hooks.proof.collect import prometheus
+from llmd_storage_hooks.proof.collect import dialect, prometheus
 from llmd_storage_hooks.proof.facts import Answer
 
 _BODY_CHARS = 300
@@ -67,6 +66,15 @@ class Server:
         self._model = model
         self._timeout_s = timeout_s
         self._http = credentials.client(timeout_s)
+        self._dialect = dialect.COMPLETIONS
+
+    @property
+    def chat(self) -> bool:
+        return self._dialect.chat
+
+    def use_chat(self) -> None:
+        """From here on ask through chat: for a server without completions."""
+        self._dialect = dialect.CHAT
 
     def close(self) -> None:
         self._http.close()
@@ -76,7 +84,7 @@ class Server:
 
         Raises: NotFound (no such endpoint), CollectError, Unreachable.
         """
-        answer = self._post("/tokenize", {"model": self._model, "prompt": text})
+        answer = self._post("/tokenize", {"model": self._model, **self._dialect.asked(text)})
         length = answer.get("max_model_len")
         try:
             return int(answer["count"]), int(length) if length is not None else None
@@ -98,30 +106,42 @@ class Server:
         began = time.monotonic()
         try:
             with self._http.stream(
-                "POST", f"{self.base_url}/v1/completions", json=self._request(prompt, max_tokens, logprobs)
+                "POST", f"{self.base_url}{self._dialect.path}", json=self._request(prompt, max_tokens, logprobs)
             ) as response:
-                if response.status_code != 200:
-                    body = response.read().decode("utf-8", "replace")
-                    return Answer(status=response.status_code, error=" ".join(body.split())[:_BODY_CHARS])
-                return _collect(response.iter_lines(), began)
+                if response.status_code == 200:
+                    return _collect(response.iter_lines(), began, self._dialect)
+                status, body = response.status_code, response.read().decode("utf-8", "replace")
+            error = " ".join(body.split())[:_BODY_CHARS]
+            if status == 404 and not dialect.lacks_completions(status, body):
+                error += self._served()
+            return Answer(status=status, error=error, no_endpoint=dialect.lacks_completions(status, body))
         except httpx.HTTPError as error:
             return Answer(status=0, error=_said(error), total_seconds=time.monotonic() - began)
 
     def _request(self, prompt: str, max_tokens: int, logprobs: bool) -> dict[str, Any]:
         return {
             "model": self._model,
-            "prompt": prompt,
+            **self._dialect.asked(prompt),
             "max_tokens": max_tokens,
             "temperature": 0,
             "seed": 0,
             "ignore_eos": True,
-            "logprobs": 2 if logprobs else None,  # the second best says whether a token was a near-tie
+            **self._dialect.with_logprobs(2 if logprobs else 0),  # the second best says whether a token was a near-tie
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_token_ids": True,
             # Connector llmd-storage waits for storage for this request, also where computing would be quicker.
             "kv_transfer_params": {"llmd_storage_patient": True},
         }
+
+    def _served(self) -> str:
+        """The names that the server has, for a sentence; "" when it does not say."""
+        try:
+            listed = self._http.get(f"{self.base_url}/v1/models", timeout=_QUICK_S).json()["data"]
+            names = ", ".join(str(one["id"]) for one in listed)
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return ""
+        return f" (asked for {self._model}; it serves {names})"
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -160,7 +180,7 @@ def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
             yield event
 
 
-def _collect(lines: Iterator[str], began: float) -> Answer:
+def _collect(lines: Iterator[str], began: float, spoken: dialect.Dialect) -> Answer:
     tokens: list[int] = []
     logprobs: list[float] = []
     gaps: list[float] = []
@@ -172,13 +192,13 @@ def _collect(lines: Iterator[str], began: float) -> Answer:
             return Answer(status=200, error=f"{event['error']}"[:_BODY_CHARS], text=text)
         usage = event.get("usage") or usage
         for choice in event.get("choices") or []:
-            if first is None:
+            piece = spoken.piece(choice)
+            if first is None and (piece.text or piece.tokens):
                 first = time.monotonic() - began
-            text += choice.get("text") or ""
-            tokens += choice.get("token_ids") or []
-            given = choice.get("logprobs") or {}
-            logprobs += [float(one) for one in given.get("token_logprobs") or [] if one is not None]
-            gaps += [_gap(one) for one in given.get("top_logprobs") or []]
+            text += piece.text
+            tokens += piece.tokens
+            logprobs += piece.logprobs
+            gaps += piece.gaps
     return Answer(
         status=200,
         text=text,
@@ -191,9 +211,3 @@ def _collect(lines: Iterator[str], began: float) -> Answer:
         total_seconds=time.monotonic() - began,
         error="" if first is not None else "the stream ended without a token",
     )
-
-
-def _gap(top: Any) -> float:
-    """Between the best two of {token: log probability}; infinite where there are no two."""
-    best = sorted((float(one) for one in top.values()), reverse=True) if isinstance(top, dict) else []
-    return best[0] - best[1] if len(best) > 1 else math.inf
