@@ -171,6 +171,7 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
     "preflight": {
         ("storage.k8s.io", "storageclasses", "list", ""),
         ("", "nodes", "list", ""),
+        ("", "persistentvolumes", "get", ""),
         *(("gateway.networking.k8s.io", "gatewayclasses", "get", name) for name in GATEWAY_CLASSES.values()),
         ("", "persistentvolumeclaims", "get", "kv-kv-cache"),
         ("", "persistentvolumeclaims", "get", "team-kv-cache"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -230,3 +231,17 @@ def test_patch_goes_out_as_a_merge_patch():
     with http_server(answer) as url:
         kube_at(url).merge_patch("/api/v1/namespaces/ns/configmaps/c", {"data": {"a": "b"}})
     assert observed == {"method": "PATCH", "path": "/api/v1/namespaces/ns/configmaps/c", "body": {"data": {"a": "b"}}}
+
+
+def test_the_volume_of_a_claim_of_the_users_own_is_read_and_no_other():
+    claim = {"metadata": {"name": "team"}, "spec": {"volumeName": "pv-7"}, "status": {"phase": "Bound"}}
+    world = {
+        **WORLD,
+        "/api/v1/namespaces/ns/persistentvolumeclaims/team": claim,
+        "/api/v1/persistentvolumes/pv-7": {"metadata": {"name": "pv-7"}, "spec": {"csi": {"driver": "d.example.com"}}},
+    }
+    with serve(world) as url:
+        own = collect(replace(CONFIG, storage=Storage(existing_claim="team")), kube_at(url))
+        made = collect(CONFIG, kube_at(url))
+    assert own.volume == f.StorageClass("pv-7", "d.example.com")
+    assert made.volume is None

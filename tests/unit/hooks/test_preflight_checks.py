@@ -7,6 +7,7 @@ import pytest
 
 from llmd_storage_hooks.core.kube import objects
 from llmd_storage_hooks.preflight import facts as f
+from llmd_storage_hooks.preflight import parse
 from llmd_storage_hooks.preflight.checks import claims, cluster, nodes, secrets, storage
 from llmd_storage_hooks.preflight.checks.rwx import find, rwx_support
 from llmd_storage_hooks.preflight.collect import without_cluster
@@ -15,6 +16,7 @@ from llmd_storage_hooks.preflight.run import check, rwx_table
 from tests.unit.hooks.support import by_id
 
 GI = 1024**3
+CHANGE = "storage.storageClassName to"
 TABLE = rwx_table()
 UNKNOWN = objects.Unknown("not allowed (forbidden)")
 
@@ -141,7 +143,7 @@ def test_a_missing_class_names_those_there_are():
 
 
 def test_an_rwo_class_is_refused_with_name_and_remedy():
-    finding = storage.rwx(LOCAL, rwx_support(TABLE, LOCAL.provisioner, {}, {}))
+    finding = storage.rwx(LOCAL, rwx_support(TABLE, LOCAL.provisioner, {}, {}), CHANGE)
     assert verdict(finding) == "fail"
     assert finding.id == "preflight.storageclass.rwx"
     assert 'StorageClass "local-path" (provisioner rancher.io/local-path) cannot give' in finding.sentence
@@ -162,7 +164,7 @@ def test_an_rwo_class_is_refused_with_name_and_remedy():
 )
 def test_rwx(provisioner, parameters, overrides, expected, hint):
     chosen = f.StorageClass("c", provisioner, parameters)
-    finding = storage.rwx(chosen, rwx_support(TABLE, provisioner, parameters, overrides))
+    finding = storage.rwx(chosen, rwx_support(TABLE, provisioner, parameters, overrides), CHANGE)
     assert verdict(finding) == expected
     assert hint in finding.remedy
 
@@ -329,6 +331,43 @@ def test_with_a_claim_of_the_users_own_the_class_plays_no_part():
     findings = by_id(check(config, observed))
     assert findings["preflight.claim.usable"].verdict.value == "pass"
     assert not any("storageclass" in name for name in findings)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected", "said"),
+    [
+        ({"csi": {"driver": "cephfs.csi.ceph.com"}}, "pass", "gives ReadWriteMany"),
+        ({"csi": {"driver": "s3.csi.aws.com"}}, "fail", "pods cannot share the cache on it"),
+        ({"csi": {"driver": "file.csi.azure.com", "volumeAttributes": {"protocol": "nfs"}}}, "pass", "protocol"),
+        ({"csi": {"driver": "file.csi.azure.com"}}, "warn", "the probe will find out"),
+        ({"nfs": {"server": "s", "path": "/"}}, "pass", "nfs.csi.k8s.io"),
+        ({"hostPath": {"path": "/kv"}}, "warn", "kubernetes.io/no-provisioner"),
+        ({"iscsi": {}}, "warn", "not known"),
+    ],
+)
+def test_the_volume_behind_a_claim_of_the_users_own_is_judged_as_a_class_would_be(spec, expected, said):
+    """A bucket shown as files says ReadWriteMany, too."""
+    config = PreflightConfig(release="demo", namespace="ns", storage=Storage(existing_claim="kv"))
+    found = parse.volume({"metadata": {"name": "pv-1"}, "spec": {"capacity": {"storage": "1Ti"}, **spec}})
+    (finding,) = storage.existing_volume(config, found, TABLE)
+    assert (finding.id, verdict(finding)) == ("preflight.storageclass.rwx", expected), finding
+    assert 'PersistentVolume "pv-1"' in finding.sentence and said in finding.sentence
+    assert expected == "pass" or "storage.existingClaim to a claim of" in finding.remedy
+
+
+def test_an_override_holds_for_a_volume_too():
+    config = PreflightConfig(
+        release="demo", namespace="ns", storage=Storage(existing_claim="kv"), rwx_overrides={"s3.csi.aws.com": "yes"}
+    )
+    found = f.StorageClass("pv-1", "s3.csi.aws.com")
+    assert [verdict(one) for one in storage.existing_volume(config, found, TABLE)] == ["pass"]
+
+
+def test_a_volume_that_may_not_be_read_is_said():
+    config = PreflightConfig(release="demo", namespace="ns", storage=Storage(existing_claim="kv"))
+    (finding,) = storage.existing_volume(config, UNKNOWN, TABLE)
+    assert verdict(finding) == "warn" and "Could not check the volume of claim" in finding.sentence
+    assert storage.existing_volume(config, None, TABLE) == []
 
 
 def test_a_claim_kept_from_an_earlier_release_is_checked_too():

@@ -43,6 +43,7 @@ def preflight_facts(kube: KubeApi, config: PreflightConfig) -> facts.PreflightFa
         namespace=_read(lambda: parse.namespace(kube.get(core))) if config.pod_security else None,
         claim_users=_claim_users(kube, core, claim_name) if isinstance(claim, Claim) else (),
         model_claim=_claim(kube, core, config.model_claim),
+        volume=_volume(kube, claim) if config.storage.existing_claim else None,
     )
 
 
@@ -68,6 +69,12 @@ def _claim(kube: KubeApi, core: str, name: str) -> Claim | Absent | Unknown | No
     if not name:
         return None
     return _read(lambda: kube_parse.claim(kube.get(f"{core}/persistentvolumeclaims/{name}")))
+
+
+def _volume(kube: KubeApi, claim: Claim | Absent | Unknown | None) -> facts.StorageClass | Absent | Unknown | None:
+    if not isinstance(claim, Claim) or not claim.volume:
+        return None
+    return _read(lambda: parse.volume(kube.get(f"/api/v1/persistentvolumes/{claim.volume}")))
 
 
 def _read(get: Callable[[], T]) -> T | Absent | Unknown:

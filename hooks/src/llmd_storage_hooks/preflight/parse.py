@@ -63,6 +63,23 @@ def storage_class(raw: Any) -> facts.StorageClass:
     )
 
 
+def volume(raw: Any) -> facts.StorageClass:
+    """A PersistentVolume as a class that would have made it: its driver and attributes. Without CSI, by its kind."""
+    spec = mapping(raw, "spec")
+    csi = mapping(spec, "csi")
+    if csi:
+        provisioner = str(csi.get("driver", ""))
+    elif "nfs" in spec:
+        provisioner = "nfs.csi.k8s.io"
+    elif "local" in spec or "hostPath" in spec:
+        provisioner = "kubernetes.io/no-provisioner"
+    else:
+        notes = mapping(raw, "metadata", "annotations")
+        provisioner = str(notes.get("pv.kubernetes.io/provisioned-by", "not known"))
+    attributes = {str(key): str(value) for key, value in mapping(csi, "volumeAttributes").items()}
+    return facts.StorageClass(str(mapping(raw, "metadata").get("name", "")), provisioner, attributes)
+
+
 def secret_keys(raw: Any) -> facts.SecretKeys:
     """A Secret's keys, without the values."""
     data = mapping(raw, "data")

@@ -39,19 +39,30 @@ def run(config: ProbeConfig) -> HookResult:
 
 def run_rank_0(config: ProbeConfig, peer: Peer) -> HookResult:
     """Pod 0 has both pods' observations and reports."""
-    other: ObservedPod | None = None
-
-    def other_runs() -> bool:
-        nonlocal other
-        other = observe_other(config, peer.rank)
-        return other is not None and other.ran
-
+    other = _Other(config, peer.rank)
     try:
-        mine = peer.run_steps(other_runs)
+        mine = peer.run_steps(other.runs)
         theirs = peer.receive_observations() if peer.met() and not peer.timed_out() else None
     finally:
         peer.clean_up()
-    return HookResult(checks.check(config, mine, theirs, other), checks.numbers(mine, theirs))
+    return HookResult(checks.check(config, mine, theirs, other.seen), checks.numbers(mine, theirs))
+
+
+class _Other:
+    """The other pod, as it was last looked at. Thread: the caller's."""
+
+    def __init__(self, config: ProbeConfig, rank: Rank) -> None:
+        self._config, self._rank = config, rank
+        self.seen: ObservedPod | None = None
+
+    @property
+    def ran(self) -> bool:
+        return self.seen is not None and self.seen.ran
+
+    def runs(self) -> bool:
+        """Looks at it."""
+        self.seen = observe_other(self._config, self._rank)
+        return self.ran
 
 
 def observe_other(config: ProbeConfig, rank: Rank, kube: KubeApi | None = None) -> ObservedPod | None:
@@ -69,21 +80,14 @@ def observe_other(config: ProbeConfig, rank: Rank, kube: KubeApi | None = None) 
 
 def run_rank_1(config: ProbeConfig, peer: Peer) -> HookResult:
     """Pod 1 exits with 0 when pod 0 has its observations: a failed pod would end the Job before pod 0 has reported."""
-    sent = there = False
-
-    def other_runs() -> bool:
-        nonlocal there
-        other = observe_other(config, peer.rank)
-        there = other is not None and other.ran
-        return there
-
+    sent, other = False, _Other(config, peer.rank)
     try:
-        mine = peer.run_steps(other_runs)
+        mine = peer.run_steps(other.runs)
         if peer.met() and not peer.timed_out() and peer.send_observations():
             sent = True
             say("probe[1] handed over; pod 0 has the report.")
             return HookResult([], silent=True)
-        if there and not peer.met() and not peer.stopped():
+        if other.ran and not peer.met() and not peer.stopped():
             say("probe[1] pod 0 runs and is not seen on the volume; it has the report.")
             return HookResult([], silent=True)
         if peer.met() and not peer.stopped():

@@ -4,6 +4,11 @@
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
   verbs: [list]
+{{- else }}
+# Which driver the volume of the claim is of; its name is not known here.
+- apiGroups: [""]
+  resources: [persistentvolumes]
+  verbs: [get]
 {{- end }}
 - apiGroups: [""]
   resources: [nodes]

@@ -39,6 +39,7 @@ class Claim:
     uid: str = ""
     release: str = ""  # the Helm release that made it; "" = none, or not annotated
     volume_mode: str = "Filesystem"  # or Block: a raw device
+    volume: str = ""  # the PersistentVolume that it is bound to
 
 
 @dataclass(frozen=True, slots=True)

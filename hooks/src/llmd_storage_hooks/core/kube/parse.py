@@ -44,6 +44,7 @@ def claim(raw: Any) -> objects.Claim:
         uid=str(mapping(raw, "metadata").get("uid", "")),
         release=str(mapping(raw, "metadata", "annotations").get("meta.helm.sh/release-name", "")),
         volume_mode=str(spec.get("volumeMode") or "Filesystem"),
+        volume=str(spec.get("volumeName") or ""),
     )
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from llmd_storage_hooks.core.kube.objects import Absent, Claim, Unknown
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
+from llmd_storage_hooks.preflight.checks.mountable import CLAIMS, details, unmountable
 from llmd_storage_hooks.preflight.config import PreflightConfig, Storage
 from llmd_storage_hooks.preflight.facts import PreflightFacts, StorageClass
 
 RWX_MODE = "ReadWriteMany"
 GI = 1024**3
 _ACCESS_MODES = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes"
-_VOLUME_MODE = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#volume-mode"
-_CLAIMS = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#persistentvolumeclaims"
 
 
 def check(
@@ -37,8 +36,8 @@ def other_releases_claim(observed: Claim, release: str) -> Finding | None:
         f'Claim "{observed.name}" is already there and belongs to the release "{observed.release}", '
         f'not to "{release}".',
         f'To share it, set storage.existingClaim="{observed.name}"; else install under another release name.',
-        _CLAIMS,
-        _claim_details(observed),
+        CLAIMS,
+        details(observed),
     )
 
 
@@ -54,7 +53,7 @@ def existing_claim(
     if observed is None or isinstance(observed, Unknown):
         reason = observed.reason if observed else "it was not looked at"
         fix = f"Look yourself: kubectl get pvc {name}."
-        return Finding(check_id, Verdict.WARN, f'Could not check claim "{name}": {reason}.', fix, _CLAIMS)
+        return Finding(check_id, Verdict.WARN, f'Could not check claim "{name}": {reason}.', fix, CLAIMS)
     if isinstance(observed, Absent):
         return Finding(
             check_id,
@@ -62,7 +61,7 @@ def existing_claim(
             f'storage.existingClaim names "{name}", but there is no such claim in this namespace.',
             "Create it here with accessModes [ReadWriteMany], or leave storage.existingClaim empty so that "
             "the chart makes one.",
-            _CLAIMS,
+            CLAIMS,
         )
     problem = _unusable(check_id, observed)
     if problem is not None:
@@ -74,8 +73,8 @@ def existing_claim(
             f'Claim "{name}" is not bound yet.',
             "That is normal when its class binds on first use (WaitForFirstConsumer); otherwise see "
             f"kubectl describe pvc {name}.",
-            _CLAIMS,
-            _claim_details(observed),
+            CLAIMS,
+            details(observed),
         )
     if size_bytes is not None and observed.capacity_bytes is not None and observed.capacity_bytes < size_bytes:
         return Finding(
@@ -83,45 +82,20 @@ def existing_claim(
             Verdict.WARN,
             f'Claim "{name}" has {_gib(observed.capacity_bytes)}, less than storage.size ({storage.size}).',
             "Set storage.size to what the claim has, or enlarge the claim.",
-            _CLAIMS,
-            _claim_details(observed),
+            CLAIMS,
+            details(observed),
         )
     others = f" {len(users)} pod(s) use it now." if isinstance(users, tuple) and users else ""
     sentence = f'Claim "{name}" is bound with ReadWriteMany.{others}'
     pods = list(users) if isinstance(users, tuple) else users.reason
-    return Finding(check_id, Verdict.PASS, sentence, observed={**_claim_details(observed), "users": pods})
+    return Finding(check_id, Verdict.PASS, sentence, observed={**details(observed), "users": pods})
 
 
 def _unusable(check_id: str, observed: Claim) -> Finding | None:
     """What makes a claim unusable, whoever made it; None when it is usable."""
-    if observed.deleting:
-        return Finding(
-            check_id,
-            Verdict.FAIL,
-            f'Claim "{observed.name}" is being deleted.',
-            "Wait until it is gone (a pod that uses it holds it back), or name another claim.",
-            _CLAIMS,
-            _claim_details(observed),
-        )
-    if observed.phase == "Lost":
-        return Finding(
-            check_id,
-            Verdict.FAIL,
-            f'Claim "{observed.name}" has lost its volume (phase Lost).',
-            "Make a new claim; the volume behind this one no longer exists.",
-            _CLAIMS,
-            _claim_details(observed),
-        )
-    if observed.volume_mode == "Block":
-        return Finding(
-            check_id,
-            Verdict.FAIL,
-            f'Claim "{observed.name}" has volumeMode Block: a raw device, which no pod can mount as a directory.',
-            "Use a claim with volumeMode Filesystem on a shared filesystem; a claim's volume mode cannot be changed "
-            "after it was made.",
-            _VOLUME_MODE,
-            _claim_details(observed),
-        )
+    problem = unmountable(check_id, "Claim", observed)
+    if problem is not None:
+        return problem
     if RWX_MODE not in observed.access_modes:
         return Finding(
             check_id,
@@ -131,7 +105,7 @@ def _unusable(check_id: str, observed: Claim) -> Finding | None:
             f"Use a claim with accessModes [{RWX_MODE}] on a shared filesystem; a claim's access modes "
             "cannot be changed after it was made.",
             _ACCESS_MODES,
-            _claim_details(observed),
+            details(observed),
         )
     return None
 
@@ -152,8 +126,8 @@ def kept_claim(observed: Claim, chosen: StorageClass | None, storage: Storage, s
             "a claim's class cannot be changed.",
             f'Set storage.storageClassName="{observed.storage_class}", or delete the claim (and the cached '
             f"blocks in it): kubectl delete pvc {observed.name}.",
-            _CLAIMS,
-            _claim_details(observed),
+            CLAIMS,
+            details(observed),
         )
     resize = _resize_problem(observed, chosen, size_bytes)
     if resize:
@@ -163,11 +137,11 @@ def kept_claim(observed: Claim, chosen: StorageClass | None, storage: Storage, s
             Verdict.FAIL,
             f"{there} {has}, storage.size is {storage.size}, and {resize}.",
             f"Set storage.size to {has}.",
-            _CLAIMS,
-            _claim_details(observed),
+            CLAIMS,
+            details(observed),
         )
     sentence = f'Claim "{observed.name}" is already there ({observed.phase}, {RWX_MODE}) and is kept.'
-    return Finding(check_id, Verdict.PASS, sentence, observed=_claim_details(observed))
+    return Finding(check_id, Verdict.PASS, sentence, observed=details(observed))
 
 
 def _resize_problem(observed: Claim, chosen: StorageClass | None, size_bytes: int | None) -> str:
@@ -185,13 +159,3 @@ def _resize_problem(observed: Claim, chosen: StorageClass | None, size_bytes: in
 def _gib(size_bytes: int) -> str:
     gi = size_bytes / GI
     return f"{int(gi)}Gi" if gi == int(gi) else f"{gi:.1f}Gi"
-
-
-def _claim_details(observed: Claim) -> dict[str, object]:
-    return {
-        "phase": observed.phase,
-        "accessModes": list(observed.access_modes),
-        "volumeMode": observed.volume_mode,
-        "storageClass": observed.storage_class,
-        "capacityBytes": observed.capacity_bytes,
-    }

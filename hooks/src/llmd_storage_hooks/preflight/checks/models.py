@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from llmd_storage_hooks.core.kube.objects import Absent, Claim, Unknown
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
+from llmd_storage_hooks.preflight.checks.mountable import details, unmountable
 from llmd_storage_hooks.preflight.config import PreflightConfig
 from llmd_storage_hooks.preflight.facts import PreflightFacts
 
@@ -35,28 +36,14 @@ def model_claim(name: str, observed: Claim | Absent | Unknown, replicas: int) ->
         _ID,
         Verdict.PASS,
         f'The model\'s claim "{name}" can be mounted by every replica.',
-        observed=_details(observed),
+        observed=details(observed),
     )
 
 
-def _details(observed: Claim) -> dict[str, object]:
-    return {"phase": observed.phase, "accessModes": list(observed.access_modes), "volumeMode": observed.volume_mode}
-
-
 def _unusable(name: str, observed: Claim, replicas: int) -> Finding | None:
-    details = _details(observed)
-    if observed.deleting or observed.phase == "Lost":
-        state = "is being deleted" if observed.deleting else "has lost its volume"
-        fix = "Set modelserver.modelSource.claimName to a claim that stays."
-        return Finding(_ID, Verdict.FAIL, f'The model\'s claim "{name}" {state}.', fix, observed=details)
-    if observed.volume_mode == "Block":
-        return Finding(
-            _ID,
-            Verdict.FAIL,
-            f'The model\'s claim "{name}" has volumeMode Block: a raw device, which no pod can mount as a directory.',
-            "Put the model on a claim with volumeMode Filesystem.",
-            observed=details,
-        )
+    problem = unmountable(_ID, "The model's claim", observed)
+    if problem is not None:
+        return problem
     if replicas > 1 and not _SHARED_MODES & set(observed.access_modes):
         modes = ", ".join(observed.access_modes) or "no access mode"
         return Finding(
@@ -66,7 +53,7 @@ def _unusable(name: str, observed: Claim, replicas: int) -> Finding | None:
             "replicas, which share a cache between nodes.",
             "Put the model on a claim with accessModes [ReadOnlyMany] or [ReadWriteMany], or set "
             "modelserver.modelSource.type to hub or image.",
-            observed=details,
+            observed=details(observed),
         )
     if observed.phase == "Pending":
         return Finding(
@@ -74,6 +61,6 @@ def _unusable(name: str, observed: Claim, replicas: int) -> Finding | None:
             Verdict.WARN,
             f'The model\'s claim "{name}" is not bound yet, so there can be no model in it.',
             f"See kubectl describe pvc {name}, and copy the model there first.",
-            observed=details,
+            observed=details(observed),
         )
     return None

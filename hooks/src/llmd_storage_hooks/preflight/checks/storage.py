@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmd_storage_hooks.core.kube.objects import Unknown
+from llmd_storage_hooks.core.kube.objects import Absent, Unknown
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.preflight.checks.rwx import KNOWN_GOOD, Provisioner, Rwx, RwxSupport, SizeRule, rwx_support
 from llmd_storage_hooks.preflight.config import PreflightConfig, Storage
@@ -21,18 +21,32 @@ def check(
 ) -> tuple[StorageClass | None, list[Finding]]:
     """Returns: the class that the chart's claim will get (None when unknown), and the findings about it."""
     storage = config.storage
-    if storage.existing_claim:  # the class of a claim that the user brings plays no part any more
-        return None, []
+    if storage.existing_claim:  # its class plays no part any more; the volume that it is bound to does
+        return None, existing_volume(config, facts.volume, rwx_table)
     chosen, finding = storage_class(storage, facts.classes)
     findings = [finding]
     if chosen is not None:
         result = rwx_support(rwx_table, chosen.provisioner, chosen.parameters, config.rwx_overrides)
-        findings.append(rwx(chosen, result, storage.static))
+        findings.append(rwx(chosen, result, "storage.storageClassName to", storage.static))
         # A volume that is there already has the size it has.
         rule = result.provisioner.size_rule(chosen.parameters) if result.provisioner else None
         if result.provisioner is not None and rule is not None and not storage.static:
             findings.append(size(chosen, result.provisioner, rule, storage.size, size_bytes))
     return chosen, findings
+
+
+def existing_volume(
+    config: PreflightConfig, volume: StorageClass | Absent | Unknown | None, rwx_table: Iterable[Provisioner]
+) -> list[Finding]:
+    """The volume behind a claim of the user, by the same rules as a class; nothing where it is not bound."""
+    if isinstance(volume, Unknown):
+        sentence = f'Could not check the volume of claim "{config.storage.existing_claim}": {volume.reason}.'
+        fix = "Look yourself which driver it is of: kubectl get persistentvolume. The probe tries it in any case."
+        return [Finding("preflight.storageclass.rwx", Verdict.WARN, sentence, fix)]
+    if not isinstance(volume, StorageClass):
+        return []
+    result = rwx_support(rwx_table, volume.provisioner, volume.parameters, config.rwx_overrides)
+    return [rwx(volume, result, "storage.existingClaim to a claim of", static=True)]
 
 
 def storage_class(storage: Storage, classes: tuple[StorageClass, ...] | Unknown) -> tuple[StorageClass | None, Finding]:
@@ -136,8 +150,8 @@ def _default(classes: tuple[StorageClass, ...], have: str, check_id: str) -> tup
     return defaults[0], Finding(check_id, Verdict.PASS, sentence, observed={"bindingMode": defaults[0].binding_mode})
 
 
-def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Finding:
-    """The class, or the static volume, gives ReadWriteMany."""
+def rwx(chosen: StorageClass, result: RwxSupport, change: str, static: bool = False) -> Finding:
+    """The class, or the static volume, gives ReadWriteMany. change: what to set else, in a remedy."""
     check_id = "preflight.storageclass.rwx"
     provisioner = result.provisioner
     source = provisioner.source if provisioner else _ACCESS_MODES
@@ -154,7 +168,7 @@ def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Findi
             check_id,
             Verdict.FAIL,
             f"{what} {why}, so pods cannot share the cache on it.",
-            f"Set storage.storageClassName to {_better(provisioner)}; if you know better, set {key}.",
+            f"Set {change} {_better(provisioner)}; if you know better, set {key}.",
             source,
             observed,
         )
@@ -163,8 +177,7 @@ def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Findi
             check_id,
             Verdict.FAIL,
             f"{what} cannot give ReadWriteMany volumes, so two pods on two nodes could not share the cache.",
-            f"Set storage.storageClassName to {_better(provisioner)}; if this provisioner does support RWX here, "
-            f"set {key}.",
+            f"Set {change} {_better(provisioner)}; if this provisioner does support RWX here, set {key}.",
             source,
             observed,
         )
@@ -173,7 +186,7 @@ def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Findi
             check_id,
             Verdict.WARN,
             f"{what} {why}; the probe will find out on the real volume whether that will do.",
-            f"Set storage.storageClassName to {_better(provisioner)}; if you know that it will do, set {key}.",
+            f"Set {change} {_better(provisioner)}; if you know that it will do, set {key}.",
             source,
             observed,
         )
@@ -181,7 +194,7 @@ def rwx(chosen: StorageClass, result: RwxSupport, static: bool = False) -> Findi
         check_id,
         Verdict.WARN,
         f"{what}: it is not known whether it gives ReadWriteMany volumes; the probe will find out on the real volume.",
-        f"If you know that it does, set {key}; if it does not, set storage.storageClassName to {_better(provisioner)}.",
+        f"If you know that it does, set {key}; if it does not, set {change} {_better(provisioner)}.",
         source,
         observed,
     )
