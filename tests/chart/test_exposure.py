@@ -52,6 +52,34 @@ def test_what_the_internet_reaches_asks_for_a_key(setting: str) -> None:
     assert made["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
 
 
+ISTIO = "gateway.istio.serviceType=LoadBalancer"
+
+
+def overlay(*settings: str) -> dict[str, Any]:
+    """What istiod merges into its proxy's Service."""
+    made = helm.one(
+        helm.objects("default", *(("--set", ",".join(settings)) if settings else ())), "ConfigMap", "-gateway"
+    )
+    (service,) = helm.load_yaml(made["data"]["service"])
+    return dict(service)
+
+
+def test_istios_proxy_is_the_clusters_own_unless_asked_for() -> None:
+    """A default that puts a vLLM without a key on the internet is nobody's wish."""
+    assert overlay() == {"spec": {"type": "ClusterIP"}}
+    notes = overlay(ISTIO)["metadata"]["annotations"]
+    assert notes == service()["metadata"]["annotations"], "one rule for both"
+    own = overlay(ISTIO, r"gateway.istio.serviceAnnotations.example\.com/pool=a")["metadata"]["annotations"]
+    assert own == {**notes, "example.com/pool": "a"}
+
+
+def test_istios_proxy_is_public_with_a_key_only() -> None:
+    said = helm.refusal("--set", f"{ISTIO},gateway.istio.public=true")
+    assert said.count("\n  - ") == 1 and "gateway.istio.serviceType is LoadBalancer" in said
+    assert "set modelserver.apiKey.secretName" in said
+    assert "metadata" not in overlay(ISTIO, "gateway.istio.public=true", KEY)
+
+
 def container(objs: list[helm.Object], kind: str, suffix: str) -> dict[str, Any]:
     spec: dict[str, Any] = helm.one(objs, kind, suffix)["spec"]["template"]["spec"]["containers"][0]
     return spec

@@ -104,9 +104,9 @@ def test_istios_proxy_is_admitted_to_a_restricted_namespace() -> None:
 
 
 def test_istios_proxy_has_the_service_and_resources_of_the_values() -> None:
-    assert overlay()["service"] == {"spec": {"type": "LoadBalancer"}}
-    made = overlay("--set", "gateway.istio.serviceType=ClusterIP", "--set", "gateway.istio.resources.requests.cpu=2")
-    assert made["service"] == {"spec": {"type": "ClusterIP"}}
+    assert overlay()["service"] == {"spec": {"type": "ClusterIP"}}
+    made = overlay("--set", "gateway.istio.serviceType=NodePort", "--set", "gateway.istio.resources.requests.cpu=2")
+    assert made["service"] == {"spec": {"type": "NodePort"}}
     (container,) = made["deployment"]["spec"]["template"]["spec"]["containers"]
     assert container == {"name": "istio-proxy", "resources": {"requests": {"cpu": "2"}}}
 

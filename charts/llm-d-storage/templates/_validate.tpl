@@ -61,8 +61,17 @@ gateway.models lacks {{ $served | quote }}, which modelserver serves: the route 
 
 {{/* What the internet reaches asks for a key. */}}
 {{- define "llm-d-storage.validate.exposure" -}}
-{{- if and (include "llm-d-storage.envoy.isPublic" .Subcharts.inferencepool) (eq (include "llm-d-storage.modelserver.apiKey" .Subcharts.modelserver) "{}") }}
-inferencepool.envoy.serviceType is LoadBalancer, and envoy.public or envoy.serviceAnnotations make it a public one, but vLLM asks for no key: anybody could use it; set modelserver.apiKey.secretName, or envoy.public to false and no such annotation.
+{{- $mode := .Values.global.router.mode -}}
+{{- $ways := dict -}}
+{{- if eq $mode "standalone" }}{{ $ways = dict "inferencepool.envoy" .Values.inferencepool.envoy }}{{ end -}}
+{{- with .Values.gateway }}
+{{- if and (eq $mode "gateway") (eq .provider "istio") (not .existing.name) }}{{ $ways = dict "gateway.istio" .istio }}{{ end -}}
+{{- end }}
+{{- $asks := ne (include "llm-d-storage.modelserver.apiKey" .Subcharts.modelserver) "{}" }}
+{{- range $way, $service := $ways }}
+{{- if and (include "llm-d-storage.balancer.isPublic" $service) (not $asks) }}
+{{ $way }}.serviceType is LoadBalancer, and public or serviceAnnotations make it a public one, but vLLM asks for no key: anybody could use it; set modelserver.apiKey.secretName, or {{ $way }}.public to false and no such annotation.
+{{- end }}
 {{- end }}
 {{- end -}}
 
