@@ -49,6 +49,25 @@ def test_monitors_name_ports_that_are_there() -> None:
         assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
 
 
+def test_googles_managed_prometheus_finds_the_same_pods() -> None:
+    """It reads no PodMonitor and no annotation."""
+    objs, operators = scraped("google"), scraped("operator")
+    found = {o["metadata"]["name"]: o for o in objs if o["kind"] == "PodMonitoring"}
+    assert found.keys() == {f"kv{part}" for part in PARTS}
+    assert not [o for o in objs if o["kind"] in ("PodMonitor", "ServiceMonitor")]
+    for part in PARTS:
+        (endpoint,) = found[f"kv{part}"]["spec"]["endpoints"]
+        assert (
+            endpoint["port"] in ports(objs, part) and endpoint["path"] == "/metrics" and endpoint["interval"] == "15s"
+        )
+        labels = helm.one(objs, "Deployment", part)["spec"]["template"]["metadata"]["labels"]
+        assert found[f"kv{part}"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        assert [o for o in operators if o["metadata"]["name"] == f"kv{part}" and o["kind"].endswith("Monitor")]
+    secured = helm.objects("default", "--set", "global.monitoring.scrape=google,global.modelserverTls.secretName=t")
+    (endpoint,) = helm.one(secured, "PodMonitoring", "-modelserver")["spec"]["endpoints"]
+    assert (endpoint["scheme"], endpoint["tls"]) == ("https", {"insecureSkipVerify": True})
+
+
 def test_annotations_name_the_same_ports_as_monitors() -> None:
     annotated, monitors = scraped("annotations"), scraped("operator")
     for part in PARTS:

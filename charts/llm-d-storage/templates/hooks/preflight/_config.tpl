@@ -132,6 +132,9 @@
 {{- $crds = append $crds (dict "name" "servicemonitors.monitoring.coreos.com" "version" "v1" "neededFor" $scrape) -}}
 {{- end -}}
 {{- end -}}
+{{- if eq .Values.global.monitoring.scrape "google" -}}
+{{- $crds = append $crds (dict "name" "podmonitorings.monitoring.googleapis.com" "version" "v1" "neededFor" "global.monitoring.scrape=google") -}}
+{{- end -}}
 {{- if eq .Values.alerts.kind "operator" -}}
 {{- $crds = append $crds (dict "name" "prometheusrules.monitoring.coreos.com" "version" "v1" "neededFor" "alerts.kind=operator") -}}
 {{- end -}}
