@@ -456,6 +456,22 @@ def test_an_image_that_did_not_come_in_time_is_named(monkeypatch):
     assert IMAGE in findings["proof.pods"].sentence and "set modelserver.image to" in findings["proof.pods"].remedy
 
 
+def test_a_picker_without_its_image_is_why_the_router_does_not_answer(monkeypatch):
+    """Its logs, which were the advice, do not exist."""
+    mine = {"app.kubernetes.io/instance": "kv", "app.kubernetes.io/component": "modelserver"}
+
+    class WithPicker(FakeKube):
+        def get(self, path, query=None):
+            whole = (query or {}).get("labelSelector") == "app.kubernetes.io/instance=kv"
+            return {"items": [*TWO, without_image("kv-epp", "epp")]} if whole else super().get(path, query)
+
+    router = FakeVllm({}, "http 500")
+    findings, _, _ = run(monkeypatch, router=router, kube=WithPicker(TWO), pod_selector=mine)
+    finding = findings["proof.router.answer"]
+    assert finding.verdict.value == "fail" and f"kv-epp on n1 cannot have the image {IMAGE}" in finding.sentence
+    assert "set inferencepool.epp.image to" in finding.remedy
+
+
 def test_crash_loops_are_given_up_with_the_log(monkeypatch, capsys):
     last = {"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}
     kube = FakeKube([waiting("a", "CrashLoopBackOff", "back-off", 3, **last), pod("b")], log="ValueError: no room\n")

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from llmd_storage_hooks.core.clock import Clock, SystemClock
 from llmd_storage_hooks.core.errors import CollectError, Unreachable
+from llmd_storage_hooks.core.kube import read
 from llmd_storage_hooks.core.kube.api import Kube, KubeApi
-from llmd_storage_hooks.core.kube.objects import NotYet, PodState
+from llmd_storage_hooks.core.kube.image_errors import lacks_image
+from llmd_storage_hooks.core.kube.objects import NotYet, PodState, Unknown
 from llmd_storage_hooks.core.output import say
 from llmd_storage_hooks.core.result import HookResult
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
@@ -23,6 +25,8 @@ from llmd_storage_hooks.proof.collect.manifests import last_two
 from llmd_storage_hooks.proof.collect.server import Credentials, Server
 from llmd_storage_hooks.proof.config import ProofConfig
 from llmd_storage_hooks.proof.facts import Answer, PodPair, Prompt, SinglePod, Trial, Unrecoverable, WaitResult
+
+INSTANCE_LABEL = "app.kubernetes.io/instance"  # which all pods of the release carry
 
 
 def run(config: ProofConfig, kube: KubeApi | None = None, clock: Clock | None = None) -> HookResult:
@@ -121,7 +125,15 @@ def _through_the_router(
     if trial.chat:
         server.use_chat()
     routed = ask_router(config, server, trial.prompt.text, clock, say)
-    return routed, answers.router(url, first, routed)
+    imageless = None if routed.good or kube is None else _without_image(config, kube)
+    return routed, [answers.way_without_image(imageless)] if imageless else answers.router(url, first, routed)
+
+
+def _without_image(config: ProofConfig, kube: KubeApi) -> PodState | None:
+    """A pod of the release, the picker's or the router's, that waits for its image."""
+    instance = {key: value for key, value in config.pod_selector.items() if key == INSTANCE_LABEL}
+    found = read.pods(kube, config.namespace, instance)
+    return None if isinstance(found, Unknown) else next((pod for pod in found if lacks_image(pod)), None)
 
 
 def unanswered(trial: Trial) -> bool:

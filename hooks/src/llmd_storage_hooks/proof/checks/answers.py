@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from llmd_storage_hooks.core.kube import image_errors
+from llmd_storage_hooks.core.kube.objects import PodState
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof.facts import Answer, Gateway
 from llmd_storage_hooks.proof.ties import NEAR_TIE, gap_at, parting, same_tokens
@@ -119,6 +121,18 @@ def router(url: str, first: Answer, routed: Answer) -> list[Finding]:
         Finding("proof.router.answer", Verdict.PASS, sentence),
         tokens("proof.router.tokens", "The router", first, routed),
     ]
+
+
+def way_without_image(pod: PodState) -> Finding:
+    """The router does not answer, and a pod that it needs waits for its image. Requires: lacks_image."""
+    return Finding(
+        "proof.router.answer",
+        Verdict.FAIL,
+        f"The router did not answer the prompt: {pod.name} on {pod.node} cannot have the image {pod.image} of its "
+        f"container {pod.container}: {image_errors.reason(pod)}.",
+        image_errors.remedy(pod),
+        observed={"pod": pod.name, "image": pod.image, "reason": pod.reason},
+    )
 
 
 def gateway_unusable(name: str, observed: Gateway) -> Finding:
