@@ -194,5 +194,5 @@ def test_the_real_envoy_asks_model_servers_of_that_name_only(
     envoy: Path, tmp_path: Path, name: str, status: int
 ) -> None:
     tls, ca = certificate(tmp_path, name)
-    with server("model", tls) as model, router(envoy, "tls", model, tmp_path, ca=ca) as port:
+    with server("model", tls=tls) as model, router(envoy, "tls", model, tmp_path, ca=ca) as port:
         assert ask(port, "GET")[0] == status
