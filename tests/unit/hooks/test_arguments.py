@@ -33,6 +33,7 @@ def test_values_are_rendered_by_helm_and_no_report_is_written_to_the_cluster(tmp
     assert config_data("preflight", given, {"timeoutSeconds": 5, "podSecurity": None}) == {
         "release": "r",
         "reportConfigMap": "",
+        "jobName": "",
         "timeoutSeconds": 5,
     }
     asked = (tmp_path / "asked").read_text()
