@@ -57,6 +57,18 @@ soak: .venv/ready ## half an hour of faults, replaced adapters, resets and reloa
 	@$(PY) -m tests.lab build engine
 	@PYTHONPATH=core/src:connector/src:. $(ENGINE_PY) -m tests.soak $(ARGS)
 
+# Helm and crane as the lab has them; HELM and CRANE name others.
+LAB_BIN = $(shell $(PY) -c 'from tests.lab.paths import lab; print(lab().bin)')
+RELEASE = HELM="$${HELM:-$(LAB_BIN)/helm}" CRANE="$${CRANE:-$(LAB_BIN)/crane}" RELEASE_KEY="$(RELEASE_KEY)" $(PY) -m release
+
+.PHONY: release push
+release: .venv/ready ## image, wheels, chart, list of parts, checksums: build/release (RELEASE_KEY=~/.ssh/id_ed25519 signs it)
+	@$(PY) -m tests.lab build release
+	@$(RELEASE) build $(ARGS)
+push: .venv/ready ## puts it into a registry: make push REGISTRY=registry.example.com/llm
+	@$(PY) -m tests.lab build release
+	@$(RELEASE) push "$(REGISTRY)" $(ARGS)
+
 .PHONY: gpu-bundle
 gpu-bundle: .venv/ready ## real vLLM and the connector for a GPU machine without network: build/gpu (docs/benchmarks/gpu.md)
 	@mkdir -p build/gpu && .tools/bin/python tests/gpu/bundle.py build/gpu --connector connector/src core/src
@@ -83,9 +95,11 @@ docs: .venv/ready ## the documentation as a site: build/site/index.html
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet && echo "build/site/index.html"
 
 .PHONY: lock
-lock: .venv/ready ## resolves again and writes requirements/*.txt (the lock itself holds addresses and stays here)
+lock: .venv/ready ## resolves again: requirements/*.txt (the lock itself holds addresses and stays here), image/debian.lock
 	@$(UV) lock
 	@$(EXPORT) --group dev > requirements/dev.txt
 	@$(EXPORT) --no-default-groups --only-group engine > requirements/engine.txt
 	@$(EXPORT) --no-default-groups --package llm-d-storage-hooks --package llm-d-storage-evictor > requirements/image.txt
 	@$(EXPORT) --no-default-groups --package llm-d-storage-connector > requirements/connector.txt
+	@$(EXPORT) --no-default-groups --only-group build > requirements/build.txt
+	@$(PY) -m image.debian

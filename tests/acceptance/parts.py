@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tests.lab.paths import lab
 
 CHART = "charts/llm-d-storage"
-IMAGE = ("core/src", "hooks/src", "connector/src", "evictor/src", "image")
+IMAGE = ("core/src", "hooks/src", "connector/src", "evictor/src", "image", "requirements/image.txt")
 CLUSTER = "tests/acceptance/cluster"
 LAB = ("tests/lab", "tests/cluster/harness.py", "tests/cluster/fixtures.py")
 
@@ -112,6 +112,15 @@ PARTS = (
         (f"{CLUSTER}/test_flux.py",),
         (CHART, "examples/flux", "hooks/src", f"{CLUSTER}/test_storage.py", *LAB),
         5,
+        lab=True,
+    ),
+    Part(
+        "release",
+        "`make release` twice gives the same bytes; pushed to a registry, it is installed and proven from there alone",
+        ("tests/acceptance/test_release.py", f"{CLUSTER}/test_release.py"),
+        (CHART, "charts/tools", *IMAGE, "release", "requirements", "tests/lab/registry.py", *LAB),
+        12,
+        build="registry",
         lab=True,
     ),
     Part(

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lab import deps, versions
-from tests.lab.deps import go_env
 from tests.lab.paths import lab
-from tests.lab.proc import Console, output
-
-REGISTRY = Path(__file__).resolve().parent / "registry"
+from tests.lab.proc import Console
+from tests.lab.registry import serving
 
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a real OCI registry without TLS, empty at first."""
-    program = tmp_path_factory.mktemp("registry") / "registry"
-    env = {**go_env(), "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
-    output(["go", "-C", REGISTRY, "build", "-o", program, "."], timeout_s=600, env=env)
-    with subprocess.Popen([program], stdout=subprocess.PIPE, text=True) as served:
-        assert served.stdout is not None
-        yield served.stdout.readline().strip()
-        served.kill()
+    with serving(lab(), tmp_path_factory.mktemp("registry")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

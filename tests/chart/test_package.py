@@ -15,8 +15,11 @@ from tests.lab.paths import helm_program
 TOOL = helm.CHART.parent / "tools" / "package.py"
 
 
-def packed(folder: Path, epoch: str) -> Path:
-    argv = [sys.executable, TOOL, "--helm", helm_program(), folder]
+IMAGE = "sha256:" + "5" * 64
+
+
+def packed(folder: Path, epoch: str, *options: str) -> Path:
+    argv = [sys.executable, TOOL, "--helm", helm_program(), *options, folder]
     env = os.environ | {"SOURCE_DATE_EPOCH": epoch}
     done = subprocess.run(argv, capture_output=True, text=True, check=True, env=env)
     digest, path = done.stdout.split()
@@ -41,6 +44,23 @@ def test_a_package_installs_what_the_checkout_does(tmp_path: Path) -> None:
     args = ("-n", helm.NAMESPACE, "-f", helm.scenario_file("lab"))
     done = helm.helm("template", helm.RELEASE, archive, *args)
     assert done.stdout == helm.rendered("lab")
+
+
+def project_images(archive: Path, *settings: str) -> set[str]:
+    done = helm.helm("template", helm.RELEASE, archive, "-f", helm.scenario_file("lab"), *settings)
+    assert done.returncode == 0, done.stderr
+    pods = [pod for _, pod in helm.pod_specs(helm.load_yaml(done.stdout))]
+    images = {c["image"] for pod in pods for c in [*pod.get("initContainers", []), *pod["containers"]]}
+    return {image for image in images if "/llm-d-storage" in image}
+
+
+def test_a_released_chart_runs_the_image_that_was_released_with_it(tmp_path: Path) -> None:
+    """A tag can be moved; and who has built an image of their own can still say so."""
+    archive = packed(tmp_path, "1", "--image-digest", IMAGE)
+    assert project_images(archive) == {f"localhost/llm-d-storage@{IMAGE}"}
+    assert project_images(archive, "--set", "global.image.tag=mine") == {"localhost/llm-d-storage:mine"}
+    other = "sha256:" + "6" * 64
+    assert project_images(archive, "--set", f"global.image.digest={other}") == {f"localhost/llm-d-storage@{other}"}
 
 
 def test_what_a_registry_gives_back_is_what_was_packed(tmp_path: Path, registry: str) -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.lab import argocd, istio
+from tests.lab import argocd, istio, registry
 from tests.lab.paths import Lab
 
-END: dict[str, Callable[[Lab], None]] = {istio.NAME: istio.end, argocd.NAMESPACE: argocd.end}
+END: dict[str, Callable[[Lab], None]] = {
+    istio.NAME: istio.end,
+    argocd.NAMESPACE: argocd.end,
+    registry.NAME: registry.end,
+}
 
 
 def left(lab: Lab) -> list[str]:

@@ -90,7 +90,7 @@ def build(
         str,
         typer.Argument(
             help="all, tools (helm, kubectl, CRDs), helm-3, engine (vLLM, model), argocd, istiod, "
-            "prometheus; "
+            "prometheus, registry; release: what `make release` needs; "
             "gate: what `make test` needs; acceptance: everything"
         ),
     ] = "all",

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from image.command import uv_command
 from tests.lab import digest, versions
 from tests.lab.paths import HERE, Lab
 from tests.lab.proc import Console, Word, output, system_env
@@ -60,15 +61,6 @@ def locked(path: Path) -> bool:
 
 
 # --- PyPI
-
-
-def uv_command() -> list[str]:
-    """uv as a module of this Python, beside this Python, or on PATH."""
-    beside = Path(sys.executable).with_name("uv")
-    if beside.exists():
-        return [str(beside)]
-    found = shutil.which("uv")
-    return [found] if found else [sys.executable, "-m", "uv"]
 
 
 def base_python() -> Path:

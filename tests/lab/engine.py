@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from image.command import uv_command
 from tests.lab import deps, digest, versions
 from tests.lab.errors import LabError
 from tests.lab.paths import HERE, REPO, Lab
@@ -50,7 +51,7 @@ def make_engine(c: Console, lab: Lab) -> None:
     """The hash-locked environment with byte code (pods cannot write any), GPU stand-ins and vLLM's name."""
     venv = folder(lab)
     venv.parent.mkdir(parents=True, exist_ok=True)
-    uv = deps.uv_command()
+    uv = uv_command()
     python = deps.base_python()
     if not (venv / "bin" / "python").exists():
         c.run([*uv, "venv", "--quiet", "--python", python, "--no-project", venv])

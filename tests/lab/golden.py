@@ -11,7 +11,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.lab import digest, images, oci, teardown, versions
+from image import oci
+from tests.lab import digest, images, teardown, versions
 from tests.lab.errors import LabError
 from tests.lab.paths import HERE, Lab
 from tests.lab.proc import Console, output, succeeds, system_env

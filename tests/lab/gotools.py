@@ -34,6 +34,9 @@ class GoTool:
 
 ACTIONLINT = GoTool("actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint")
 
+REGISTRY = GoTool("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry")
+CRANE = GoTool("crane", "registry", "github.com/google/go-containerregistry/cmd/crane")
+
 
 def is_current(lab: Lab, tool: GoTool) -> bool:
     return os.access(lab.bin / tool.program, os.X_OK) and digest.stamped(_stamp(lab, tool), tool.digest())

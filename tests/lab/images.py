@@ -2,8 +2,8 @@
 
 localhost/pause      the sandbox of every pod
 localhost/busybox    a shell and its programs
-localhost/python     this machine's Python (and busybox), the base of the next two
-localhost/llm-d-storage  the project image: image/install.sh on top of it
+localhost/python     this machine's Python (and busybox), the base of vllm-cpu
+localhost/llm-d-storage  the project image, made by image/ as a release's is
 localhost/vllm-cpu   the engine environment and the small model, linked in, not copied
 localhost/coredns, epp, envoy  one program each
 """
@@ -13,12 +13,16 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import yaml
 
-from tests.lab import deps, digest, engine, oci, rootfs, versions
+from image import debian, oci, project, wheels
+from image.base import base as every_image
+from tests.lab import deps, digest, engine, rootfs, versions
+from tests.lab.errors import Cancelled, LabError
 from tests.lab.paths import HERE, REPO, Lab, Node
 from tests.lab.proc import Console, output
 from tests.patience import CEILING_S
@@ -68,7 +72,7 @@ def make(c: Console, lab: Lab, spec: Spec) -> None:
 
 # --- the images of the golden store
 
-RECIPE = (HERE / "rootfs.py", HERE / "oci.py")
+RECIPE = (HERE / "rootfs.py", REPO / "image" / "oci.py")
 
 
 def _python_digest() -> str:
@@ -77,7 +81,7 @@ def _python_digest() -> str:
 
 
 def _fill_busybox(root: Path, _: Console) -> None:
-    rootfs.base(root)
+    every_image(root)
     rootfs.busybox(root, "bin")
     (root / "usr/bin").mkdir(parents=True)
 
@@ -159,16 +163,14 @@ def vllm_spec(lab: Lab) -> Spec:
 
 
 def golden_specs(lab: Lab) -> list[Spec]:
-    """What every node's store has from the start. The project image's lower layer is among them, so that loading
+    """What every node's store has from the start. The project image's lower layers are among them, so that loading
     the image itself moves a megabyte."""
-    return [*base_specs(), *go_specs(lab), envoy_spec(), vllm_spec(lab), project_specs()[0]]
+    return [*base_specs(), *go_specs(lab), envoy_spec(), vllm_spec(lab), *project_specs(lab)[:-1]]
 
 
 # --- the project image: it changes often, so it is loaded into running nodes
 
-PROJECT_ROOT = "opt/llm-d-storage"
-INSTALL = REPO / "image" / "install.sh"
-REQUIREMENTS = tuple(REPO / "requirements" / n for n in ("image.txt", "connector.txt"))
+PROJECT_RECIPE = tuple(sorted((REPO / "image").glob("*.py")))
 
 
 def project_name() -> str:
@@ -176,44 +178,42 @@ def project_name() -> str:
     return f"{versions.PROJECT_IMAGE_NAME}:{chart['appVersion']}"
 
 
-def _install(part: str) -> Fill:
-    """One part of image/install.sh, run with the Python that the image has."""
-
-    def fill(root: Path, c: Console) -> None:
-        python = deps.base_python().parent
-        # Byte code is made below, in the form that survives a layer without times.
-        env = {"PATH": f"{python}:/usr/bin:/bin", "PIP_NO_COMPILE": "1"}
-        target = root / PROJECT_ROOT
-        c.run(["sh", INSTALL, part, target], timeout_s=2 * CEILING_S, env=env)
-        rootfs.compile_python(c, target / "lib", root)
-        rootfs.readable_path(root, target)
-
-    return fill
+def _builder(lab: Lab, c: Console) -> project.Builder:
+    """A mirror has only the newest of Debian's packages: a lab is better made from these than not at all."""
+    exact = project.Builder(partial(c.run, timeout_s=2 * CEILING_S), debian.native(), lab.img / "debian")
+    try:
+        exact.packages()
+    except Cancelled:
+        raise
+    except LabError:
+        c.say("not every package of image/debian.lock can be had: the newest are taken")
+        return replace(exact, exact=False)
+    return exact
 
 
-def project_specs() -> list[Spec]:
-    """What it depends on, which changes rarely, and our own packages on top: two layers."""
-    deps_made = digest.of_files([*RECIPE, *REQUIREMENTS, INSTALL], _python_digest())
-    code = digest.files_under(REPO / "core", REPO / "hooks", REPO / "connector", REPO / "evictor")
-    env = {
-        "PATH": f"/{PROJECT_ROOT}/bin:{oci.DEFAULT_PATH}",
-        "PYTHONPATH": f"/{PROJECT_ROOT}/lib",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    command = ("python3", "-m", "llmd_storage_hooks", "--help")
+def project_specs(lab: Lab) -> list[Spec]:
+    """The base, what the project depends on, which both change rarely, and our own packages on top: three layers."""
+
+    def base(root: Path, c: Console) -> None:
+        _builder(lab, c).base(root)
+
+    def dependencies(root: Path, c: Console) -> None:
+        _builder(lab, c).dependencies(root)
+
+    def code(root: Path, c: Console) -> None:
+        builder = _builder(lab, c)
+        builder.code(root, wheels.build(builder.run, root.with_name("wheels")))
+
     name = project_name()
+    base_made = digest.of_files([*PROJECT_RECIPE, debian.LOCK])
+    deps_made = digest.of_files(project.REQUIREMENTS, base_made)
+    sources = digest.files_under(*(REPO / package for package in wheels.PACKAGES))
+    code_made = digest.of_files([*sources, wheels.BUILD], deps_made, name)
+    config = project.config(debian.native())
     return [
-        Spec("project-deps", f"{name}-deps", oci.Config(), _install("deps"), deps_made, base="python"),
-        Spec(
-            "project",
-            name,
-            oci.Config(command=command, env=env, user="1000:1000"),
-            _install("code"),
-            digest.of_files(code, deps_made, name),
-            base="project-deps",
-            thin=True,
-        ),
+        Spec("project-base", f"{name}-base", config, base, base_made),
+        Spec("project-deps", f"{name}-deps", config, dependencies, deps_made, base="project-base"),
+        Spec("project", name, config, code, code_made, base="project-deps", thin=True),
     ]
 
 

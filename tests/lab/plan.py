@@ -29,7 +29,7 @@ from tests.lab.proc import Console
 from tests.lab.steps import Step
 
 REGISTRIES = "check that the package registries can be reached, then run the same command again"
-IMAGES = "run the same command again; for the project image, `sh image/install.sh code /tmp/x` by hand says more"
+IMAGES = "run the same command again; `python -m tests.lab logs project-image` says more"
 AGAIN = "python -m tests.lab down, then up again; `python -m tests.lab logs` lists the components' logs"
 
 Make = Callable[[Console, Lab], None]
@@ -88,18 +88,8 @@ def addon_steps(lab: Lab) -> list[Step]:
             current=lambda: prometheus.state_metrics_current(lab),
             hint=REGISTRIES,
         ),
-        Step(
-            istio.TOOL.program,
-            lambda c: gotools.build(c, lab, istio.TOOL),
-            current=lambda: gotools.is_current(lab, istio.TOOL),
-            hint=REGISTRIES,
-        ),
-        Step(
-            gotools.ACTIONLINT.program,
-            lambda c: gotools.build(c, lab, gotools.ACTIONLINT),
-            current=lambda: gotools.is_current(lab, gotools.ACTIONLINT),
-            hint=REGISTRIES,
-        ),
+        go_tool(lab, istio.TOOL),
+        *(go_tool(lab, tool) for tool in (gotools.ACTIONLINT, gotools.REGISTRY, gotools.CRANE)),
         Step(
             "helm-3",
             lambda c: deps.install_helm_3(c, lab),
@@ -110,6 +100,15 @@ def addon_steps(lab: Lab) -> list[Step]:
     ]
 
 
+def go_tool(lab: Lab, tool: gotools.GoTool) -> Step:
+    return Step(
+        tool.program,
+        lambda c: gotools.build(c, lab, tool),
+        current=lambda: gotools.is_current(lab, tool),
+        hint=REGISTRIES,
+    )
+
+
 def image_step(lab: Lab, name: str, specs: Callable[[], list[images.Spec]], needs: tuple[str, ...]) -> Step:
     def make(c: Console) -> None:
         for spec in specs():
@@ -118,8 +117,8 @@ def image_step(lab: Lab, name: str, specs: Callable[[], list[images.Spec]], need
     return Step(name, make, needs, lambda: all(images.is_current(lab, s) for s in specs()), IMAGES)
 
 
-def project_image_step(lab: Lab, needs: tuple[str, ...] = ("base-images",)) -> Step:
-    return image_step(lab, "project-image", images.project_specs, needs)
+def project_image_step(lab: Lab, needs: tuple[str, ...] = ()) -> Step:
+    return image_step(lab, "project-image", lambda: images.project_specs(lab), needs)
 
 
 def closure(steps: list[Step], *names: str) -> list[Step]:
@@ -136,7 +135,8 @@ def closure(steps: list[Step], *names: str) -> list[Step]:
 
 
 # What the chart tests need: no package of the system.
-TOOLS = ("tools", "crd-modules", "flux-crds", "prometheus", gotools.ACTIONLINT.program)
+GO_TOOLS = tuple(tool.program for tool in (gotools.ACTIONLINT, gotools.REGISTRY, gotools.CRANE))
+TOOLS = ("tools", "crd-modules", "flux-crds", "prometheus", *GO_TOOLS)
 
 
 def build_groups(lab: Lab) -> dict[str, list[Step]]:
@@ -155,6 +155,8 @@ def build_groups(lab: Lab) -> dict[str, list[Step]]:
         "argocd": group(*whole, "argocd-packages", "argocd-build"),
         "prometheus": group(*whole, "prometheus", "state-metrics"),
         "istiod": group(*whole, istio.TOOL.program),
+        "release": group("tools", gotools.CRANE.program),
+        "registry": group(*whole, "tools", gotools.CRANE.program, gotools.REGISTRY.program),
         "gate": group(*whole, *TOOLS),
         "acceptance": [*steps, *addons],
     }
@@ -221,7 +223,7 @@ def _all_ready(lab: Lab) -> bool:
 
 def _to_load(lab: Lab, n: Node) -> list[images.Spec]:
     """Of the project image and the one it is built on, what the node has not, or has in an older state."""
-    specs = images.project_specs()
+    specs = images.project_specs(lab)
     return [s for s in specs if images.loaded_digest(lab, n, s.name) != images.built_digest(lab, s.key)]
 
 

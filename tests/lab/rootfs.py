@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from image.base import base as every_image
 from tests.lab import deps
 from tests.lab.proc import Console, Word, output
 
@@ -33,19 +34,6 @@ EXPECTED = re.compile(
 )
 # Parts of the standard library that no pod imports.
 LEFT_OUT = ("__pycache__", "site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "*.a", "config-3*")
-
-
-def base(root: Path) -> None:
-    """Folders and files that every image has."""
-    for d in ("etc", "proc", "sys", "dev", "run", "root", "home/app", "tmp", "var/tmp"):
-        (root / d).mkdir(parents=True, exist_ok=True)
-    for d in ("tmp", "var/tmp"):
-        (root / d).chmod(0o1777)
-    (root / "etc/passwd").write_text(
-        "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
-    )
-    (root / "etc/group").write_text("root:x:0:\napp:x:1000:\nnogroup:x:65534:\n")
-    (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
 
 
 def merged_usr(root: Path) -> None:
@@ -99,7 +87,7 @@ def compile_python(c: Console, folder: Path, root: Path) -> None:
 def python(root: Path, c: Console) -> None:
     """This machine's Python at its own path (a virtual environment made here links to it there), with the
     libraries it needs and busybox."""
-    base(root)
+    every_image(root)
     merged_usr(root)
     exe = deps.base_python()
     prefix, version = output([exe, "-c", "import sys; print(sys.base_prefix, '%d.%d' % sys.version_info[:2])"]).split()
@@ -155,6 +143,6 @@ def add_program(root: Path, source: Path, target: str = "") -> None:
 
 def program(root: Path, source: Path, target: str) -> None:
     """An image of one program."""
-    base(root)
+    every_image(root)
     merged_usr(root)
     add_program(root, source, target)

@@ -23,6 +23,7 @@ PAGES = (
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "charts/llm-d-storage/README.md",
     ROOT / "connector/docs/FORMAT.md",
     ROOT / "tests/lab/README.md",
 )
@@ -53,8 +54,16 @@ RELEASE = (
 )
 BY_TEST = {
     r"python charts/tools/package\.py dist": "tests/chart/test_package.py::test_two_packages_are_equal_to_the_byte",
-    r"helm (push|install) .*oci://registry\.example\.com/charts.*": (
+    r"helm push .*oci://registry\.example\.com/charts": (
         "tests/chart/test_package.py::test_what_a_registry_gives_back_is_what_was_packed"
+    ),
+    r"helm (install cache|show readme) oci://registry\.example\.com/llm/charts/llm-d-storage .*": (
+        "tests/acceptance/cluster/test_release.py::test_a_release_is_installed_from_a_registry_and_proven"
+    ),
+    r"make release( RELEASE_KEY=\S+)?": "tests/acceptance/test_release.py::test_the_same_commit_gives_the_same_bytes",
+    r"make push REGISTRY=\S+": "tests/chart/test_push.py::test_image_and_chart_come_back_as_they_were_built",
+    r"(sha256sum --check|ssh-keygen -Y verify) .*": (
+        "tests/acceptance/test_release.py::test_sums_and_signature_are_checked_with_everybodys_tools"
     ),
     r"helm test cache": "tests/cluster/test_2_install.py::test_helm_test_proves_it_again",
     r"helm install cache charts/llm-d-storage -f my-values\.yaml --timeout 2h": (

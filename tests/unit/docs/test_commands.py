@@ -61,7 +61,7 @@ def test_it_works_as_it_stands(text: str, tmp_path: Path) -> None:
     mount.mkdir()
     (tmp_path / "Qwen3-32B").mkdir()
     (tmp_path / "Qwen3-32B/config.json").write_text(json.dumps(QWEN))
-    for name in ("Makefile", ".venv", "tests", "docs"):
+    for name in ("Makefile", ".venv", "tests", "docs", "image"):
         (tmp_path / name).symlink_to(ROOT / name)
     done = shell(text.replace(docs.MOUNT, str(mount)), tmp_path, {})
     assert done.returncode == 0, done.stdout + done.stderr

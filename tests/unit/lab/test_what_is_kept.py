@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import argocd, deps, digest, engine, images, oci, rootfs, versions
+from image import oci
+from tests.lab import argocd, deps, digest, engine, images, rootfs, versions
 from tests.lab.golden import containerd_config, first_lower
 from tests.lab.paths import REPO, Lab
 from tests.lab.proc import Console

@@ -16,9 +16,17 @@ image: {{ include "llm-d-storage.image" . | quote }}
 imagePullPolicy: {{ (index . 1).pullPolicy }}
 {{- end -}}
 
-{{/* The project's own image: hooks and connector. */}}
+{{/*
+The project's own image: hooks and connector. A released chart runs the image that was released with it, by its digest
+(an annotation that charts/tools/package.py makes), unless a tag or a digest is set.
+*/}}
 {{- define "llm-d-storage.projectImage" -}}
-{{- include "llm-d-storage.containerImage" (list . .Values.global.image) -}}
+{{- $image := .Values.global.image -}}
+{{- $released := index (.Chart.Annotations | default dict) "llm-d-storage/image-digest" -}}
+{{- if and $released (not $image.tag) (not $image.digest) -}}
+{{- $image = merge (dict "digest" $released) $image -}}
+{{- end -}}
+{{- include "llm-d-storage.containerImage" (list . $image) -}}
 {{- end -}}
 
 {{/* The names of the pull secrets, as a JSON list: each is given as Kubernetes writes it, {name: x}, or as its name. */}}

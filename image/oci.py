@@ -1,7 +1,8 @@
 """Packs folders as layers of OCI image archives, without an image builder.
 
 The same folder and config always give the same bytes, so an image's digest says whether it changed. A layer is
-a plain tar: the archive never leaves the machine, and compressing it would cost more than it saves.
+a plain tar: an archive never leaves the machine, and compressing it would cost more than it saves. What is published
+is made from archives by ``image.layout``.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a container of the image starts with, unless the pod says otherwise."""
+    """What a container of the image starts with, unless the pod says otherwise; and what is said of the image."""
 
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     user: str = ""
+    architecture: str = "amd64"
+    created: str = ""  # RFC 3339
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +58,19 @@ class Image:
 
 
 def _plain(ti: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Owner and time out of the way: they differ from build to build and mean nothing in an image."""
+    """Owner, time and the builder's umask out of the way: they differ from build to build and mean nothing in an image.
+
+    Everybody may read, and run what its owner may; only folders such as /tmp are for everybody to write.
+    """
     ti.uid = ti.gid = 0
     ti.uname = ti.gname = "root"
     ti.mtime = 0
+    if not ti.issym() and not ti.mode & 0o1000:
+        ti.mode = 0o755 if ti.isdir() or ti.mode & 0o100 else 0o644
     return ti
 
 
-def _blob_path(digest: str) -> str:
+def blob_path(digest: str) -> str:
     return "blobs/sha256/" + digest.removeprefix("sha256:")
 
 
@@ -79,8 +88,12 @@ def _add(tar: tarfile.TarFile, path: str, size: int, data: IO[bytes]) -> None:
     tar.addfile(ti, data)
 
 
+def encoded(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
 def _blob(blobs: dict[str, bytes], media_type: str, value: Any) -> dict[str, Any]:
-    data = json.dumps(value, sort_keys=True).encode()
+    data = encoded(value)
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
     blobs[digest] = data
     return {"mediaType": media_type, "digest": digest, "size": len(data)}
@@ -95,6 +108,8 @@ def _container_config(config: Config) -> dict[str, Any]:
         out["Cmd"] = list(config.command)
     if config.user:
         out["User"] = config.user
+    if config.labels:
+        out["Labels"] = config.labels
     return out
 
 
@@ -116,7 +131,8 @@ def pack(
             blobs,
             CONFIG_TYPE,
             {
-                "architecture": "amd64",
+                **({"created": config.created} if config.created else {}),
+                "architecture": config.architecture,
                 "os": "linux",
                 "config": _container_config(config),
                 "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in image_layers]},
@@ -132,14 +148,14 @@ def pack(
         index = {"schemaVersion": 2, "manifests": [{**manifest, "annotations": annotations}]}
         with tarfile.open(new, "w") as out:
             for path, value in (("oci-layout", {"imageLayoutVersion": "1.0.0"}), ("index.json", index)):
-                data = json.dumps(value, sort_keys=True).encode()
+                data = encoded(value)
                 _add(out, path, len(data), io.BytesIO(data))
             for digest, data in blobs.items():
-                _add(out, _blob_path(digest), len(data), io.BytesIO(data))
+                _add(out, blob_path(digest), len(data), io.BytesIO(data))
             if not thin:
                 _copy_layers(base, below, out)
             with top_file.open("rb") as f:
-                _add(out, _blob_path(image_layers[-1].digest), image_layers[-1].size, f)
+                _add(out, blob_path(image_layers[-1].digest), image_layers[-1].size, f)
         new.replace(archive)
     finally:
         top_file.unlink(missing_ok=True)
@@ -152,10 +168,10 @@ def _copy_layers(base: Path | None, layers: tuple[Layer, ...], out: tarfile.TarF
         return
     with tarfile.open(base) as t:
         for layer in layers:
-            data = t.extractfile(_blob_path(layer.digest))
+            data = t.extractfile(blob_path(layer.digest))
             if data is None:
                 raise ValueError(f"{base} lacks its layer {layer.digest}")
-            _add(out, _blob_path(layer.digest), layer.size, data)
+            _add(out, blob_path(layer.digest), layer.size, data)
 
 
 def read(archive: Path) -> Image:
@@ -169,6 +185,6 @@ def read(archive: Path) -> Image:
             return json.load(f)
 
         entry = load("index.json")["manifests"][0]
-        manifest = load(_blob_path(entry["digest"]))
+        manifest = load(blob_path(entry["digest"]))
         layers = tuple(Layer(x["digest"], x["size"]) for x in manifest["layers"])
         return Image(entry["annotations"]["io.containerd.image.name"], entry["digest"], layers)

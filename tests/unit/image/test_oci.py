@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import oci
+from image import oci
 
 
 @pytest.fixture
