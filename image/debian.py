@@ -97,24 +97,20 @@ def fetch(run: Run, architecture: str, cache: Path, *, exact: bool = True) -> li
 
 
 def _download(run: Run, architecture: str, names: list[str], folder: Path) -> list[Path]:
-    """By an apt whose lists and settings are its own, so that the machine's are not touched."""
-    state = folder / "apt"
-    for part in ("lists/partial", "cache/archives/partial"):
-        (state / part).mkdir(parents=True)
-    (state / "status").touch()
-    (state / "sources.list").write_text(sources(_mirrors()))
-    options = {
-        "APT::Architecture": architecture,
-        "APT::Architectures::": architecture,
-        "APT::Sandbox::User": "root",
-        "Acquire::Languages": "none",
-        "Dir::Cache": f"{state}/cache",
-        "Dir::Etc::sourcelist": f"{state}/sources.list",
-        "Dir::Etc::sourceparts": "-",
-        "Dir::State::lists": f"{state}/lists",
-        "Dir::State::status": f"{state}/status",
-    }
-    apt = ["apt-get", "-qq", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+    """By an apt whose lists and settings are its own, so that the machine's are neither needed nor touched."""
+    mirrors = _mirrors(run, folder / "machine")
+    (folder / "sources.list").write_text(sources(mirrors))
+    (folder / "status").touch()
+    apt = _apt(
+        folder / "suite",
+        {
+            "APT::Architecture": architecture,
+            "APT::Architectures::": architecture,
+            "Dir::Etc::sourcelist": f"{folder}/sources.list",
+            "Dir::Etc::sourceparts": "-",
+            "Dir::State::status": f"{folder}/status",
+        },
+    )
     into = folder / "debs"
     into.mkdir()
     run([*apt, "update"])
@@ -122,16 +118,33 @@ def _download(run: Run, architecture: str, names: list[str], folder: Path) -> li
     return sorted(into.iterdir(), key=lambda file: file.name)
 
 
-def _mirrors() -> dict[str, str]:
+def _apt(state: Path, settings: Mapping[str, str]) -> list[str]:
+    for part in ("lists/partial", "cache/archives/partial"):
+        (state / part).mkdir(parents=True)
+    own = {
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        "Dir::Cache": f"{state}/cache",
+        "Dir::State::lists": f"{state}/lists",
+    }
+    return [
+        "apt-get",
+        "-qq",
+        *(word for name, value in {**own, **settings}.items() for word in ("-o", f"{name}={value}")),
+    ]
+
+
+def _mirrors(run: Run, state: Path) -> dict[str, str]:
     """Debian in this machine's own sources: each address, and how what is there calls itself. Raises: BaseError."""
-    argv = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages", "Origin: Debian"]
-    try:
-        text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        raise BaseError("the image's base is made from Debian's packages, and apt-get does not work here") from None
+    if shutil.which("apt-get") is None:
+        raise BaseError("the image's base is made from Debian's packages, and there is no apt-get here")
+    apt = _apt(state, {})
+    run([*apt, "update"])
+    argv = [*apt, "indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages", "Origin: Debian"]
+    text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     found = dict(line.split(maxsplit=1) for line in text.splitlines())
     if "Debian" not in found.values():
-        raise BaseError("apt has no lists of Debian's packages here: run `apt-get update` on a Debian machine")
+        raise BaseError("the image's base is made from Debian's packages, and no source of apt here has them")
     return found
 
 

@@ -185,7 +185,7 @@ def _builder(lab: Lab, c: Console) -> project.Builder:
         exact.packages()
     except Cancelled:
         raise
-    except LabError:
+    except (LabError, debian.BaseError):
         c.say("not every package of image/debian.lock can be had: the newest are taken")
         return replace(exact, exact=False)
     return exact
