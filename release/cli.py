@@ -53,6 +53,7 @@ def build(
     allow_changes: Annotated[bool, typer.Option(help="Also from a checkout with changes: a trial.")] = False,
 ) -> None:
     """Make a release from this checkout's commit. The same commit gives the same bytes."""
+    key = key.expanduser() if key else None  # not every shell does it behind make's `=`
     attempt(lambda: builder.build(out, helm=helm, key=key, allow_changes=allow_changes, say=typer.echo))
 
 

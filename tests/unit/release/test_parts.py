@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from typer.testing import CliRunner
 
 from image import debian, oci, project
 from image.wheels import ROOT
-from release import sbom, source, sums
+from release import cli, sbom, source, sums
 from release.images import Images
 from release.programs import ReleaseError
 
@@ -144,6 +145,15 @@ def test_a_release_is_of_a_commit_and_of_its_time(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="1 files are not committed, among them charts/llm-d-storage/more"):
         source.read(root)
     assert source.read(root, allow_changes=True) == of
+
+
+@pytest.mark.parametrize(("said", "key"), [("", None), ("~/key", Path("~/key").expanduser())])
+def test_a_key_is_named_as_make_hands_it_on(monkeypatch: pytest.MonkeyPatch, said: str, key: Path | None) -> None:
+    """make's RELEASE_KEY is there and empty where nobody has set it."""
+    keys: list[Path | None] = []
+    monkeypatch.setattr(cli.builder, "build", lambda *_, **options: keys.append(options["key"]))
+    done = CliRunner().invoke(cli.app, ["build"], env={"RELEASE_KEY": said})
+    assert (done.exit_code, keys) == (0, [key]), done.output
 
 
 @pytest.mark.parametrize("words", [(), ("build",), ("push",)])
