@@ -169,6 +169,7 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
         ("", "events", "create patch", ""),
     },
     "preflight": {
+        ("batch", "jobs", "patch", "kv-preflight"),
         ("storage.k8s.io", "storageclasses", "list", ""),
         ("", "nodes", "list", ""),
         ("", "persistentvolumes", "get", ""),
@@ -191,6 +192,7 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
         *(("coordination.k8s.io", "leases", "get update", claim) for claim in ("kv-kv-cache", "team-kv-cache")),
     },
     "claim": {
+        ("batch", "jobs", "patch", "kv-claim"),
         ("", "configmaps", "patch", "kv-storage-report"),
         ("", "persistentvolumeclaims", "get", "kv-kv-cache"),
         ("", "persistentvolumeclaims", "get", "team-kv-cache"),
@@ -198,11 +200,13 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
         ("", "events", "list", ""),
     },
     "probe": {
+        ("batch", "jobs", "patch", "kv-probe"),
         ("", "configmaps", "patch", "kv-storage-report"),
         ("", "pods", "list", ""),
         ("", "events", "list", ""),
     },
     "proof": {
+        ("batch", "jobs", "patch", "kv-proof"),
         ("", "configmaps", "patch", "kv-storage-report"),
         ("", "pods", "get list", ""),
         ("", "pods/log", "get", ""),
