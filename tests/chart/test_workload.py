@@ -72,7 +72,7 @@ def test_where_and_as_whom_it_runs() -> None:
     assert spec["serviceAccountName"] == "model-reader"
     assert spec["automountServiceAccountToken"] is False
     assert [c["name"] for c in spec["containers"]] == ["vllm", "sidecar"]
-    assert [c["name"] for c in spec["initContainers"]] == ["connector", "warm"]
+    assert [c["name"] for c in spec["initContainers"]] == ["connector", "trust", "warm"]
     labels = helm.one(helm.objects("everything"), "Deployment", "-modelserver")["spec"]["template"]["metadata"]
     assert labels["labels"]["example.com/cost-centre"] == "42"
 
