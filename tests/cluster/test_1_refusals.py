@@ -47,10 +47,12 @@ def test_a_class_that_is_not_there_is_named(unproven: Release) -> None:
     assert "storage.storageClassName" in out
 
 
-def test_a_missing_secret_is_named_with_its_key(unproven: Release) -> None:
+def test_a_missing_secret_is_named_with_its_key(unproven: Release, cluster: Cluster) -> None:
     out = refused(unproven, "modelserver.hfToken.enabled=true")
     assert "llm-d-hf-token" in out
     assert "HF_TOKEN" in out
+    job = cluster.get("job", f"{unproven.name}-preflight", "-n", unproven.namespace)
+    assert "llm-d-hf-token" in job["metadata"]["annotations"]["llm-d-storage/failure"], "Argo CD has nothing to show"
 
 
 def test_a_claim_of_one_node_is_refused(unproven: Release, cluster: Cluster) -> None:
