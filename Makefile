@@ -14,7 +14,9 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The development environment, from the committed, hash-locked list.
-.venv/ready: requirements/dev.txt core/pyproject.toml hooks/pyproject.toml connector/pyproject.toml evictor/pyproject.toml
+# Installing the connector compiles its native code into its sources (connector/hatch_build.py), for all who use those.
+.venv/ready: requirements/dev.txt core/pyproject.toml hooks/pyproject.toml connector/pyproject.toml evictor/pyproject.toml \
+		connector/hatch_build.py $(wildcard connector/native/*.zig)
 	@test -x $(UV) || { python3 -m venv .tools 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv && python3 -m venv .tools; }; }
 	@$(UV) --version 2>/dev/null | grep -qF "uv $(UV_VERSION)" || .tools/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 	@$(UV) venv -q --clear .venv

@@ -1,4 +1,4 @@
-"""The project's own packages as wheels: pure Python, so one wheel of each for every architecture."""
+"""The project's own packages as wheels, each for every architecture: the connector's has the native code of all."""
 
 from __future__ import annotations
 

@@ -17,6 +17,10 @@ from tests.bench.worker import Side
 Measure = Callable[[], float | Mapping[str, float]]
 
 
+# Those that are ours, but not as shipped.
+_WORKERS = {"reference": ("ours", "--reference"), "unchecked": ("ours", "--reference", "--unchecked")}
+
+
 @dataclass
 class Bench:
     """One run. raw: every figure that was taken, for build/bench-raw.json."""
@@ -46,11 +50,10 @@ class Bench:
         return quick if self.quick else full
 
     def side(self, name: str) -> Side:
-        """The worker "ours", "stock" or "unchecked", started at first use."""
+        """The worker "ours", "stock", "reference" or "unchecked", started at first use."""
         if name not in self._sides:
-            side = "ours" if name == "unchecked" else name
-            log = self.local.behind / f"worker-{name}.log"
-            self._sides[name] = Side(side, log, checked=name != "unchecked")
+            side, *flags = _WORKERS.get(name, (name,))
+            self._sides[name] = Side(side, self.local.behind / f"worker-{name}.log", *flags)
         return self._sides[name]
 
     @contextlib.contextmanager

@@ -16,8 +16,9 @@ MIB = 1 << 20
 class Side(Child):
     """A worker, seen from the bench: "ours" or "stock"."""
 
-    def __init__(self, side: str, log: Path, *, checked: bool = True) -> None:
-        super().__init__("tests.bench.worker", side, *([] if checked else ["--unchecked"]), log=log)
+    def __init__(self, side: str, log: Path, *flags: str) -> None:
+        """flags: --reference has Python move the bytes; --unchecked leaves the checksums out, of the reference only."""
+        super().__init__("tests.bench.worker", side, *flags, log=log)
 
     def open(self, root: Path, rows: int, row_bytes: int, **settings: Any) -> dict[str, Any]:
         return self.ask("open", root=str(root), rows=rows, row_bytes=row_bytes, settings=settings)
@@ -128,10 +129,20 @@ def uncheck() -> None:
     block_format.checksum = lambda payload: 0
 
 
+def use_reference() -> None:
+    """Have Python move the bytes."""
+    from llmd_storage_connector.blocks import native
+    from llmd_storage_connector.blocks.data_path import PythonPath
+
+    native.best_path = PythonPath
+
+
 def main() -> None:
     side, *flags = sys.argv[1:]
     if "--unchecked" in flags:
-        uncheck()
+        uncheck()  # first: others import it by its name
+    if "--reference" in flags:
+        use_reference()
     serve(lambda: Worker(side))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import multiprocessing
@@ -14,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from llmd_storage_connector.blocks import layout
-from llmd_storage_connector.blocks.format import BlockSpec, checksum
-from llmd_storage_connector.blocks.reader import BlockBuffer
+from llmd_storage_connector.blocks.buffer import BlockBuffer
+from llmd_storage_connector.blocks.data_path import Row
+from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.blocks.temp_files import collect_folder
 from llmd_storage_core.scratch import is_scratch
@@ -46,22 +48,20 @@ def open_store(root: str, way: str) -> BlockStore:
     return store
 
 
+def row_of(store: BlockStore, memory: bytearray) -> Row:
+    """Requires: the memory outlives it."""
+    return Row(ctypes.addressof(ctypes.c_char.from_buffer(memory)), store.data_path.new_gate())
+
+
 def work(root: str, way: str, seed: int) -> None:
     """One writer, until it is killed: puts, gets, and removes as an evictor does. Exits 3 at a wrong byte."""
     store, buffer, rng = open_store(root, way), BlockBuffer(SPEC), random.Random(seed)
     while True:
         number = rng.randrange(KEYS)
         key, payload, seen = key_of(number), payload_of(number), bytearray(SPEC.payload_bytes)
-
-        def give(offset: int, length: int, payload: bytes = payload) -> tuple[memoryview, int]:
-            part = memoryview(payload)[offset : offset + length]
-            return part, checksum(part)
-
-        def take(offset: int, part: memoryview, seen: bytearray = seen) -> None:
-            seen[offset : offset + len(part)] = part
-
-        store.put(key, give)
-        if store.get(key, buffer, take).ok and seen != payload:
+        given = bytearray(payload)
+        store.put(key, buffer, row_of(store, given))
+        if store.load(key, buffer, row_of(store, seen)).ok and seen != payload:
             os._exit(3)
         if rng.random() < 0.3:
             Path(store.path(key)).unlink(missing_ok=True)
@@ -109,11 +109,7 @@ def _all_right(store: BlockStore, buffer: BlockBuffer) -> int:
     accepted = 0
     for number in range(KEYS):
         seen = bytearray(SPEC.payload_bytes)
-
-        def take(offset: int, part: memoryview, seen: bytearray = seen) -> None:
-            seen[offset : offset + len(part)] = part
-
-        if store.get(key_of(number), buffer, take).ok:
+        if store.load(key_of(number), buffer, row_of(store, seen)).ok:
             assert seen == payload_of(number), f"block {number}"
             accepted += 1
     return accepted

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmd_storage_connector.blocks.format import FORMAT_VERSION, BlockSpec, checksum
-from llmd_storage_connector.blocks.reader import BlockBuffer
+from llmd_storage_connector.blocks.buffer import BlockBuffer
+from llmd_storage_connector.blocks.data_path import DataPath, PythonPath, Row
+from llmd_storage_connector.blocks.format import FORMAT_VERSION, BlockSpec
+from llmd_storage_connector.blocks.native import best_path
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.config import Config, parse
@@ -69,12 +72,35 @@ def make_config(**changes: Any) -> Config:
     return parse({"root_dir": "/unused", "cpu_bytes_to_use": 64 * PAYLOAD_BYTES} | changes)
 
 
+PATHS = {"python": PythonPath, "native": best_path}
+
+
+@pytest.fixture(params=PATHS)
+def data_path(request: pytest.FixtureRequest) -> DataPath:
+    """The reference, and what is used: each test of bytes that move runs with both."""
+    return PATHS[request.param]()
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> BlockStore:
+def store(tmp_path: Path, data_path: DataPath) -> BlockStore:
+    return open_store(tmp_path / "root", data_path)
+
+
+def open_store(root: Path, data_path: DataPath, strategy: str = "link", **changes: Any) -> BlockStore:
+    """A namespace of make_facts() below root; changes: of its spec."""
     facts = make_facts()
-    opened = BlockStore(tmp_path / "root", facts, make_spec(facts), "link")
+    opened = BlockStore(root, facts, make_spec(facts, **changes), strategy, path=data_path)
     opened.open()
     return opened
+
+
+def row_of(memory: bytearray, store: BlockStore) -> Row:
+    """The memory as a row, with an open gate. Requires: the memory lives, and keeps its size, as long as the row."""
+    return Row(address_of(memory), store.data_path.new_gate())
+
+
+def address_of(memory: bytearray | memoryview) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 def content(byte: int) -> bytes:
@@ -84,21 +110,13 @@ def content(byte: int) -> bytes:
 
 def put(store: BlockStore, key: bytes, payload: bytes) -> BlockResult:
     """Store a block as a thread of the engine does."""
-
-    def source(at: int, length: int) -> tuple[memoryview, int]:
-        found = memoryview(payload)[at : at + length]
-        return found, checksum(found)
-
-    return store.put(key, source)
+    memory = bytearray(payload)
+    return store.put(key, BlockBuffer(store.spec), row_of(memory, store))
 
 
 def get(store: BlockStore, key: bytes, *, again: bool = False) -> tuple[BlockResult, bytes]:
     """Read a block alone, or as it is read after damage was seen."""
-    payload = bytearray(store.spec.payload_bytes)
-
-    def sink(at: int, source: memoryview) -> None:
-        payload[at : at + len(source)] = source
-
-    read = store.reread if again else store.get
-    outcome = read(key, BlockBuffer(store.spec), sink)
-    return outcome, bytes(payload)
+    memory = bytearray(store.spec.payload_bytes)
+    read = store.reread if again else store.load
+    outcome = read(key, BlockBuffer(store.spec), row_of(memory, store))
+    return outcome, bytes(memory)

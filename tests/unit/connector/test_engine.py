@@ -12,14 +12,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llmd_storage_connector.blocks.buffer import BlockBuffer
+from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, Row
 from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.gate import LockedGate
 from llmd_storage_connector.blocks.mount_probe import Mount
-from llmd_storage_connector.blocks.reader import BlockBuffer, BlockReader
+from llmd_storage_connector.blocks.native import best_path
+from llmd_storage_connector.blocks.reader import BlockReader
 from llmd_storage_connector.blocks.result import BlockResult
-from llmd_storage_connector.blocks.store import BlockStore, Source
+from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.engine import background as background_module
 from llmd_storage_connector.engine.engine import StorageEngine
 from llmd_storage_connector.errors import Pending, Unusable
@@ -32,7 +37,16 @@ from llmd_storage_connector.transfer import cost_model
 from llmd_storage_connector.transfer.scheduler import Phase
 from llmd_storage_connector.transfer.tasks import Direction, FinishedJob, Job
 from tests.patience import CEILING_S, eventually
-from tests.unit.connector.conftest import PAYLOAD_BYTES, content, get, key, make_config, make_facts, make_spec
+from tests.unit.connector.conftest import (
+    PAYLOAD_BYTES,
+    address_of,
+    content,
+    get,
+    key,
+    make_config,
+    make_facts,
+    make_spec,
+)
 
 FOR_EVER_S = 1e9
 
@@ -42,23 +56,44 @@ class Memory:
 
     def __init__(self, chunks: int) -> None:
         self.bytes = bytearray(chunks * PAYLOAD_BYTES)
+        self._begin = address_of(self.bytes)
 
     def chunk(self, chunk: int) -> memoryview:
         return memoryview(self.bytes)[chunk * PAYLOAD_BYTES : (chunk + 1) * PAYLOAD_BYTES]
 
-    def view(self, chunk: int, offset: int, length: int) -> memoryview:
-        return self.chunk(chunk)[offset : offset + length]
+    def address(self, chunk: int) -> int:
+        return self._begin + chunk * PAYLOAD_BYTES
 
-    def write(self, chunk: int, offset: int, source: memoryview) -> None:
-        self.chunk(chunk)[offset : offset + len(source)] = source
+
+class SickPath:
+    """A data path whose calls wait for the store's `well` where asked to."""
+
+    def __init__(self, store: SickStore, real: DataPath) -> None:
+        self._store, self._real = store, real
+        self.name, self.new_gate = real.name, real.new_gate
+
+    def read(self, move: Move, *arguments: Any) -> BlockRead:
+        try:
+            self._store.suffer(move.key)
+        except OSError as error:
+            return BlockRead(self._real.read(move, *arguments).found, error)
+        return self._real.read(move, *arguments)
+
+    def read_stripe(self, *arguments: Any) -> int:
+        return self._real.read_stripe(*arguments)
+
+    def write(self, *arguments: Any) -> None:
+        self._store._maybe_hang("put")
+        self._real.write(*arguments)
+        self._store._maybe_hang("late write")  # all is written, and the last call comes back late
 
 
 class SickStore(BlockStore):
     """A store whose calls wait for `well` where asked to."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, data_path: DataPath) -> None:
         facts = make_facts()
-        super().__init__(root, facts, make_spec(facts), "link")
+        super().__init__(root, facts, make_spec(facts), "link", path=SickPath(self, data_path))
         self.well = threading.Event()
         self.hanging: set[str] = set()
         self.broken: set[bytes] = set()
@@ -80,17 +115,22 @@ class SickStore(BlockStore):
         self._maybe_hang("contains")
         return super().contains(key)
 
+    def load(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult:
+        self._maybe_hang("open_block")
+        self.opened.append(key)
+        return super().load(key, buffer, row)
+
     def open_block(self, key: bytes) -> BlockReader | BlockResult:
         self._maybe_hang("open_block")
         self.opened.append(key)
         reading = super().open_block(key)
         if isinstance(reading, BlockReader):
             real = reading.read
-            reading.read = lambda index, buffer: self._read(real, key, index, buffer)
+            reading.read = lambda *arguments: (self.suffer(key), real(*arguments))
         return reading
 
-    def _read(self, real: Callable[..., memoryview], key: bytes, index: int, buffer: BlockBuffer) -> memoryview:
-        payload = real(index, buffer)
+    def suffer(self, key: bytes) -> None:
+        """What a read of the block does before it reads."""
         self._maybe_hang("read")
         if key in self.stuck:
             self.well.wait()
@@ -98,22 +138,9 @@ class SickStore(BlockStore):
             raise RuntimeError("a bug")
         if key in self.failing:
             raise OSError(self.failing[key], "as asked for")
-        return payload
 
-    def put(self, key: bytes, source: Source, confirm: Callable[[], None] = lambda: None) -> BlockResult:
-        if self.refuses:
-            return BlockResult(False, self.refuses)
-        if "late write" in self.hanging:  # all is written, and the last call comes back late
-            return super().put(key, source, lambda: (self.well.wait(), confirm())[1])
-        if "put" not in self.hanging:
-            return super().put(key, source, confirm)
-
-        def take_then_hang(at: int, length: int) -> tuple[memoryview, int]:
-            taken = source(at, length)
-            self._maybe_hang("put")
-            return taken
-
-        return super().put(key, take_then_hang)
+    def put(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult:
+        return BlockResult(False, self.refuses) if self.refuses else super().put(key, buffer, row)
 
     def try_writing(self) -> BlockResult:
         return BlockResult(False, self.refuses) if self.refuses else super().try_writing()
@@ -181,8 +208,8 @@ class Bench:
 
 
 @pytest.fixture
-def sick(tmp_path: Path) -> SickStore:
-    return SickStore(tmp_path / "root")
+def sick(tmp_path: Path, data_path: DataPath) -> SickStore:
+    return SickStore(tmp_path / "root", data_path)
 
 
 @pytest.fixture
@@ -201,6 +228,7 @@ def bench(sick: SickStore) -> Iterator[Callable[..., Bench]]:
 
 def test_blocks_go_out_and_come_back(bench: Callable[..., Bench]) -> None:
     play = bench()
+    assert play.engine.wait_open(CEILING_S) is Phase.READY
     assert play.ask(0) is LookupStatus.MISS
     assert play.store_rows([0, 1, 2, 3]).success
     assert play.ask(0, "r2") is LookupStatus.HIT
@@ -277,8 +305,10 @@ def test_blocks_that_are_of_use_alone_are_loaded_whatever_is_missing(
 
 def test_a_load_with_a_hole_is_judged_by_what_is_of_use() -> None:
     """Else it would be given up for the blocks that it does not wait for."""
-    job = Job(1, Direction.LOAD, "r", [key(number) for number in range(8)], 0.0, 1e9, behind_hole=(key(6), key(7)))
-    job.copied(1.0, 6 * PAYLOAD_BYTES)
+    gate, hole = LockedGate(), (key(6), key(7))
+    job = Job(1, Direction.LOAD, "r", [key(number) for number in range(8)], 0.0, 1e9, gate, behind_hole=hole)
+    assert gate.enter()
+    gate.leave(6 * PAYLOAD_BYTES)
     assert job.progress(2.0, PAYLOAD_BYTES, 0).part == 1.0
 
 
@@ -424,7 +454,7 @@ def test_while_opening_hangs_requests_wait_their_deadline_only(bench: Callable[.
 
 def test_an_unusable_store_answers_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    play = Bench(SickStore(tmp_path / "file" / "root"))
+    play = Bench(SickStore(tmp_path / "file" / "root", best_path()))
     assert play.engine.wait_open(CEILING_S) is Phase.UNUSABLE
     assert isinstance(play.engine.fault, Unusable)
     assert play.engine.lookup("r", key(0)) is LookupStatus.MISS
@@ -437,7 +467,7 @@ def test_an_unusable_store_answers_at_once(tmp_path: Path) -> None:
 
 def test_jobs_queued_before_the_store_proved_unusable_end(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    store = SickStore(tmp_path / "file" / "root")
+    store = SickStore(tmp_path / "file" / "root", best_path())
     store.hanging.add("open")
     play = Bench(store)
     play.engine.submit_store(1, "r", [key(0)], [0])
@@ -692,7 +722,7 @@ def test_what_was_stored_and_what_was_found_gone_is_told(bench: Callable[..., Be
 def test_storage_that_comes_later_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A claim that was full, or not mounted yet, when the engine started."""
     monkeypatch.setattr(background_module, "REOPEN_S", 0.05)
-    play = Bench(SickStore(tmp_path / "mount" / "root"))
+    play = Bench(SickStore(tmp_path / "mount" / "root", best_path()))
     assert play.engine.wait_open(CEILING_S) is Phase.UNUSABLE
     assert not play.store_rows([0]).success
     (tmp_path / "mount").mkdir()
@@ -746,6 +776,7 @@ def test_where_room_is_short_one_prefix_is_stored_whole(
     """Two halves would be of no use to anyone."""
     nobody_looks(monkeypatch)
     play = bench(store_deadline_s=1.5)
+    assert play.engine.wait_open(CEILING_S) is Phase.READY  # on a busy machine that alone takes as long
     assert play.store_rows([8]).success
     play.engine.parts.budget.reported(FOR_EVER_S)
     play.engine.parts.budget.update(sick.spec.file_bytes)
@@ -796,7 +827,7 @@ def test_a_retired_engine_uses_storage_for_nothing(bench: Callable[..., Bench], 
 @pytest.mark.parametrize(("given", "working"), [(None, 8), (4, 4), (16, 16)])
 def test_as_many_threads_work_as_the_operator_said(tmp_path: Path, given: int | None, working: int) -> None:
     """Also on storage that answers at once, where fewer would do."""
-    store = SickStore(tmp_path / "root")
+    store = SickStore(tmp_path / "root", best_path())
     play = Bench(store, io_threads=given)
     assert play.engine.wait_open(CEILING_S) is Phase.READY
     if store.mount.is_low_latency:
@@ -820,7 +851,8 @@ def test_gauges_say_how_things_are_now(bench: Callable[..., Bench], sick: SickSt
     play.engine.wait_open(CEILING_S)
     expected = {"usable": 1, "breaker_open": 0, "writes_paused": 0, "budget_exhausted": 0, "queued_bytes": 0}
     assert play.engine.gauges() == {(name, ""): value for name, value in expected.items()} | {
-        ("publish_strategy", "link"): 1
+        ("publish_strategy", "link"): 1,
+        ("data_path", sick.data_path.name): 1,
     }
     sick.refuses = "enospc"
     play.store_rows([0])

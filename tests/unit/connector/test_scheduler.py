@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from llmd_storage_connector.blocks.gate import LockedGate
 from llmd_storage_connector.engine.background import useful_writers
 from llmd_storage_connector.eviction.write_budget import WriteBudget
 from llmd_storage_connector.transfer.scheduler import Phase, TransferScheduler
 from llmd_storage_connector.transfer.tasks import Direction, Job, Task
 from tests.patience import CEILING_S
+from tests.unit.connector.conftest import Clock
 
 MIB = 1 << 20
 THREADS = 8
@@ -46,7 +48,7 @@ class Crowd:
 
     def submit(self, direction: Direction, blocks: int, number: int = 1) -> None:
         keys = [f"{number}-{index}".encode() for index in range(blocks)]
-        job = Job(number, direction, "r", keys, 0.0, float("inf"))
+        job = Job(number, direction, "r", keys, 0.0, float("inf"), LockedGate())
         self.scheduler.submit(job, [(key, chunk) for chunk, key in enumerate(keys)])
 
     def taken(self, direction: Direction, expected: int) -> int:
@@ -143,3 +145,47 @@ def test_loads_get_every_thread_that_stores_left(crowd_of: Callable[[int], Crowd
     assert crowd.taken(Direction.STORE, 1) == 1
     crowd.submit(Direction.LOAD, 20, number=2)
     assert crowd.taken(Direction.LOAD, THREADS - 1) == THREADS - 1
+
+
+def test_a_cancelled_job_ends_when_the_last_copy_into_its_rows_is_over() -> None:
+    """Its rows are given away then: not before, and without anyone waiting for it."""
+    budget = WriteBudget()
+    scheduler = TransferScheduler(
+        chunk_bytes=MIB, file_bytes=MIB, store_queue_bytes=MIB, threads=1, budget=budget, clock=time.monotonic
+    )
+    scheduler.enter(Phase.READY)
+    job = Job(1, Direction.LOAD, "r", [b"key"], 0.0, float("inf"), LockedGate())
+    scheduler.submit(job, [(b"key", 0)])
+    assert job.gate.enter()
+    scheduler.cancel([job], "deadline")
+    assert scheduler.finished() == []
+    assert not job.gate.enter()
+    job.gate.leave(MIB)
+    (ended,) = scheduler.finished()
+    assert ended.cancel_reason == "deadline"
+
+
+def test_progress_is_what_was_copied_through_the_gates() -> None:
+    clock = Clock()
+    scheduler = TransferScheduler(
+        chunk_bytes=MIB, file_bytes=MIB, store_queue_bytes=MIB, threads=2, budget=WriteBudget(), clock=clock
+    )
+    scheduler.enter(Phase.READY)
+    keys = [b"a", b"b"]
+    jobs = [Job(number, Direction.LOAD, "r", keys, clock.now, float("inf"), LockedGate()) for number in (1, 2)]
+    for job in jobs:
+        scheduler.submit(job, [(key, 0) for key in keys])
+    assert [load.part for load in scheduler.progress()] == [0.0, 0.0]
+    clock.now += 2
+    jobs[0].gate.enter()
+    jobs[0].gate.leave(MIB)
+    first, second = scheduler.progress()
+    assert (first.part, first.first_part, first.first_seconds, first.others_progress) == (0.5, 0.5, 2.0, False)
+    assert (second.part, second.others_progress) == (0.0, True)
+    clock.now += 1
+    jobs[0].gate.enter()
+    jobs[0].gate.leave(MIB)
+    first = scheduler.progress()[0]
+    assert (first.part, first.first_part, first.first_seconds, first.seconds) == (1.0, 0.5, 2.0, 3.0)
+    scheduler.cancel([jobs[0]], "slow")
+    assert scheduler.progress()[0].others_progress, "what ended counts still"

@@ -10,20 +10,32 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from llmd_storage_connector.blocks import format as block_format
 from llmd_storage_connector.blocks import layout, mount_probe
 from llmd_storage_connector.blocks import store as store_module
-from llmd_storage_connector.blocks.format import checksum
+from llmd_storage_connector.blocks.buffer import BlockBuffer
+from llmd_storage_connector.blocks.data_path import BlockRead, DataPath
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.blocks.unidentified import UnidentifiedStore
 from llmd_storage_connector.errors import Cancelled, Pending, Unusable
 from llmd_storage_core.folders import FOLDER_MODE
 from llmd_storage_core.publish import FILE_MODE
 from llmd_storage_core.strategies import AUTO, STRATEGIES
-from tests.unit.connector.conftest import PAYLOAD_BYTES, STRIPE_BYTES, content, get, key, make_facts, make_spec, put
+from tests.unit.connector.conftest import (
+    PAYLOAD_BYTES,
+    STRIPE_BYTES,
+    content,
+    get,
+    key,
+    make_facts,
+    make_spec,
+    open_store,
+    put,
+    row_of,
+)
 
 
 @pytest.fixture
@@ -39,15 +51,12 @@ def set_aside(path: Path) -> Path:
 
 @pytest.mark.parametrize("stripe_bytes", [4096, 8192, 1 << 20], ids=lambda size: f"stripes of {size}")
 @pytest.mark.parametrize("strategy", [*STRATEGIES, AUTO])
-def test_a_block_comes_back(tmp_path: Path, strategy: str, stripe_bytes: int) -> None:
-    facts = make_facts()
-    writer = BlockStore(tmp_path, facts, make_spec(facts, stripe_bytes=stripe_bytes), strategy)
-    writer.open()
+def test_a_block_comes_back(tmp_path: Path, data_path: DataPath, strategy: str, stripe_bytes: int) -> None:
+    writer = open_store(tmp_path, data_path, strategy, stripe_bytes=stripe_bytes)
     assert not writer.contains(key(1)).ok
     outcome = put(writer, key(1), content(7))
     assert (outcome.ok, outcome.already_stored) == (True, False)
-    reader = BlockStore(tmp_path, facts, make_spec(facts, stripe_bytes=stripe_bytes), strategy)
-    reader.open()
+    reader = open_store(tmp_path, data_path, strategy, stripe_bytes=stripe_bytes)
     assert reader.contains(key(1)).ok
     outcome, payload = get(reader, key(1))
     assert outcome.ok
@@ -55,9 +64,9 @@ def test_a_block_comes_back(tmp_path: Path, strategy: str, stripe_bytes: int) ->
 
 
 @pytest.mark.parametrize("direct_io", ["auto", "on", "off"])
-def test_reading_past_the_page_cache_reads_the_same(tmp_path: Path, direct_io: str) -> None:
+def test_reading_past_the_page_cache_reads_the_same(tmp_path: Path, data_path: DataPath, direct_io: str) -> None:
     facts = make_facts()
-    store = BlockStore(tmp_path, facts, make_spec(facts), AUTO, direct_io=direct_io)
+    store = BlockStore(tmp_path, facts, make_spec(facts), AUTO, direct_io=direct_io, path=data_path)
     store.open()
     assert put(store, key(1), content(7)).ok
     assert get(store, key(1))[1] == content(7)
@@ -86,27 +95,22 @@ def test_storing_again_is_a_refresh(tmp_path: Path, strategy: str) -> None:
 
 def test_a_block_nobody_wants_any_more_is_not_published(store: BlockStore) -> None:
     """Its rows may hold another block by now."""
-
-    def source(at: int, length: int) -> tuple[memoryview, int]:
-        raise Cancelled
-
+    memory = bytearray(content(7))
+    row = row_of(memory, store)
+    assert row.gate.close()
     with pytest.raises(Cancelled):
-        store.put(key(1), source)
+        store.put(key(1), BlockBuffer(store.spec), row)
     assert [path for path in Path(store.folder).rglob("*") if path.is_file() and path.name != layout.MANIFEST] == []
 
 
-def test_what_changed_while_its_write_hung_is_never_served(store: BlockStore) -> None:
-    """The rows of a store that was given up belong to another block while the write is still under way."""
-    chunk = bytearray(content(7))
-
-    def source(at: int, length: int) -> tuple[memoryview, int]:
-        found = memoryview(chunk)[at : at + length]
-        checksum = block_format.checksum(found)
-        chunk[at] ^= 1
-        return found, checksum
-
-    assert store.put(key(1), source).ok
-    assert get(store, key(1))[0].reason == "payload_checksum"
+def test_a_read_that_is_late_touches_no_row(store: BlockStore, path: Path) -> None:
+    memory = bytearray(PAYLOAD_BYTES)
+    row = row_of(memory, store)
+    assert row.gate.close()
+    with pytest.raises(Cancelled):
+        store.load(key(1), BlockBuffer(store.spec), row)
+    assert memory == bytes(PAYLOAD_BYTES)
+    assert row.gate.copied == 0
 
 
 @pytest.mark.parametrize("at", [0, 20, 40, 80, 4095, 4096, -1], ids=lambda at: f"byte {at}")
@@ -209,8 +213,7 @@ def test_a_whole_block_of_another_shape_is_a_miss_and_stays(store: BlockStore, t
     spec = make_spec(facts, **theirs)
     other = BlockStore(store._root, facts, spec, "link")
     other.open()
-    whole = bytes(spec.payload_bytes)
-    assert other.put(key(1), lambda at, length: (memoryview(whole)[at : at + length], checksum(bytes(length)))).ok
+    assert put(other, key(1), bytes(spec.payload_bytes)).ok
     path, before = Path(store.path(key(1))), Path(store.path(key(1))).read_bytes()
     os.utime(path, (1, 1))
     outcome, _ = get(store, key(1), again=True)
@@ -224,23 +227,22 @@ def test_a_whole_block_of_another_shape_is_a_miss_and_stays(store: BlockStore, t
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_write_that_is_late_gets_no_name(tmp_path: Path, strategy: str) -> None:
+def test_a_write_that_is_late_gets_no_name(
+    tmp_path: Path, data_path: DataPath, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its store was reported as failed while the last write hung: the block may not appear hours later."""
-    facts = make_facts()
-    store = BlockStore(tmp_path, facts, make_spec(facts), strategy)
-    store.open()
-    payload, given = content(7), []
+    store = open_store(tmp_path, data_path, strategy)
+    memory = bytearray(content(7))
+    row, real, written = row_of(memory, store), data_path.write, []
 
-    def source(at: int, length: int) -> tuple[memoryview, int]:
-        given.append(at)
-        return memoryview(payload)[at : at + length], checksum(payload[at : at + length])
+    def late(*arguments: Any) -> None:
+        written.append(real(*arguments))
+        row.gate.close()
 
-    def confirm() -> None:
-        assert len(given) == store.spec.stripe_count
-        raise Cancelled
-
+    monkeypatch.setattr(data_path, "write", late)
     with pytest.raises(Cancelled):
-        store.put(key(1), source, confirm)
+        store.put(key(1), BlockBuffer(store.spec), row)
+    assert written
     assert not Path(store.path(key(1))).exists()
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != layout.MANIFEST] == []
 
@@ -309,6 +311,7 @@ def test_errors_are_reasons(store: BlockStore, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(store_module.os, "stat", broken)
     monkeypatch.setattr(store_module.os, "open", broken)
     monkeypatch.setattr(store_module.os, "utime", broken)
+    monkeypatch.setattr(store.data_path, "read", broken)
     assert store.contains(key(1)).reason == "estale"
     assert get(store, key(1))[0].reason == "estale"
     assert put(store, key(1), content(7)).reason == "estale"
@@ -320,21 +323,21 @@ def test_a_folder_that_went_stale_under_its_descriptor_is_opened_anew(
 ) -> None:
     """NFS: the folder was made anew, by a restore or another server, and every file in it is ESTALE for ever."""
     stale = store._folders.at(path.parent.name).fd
-    real_stat, real_open = os.stat, os.open
+    real_stat, real_read = os.stat, store.data_path.read
 
     def stat_at(name: object, *args: object, **kwargs: object) -> os.stat_result:
         if kwargs.get("dir_fd") == stale:
             raise OSError(errno.ESTALE, "Stale file handle")
         return real_stat(name, *args, **kwargs)
 
-    def open_at(name: object, *args: object, **kwargs: object) -> int:
-        if kwargs.get("dir_fd") == stale:
+    def read_at(move: object, folder: int, *args: Any) -> BlockRead:
+        if folder == stale:
             raise OSError(errno.ESTALE, "Stale file handle")
-        return real_open(name, *args, **kwargs)
+        return real_read(move, folder, *args)
 
     kept = store._folders.at(path.parent.name)  # so that its number is not given out again
     monkeypatch.setattr(os, "stat", stat_at)
-    monkeypatch.setattr(os, "open", open_at)
+    monkeypatch.setattr(store.data_path, "read", read_at)
     assert store.contains(key(1)).ok
     assert get(store, key(1))[1] == content(7)
     assert kept.fd == stale

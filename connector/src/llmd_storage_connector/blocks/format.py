@@ -114,6 +114,11 @@ def checksum(data: Buffer) -> int:
     return xxhash.xxh3_64_intdigest(data)
 
 
+def stripe_length(spec: BlockSpec, index: int) -> int:
+    """Bytes of a stripe; the last one may be shorter than the others."""
+    return min(spec.stripe_bytes, spec.payload_bytes - index * spec.stripe_bytes)
+
+
 def stripes(spec: BlockSpec) -> Iterator[tuple[int, int]]:
     """(offset in the payload, length) of each stripe, in order; the last one may be shorter."""
     for start in range(0, spec.payload_bytes, spec.stripe_bytes):
@@ -136,12 +141,23 @@ def header_of(spec: BlockSpec, key: bytes, checksums: Sequence[int]) -> bytes:
 
     Requires: one checksum a stripe, in order. Raises: ValueError for a key that the format cannot hold.
     """
+    header = bytearray(spec.header_bytes)
+    fields = fields_of(spec, key)
+    header[: len(fields)] = fields
+    struct.pack_into(f"<{spec.stripe_count}Q", header, _STRIPES_AT, *checksums)
+    end = spec.header_bytes - _CHECKSUM.size
+    _CHECKSUM.pack_into(header, end, checksum(memoryview(header)[:end]))
+    return bytes(header)
+
+
+def fields_of(spec: BlockSpec, key: bytes) -> bytes:
+    """What the header of the block `key` begins with: all but the checksums, which a reader knows beforehand.
+
+    Raises: ValueError for a key that the format cannot hold.
+    """
     if not 0 < len(key) <= MAX_KEY_BYTES:
         raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes, not {len(key)}")
-    header = bytearray(spec.header_bytes)
-    _FIXED.pack_into(
-        header,
-        0,
+    fixed = _FIXED.pack(
         MAGIC,
         FORMAT_VERSION,
         0,
@@ -153,11 +169,7 @@ def header_of(spec: BlockSpec, key: bytes, checksums: Sequence[int]) -> bytes:
         spec.ranks,
         len(key),
     )
-    header[_FIXED.size : _FIXED.size + len(key)] = key
-    struct.pack_into(f"<{spec.stripe_count}Q", header, _STRIPES_AT, *checksums)
-    end = spec.header_bytes - _CHECKSUM.size
-    _CHECKSUM.pack_into(header, end, checksum(memoryview(header)[:end]))
-    return bytes(header)
+    return fixed + key
 
 
 def check(spec: BlockSpec, key: bytes, data: Buffer) -> None:

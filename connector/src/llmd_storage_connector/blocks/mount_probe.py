@@ -26,6 +26,8 @@ from llmd_storage_core.scratch import scratch_name
 # Storage where a small file is made and removed in less than this takes next to no time for a call.
 _LOW_LATENCY_S = 0.002
 _TRIAL_BYTES = 4 << 20
+# What chown(2) takes for "leave it": no file has this owner.
+_NOBODY = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ class Mount:
     def keeps_written(self) -> bool:
         """Whether blocks stay in the page cache for nobody after they were published, since that did not sync them."""
         return self.is_read_past_cache and self.publish_strategy != strategies.RENAME_FSYNC
+
+    @property
+    def owner_pair(self) -> tuple[int, int]:
+        """The owners, of which there are two at most; nobody before the mount is known."""
+        return min(self.owners, default=_NOBODY), max(self.owners, default=_NOBODY)
 
     @property
     def is_low_latency(self) -> bool:

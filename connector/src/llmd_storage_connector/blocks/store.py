@@ -18,19 +18,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector.blocks import format as block_format
 from llmd_storage_connector.blocks import layout
-from llmd_storage_connector.blocks.file_check import check_file
-from llmd_storage_connector.blocks.files import refresh_mtime, write_all
+from llmd_storage_connector.blocks.buffer import BlockBuffer
+from llmd_storage_connector.blocks.data_path import DataPath, Move, Row
+from llmd_storage_connector.blocks.file_check import FileStat, check_file
+from llmd_storage_connector.blocks.files import refresh_mtime
 from llmd_storage_connector.blocks.folders import Folders
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount, is_healthy, probe_mount, try_writing
 from llmd_storage_connector.blocks.namespace import complete, open_namespace, unusable
+from llmd_storage_connector.blocks.native import best_path
 from llmd_storage_connector.blocks.page_cache import forget_pages
 from llmd_storage_connector.blocks.quarantine import is_of_another_shape, quarantine
-from llmd_storage_connector.blocks.reader import BlockBuffer, BlockReader
-from llmd_storage_connector.blocks.result import UNFINISHED, BlockResult, reason_of
-from llmd_storage_connector.errors import Rule, Unusable
+from llmd_storage_connector.blocks.reader import BlockReader
+from llmd_storage_connector.blocks.result import UNFINISHED, BlockResult, reason_of, result_of
+from llmd_storage_connector.errors import Cancelled, Rule, Unusable
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_core import publish
 
@@ -41,13 +43,6 @@ _OPEN_THREADS = 16
 # Blocks are aged by mtime; one younger than this is not refreshed, which saves a round trip a read. Where blocks live
 # for less than hours, the evictor advises less.
 REFRESH_AFTER_S = 3600.0
-
-# Takes the bytes of a block from an offset on. Raises: Cancelled when nobody wants them any more.
-Sink = Callable[[int, memoryview], None]
-# Gives so many bytes of a block from an offset on, and their checksum, taken while they surely were the block's. They
-# may change later, when its job is cancelled while a write of it hangs: what is written then does not match.
-# Raises: Cancelled.
-Source = Callable[[int, int], tuple[memoryview, int]]
 
 
 class BlockStore:
@@ -62,11 +57,12 @@ class BlockStore:
         *,
         model: str = "",
         direct_io: str = "auto",
+        path: DataPath | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """strategy: a name of strategies.STRATEGIES, or "auto". model: its name, for people. direct_io: whether blocks
         are read past the page cache: "auto" (wherever that works: as quick, for half the processor time), "on" or
-        "off". Writes never are: the filesystem may gather them.
+        "off". Writes never are: the filesystem may gather them. path: what moves the bytes; the best there is.
         """
         self.spec = spec
         self.refresh_after_s = REFRESH_AFTER_S
@@ -75,6 +71,7 @@ class BlockStore:
         self._root = root
         self._facts = facts
         self._model = model
+        self.data_path = path or best_path()
         self._now = wall_clock
         self._folders = Folders()
         self.mount = Mount()
@@ -124,41 +121,36 @@ class BlockStore:
         return self._check(found)
 
     def open_block(self, key: bytes) -> BlockReader | BlockResult:
-        """Begin to read the block; the result when it cannot be had."""
+        """Begin to read the block by several threads; the result when it cannot be had."""
         name, flags = layout.block_name(key), self.mount.read_flags
         try:
             fd = self._folders.use(layout.block_folder(key), lambda folder: os.open(name, flags, dir_fd=folder))
         except OSError as error:
-            if error.errno == errno.ELOOP:
-                return BlockResult(False, Rule.NOT_REGULAR.value)
-            # Past the page cache only files can be opened: look what this is.
-            checked = self.contains(key) if error.errno == errno.EINVAL else BlockResult(False)
-            return checked if checked.reason else BlockResult(False, reason_of(error))
-        try:
-            checked = self._check(os.fstat(fd))
-        except OSError as error:
-            checked = BlockResult(False, reason_of(error))
-        reading = BlockReader(self.spec, key, fd, checked.refresh)
-        if checked.ok:
-            return reading
-        reading.close()
-        return checked
+            return self._not_opened(key, error)
+        return BlockReader.begin(self.data_path, self.spec, key, fd, self._check)
 
-    def get(self, key: bytes, buffer: BlockBuffer, sink: Sink) -> BlockResult:
-        """Read the block alone, handing each stripe to `sink` before it is checked.
+    def load(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult:
+        """Read the whole block into the row.
 
-        Ensures: on ok, what `sink` got is what was stored under this key by an engine of this identity.
-        Raises: what `sink` raises.
+        Ensures: on ok, the row has what was stored under this key by an engine of this identity. Else it may have
+        anything. Raises: Cancelled when the row's gate is closed.
         """
-        reader = self.open_block(key)
-        return reader if isinstance(reader, BlockResult) else reader.read_whole(buffer, sink)
+        name, move = layout.block_name(key), Move(self.spec, key, buffer, row)
+        try:
+            read = self._folders.use(
+                layout.block_folder(key), lambda folder: self.data_path.read(move, folder, name, self.mount)
+            )
+        except OSError as error:
+            return self._not_opened(key, error)
+        checked = self._check(read.found)
+        return result_of(read.failure) if checked.ok and read.failure is not None else checked
 
-    def reread(self, key: bytes, buffer: BlockBuffer, sink: Sink) -> BlockResult:
+    def reread(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult:
         """Read a corrupt block once more: another node may have been writing it. Still so: into quarantine.
 
         One that is whole, and only of another shape than this engine's blocks, is somebody's: it stays.
         """
-        result = self.get(key, buffer, sink)
+        result = self.load(key, buffer, row)
         if result.corrupt and is_of_another_shape(self.spec, key, self.path(key)):
             return BlockResult(False, Rule.SHAPE.value)
         if result.corrupt:
@@ -166,13 +158,13 @@ class BlockStore:
             self._quarantine(key)
         return result
 
-    def put(self, key: bytes, source: Source, confirm: Callable[[], None] = lambda: None) -> BlockResult:
-        """Publish what `source` gives as the block; a block that is there is refreshed instead.
+    def put(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult:
+        """Publish the row as the block; a block that is there is refreshed instead.
 
-        confirm: called when all is written, before the block gets its name; it raises when nobody waits for it any
-        more, as after a write that hung.
-        Raises: what `source` and `confirm` raise; nothing is published then.
+        Raises: Cancelled when the row's gate is closed, also when that happened while a write hung; nothing is
+        published then.
         """
+        move = Move(self.spec, key, buffer, row)
         # Creating under the final name finds out by itself; the other ways would replace a block that is there.
         present = BlockResult(False) if self.publish_strategy == "exclusive" else self.contains(key)
         for _ in range(2):
@@ -185,7 +177,7 @@ class BlockStore:
             if present.corrupt:
                 self._quarantine(key)
             try:
-                if self._publish(key, lambda fd: self._write(fd, key, source, confirm)):
+                if self._publish(key, lambda fd: self._write(fd, move)):
                     return BlockResult(True)
             except OSError as error:
                 return BlockResult(False, reason_of(error))
@@ -220,20 +212,21 @@ class BlockStore:
         synced = forget_pages if self.mount.is_read_past_cache else publish.ignore
         return self._folders.use(folder, lambda fd: publish.publish(self.publish_strategy, fd, name, write, synced))
 
-    def _write(self, fd: int, key: bytes, source: Source, confirm: Callable[[], None]) -> None:
-        """The first stripe goes last, together with the header that says what all of them hash to."""
-        spec = self.spec
-        checksums = [0] * spec.stripe_count
-        for index in (*range(1, spec.stripe_count), 0):
-            at = index * spec.stripe_bytes
-            payload, checksums[index] = source(at, min(spec.stripe_bytes, spec.payload_bytes - at))
-            if index > 0:
-                write_all(fd, [payload], spec.header_bytes + at)
-            else:
-                write_all(fd, [memoryview(block_format.header_of(spec, key, checksums)), payload], 0)
-        confirm()
+    def _not_opened(self, key: bytes, error: OSError) -> BlockResult:
+        if error.errno == errno.ELOOP:
+            return BlockResult(False, Rule.NOT_REGULAR.value)
+        # Past the page cache only files can be opened: look what this is.
+        checked = self.contains(key) if error.errno == errno.EINVAL else BlockResult(False)
+        return checked if checked.reason else BlockResult(False, reason_of(error))
 
-    def _check(self, found: os.stat_result) -> BlockResult:
+    def _write(self, fd: int, move: Move) -> None:
+        self.data_path.write(move, fd)
+        # All is written, perhaps late: it gets its name only when somebody waits for it still.
+        if not move.row.gate.enter():
+            raise Cancelled
+        move.row.gate.leave()
+
+    def _check(self, found: FileStat) -> BlockResult:
         age_s = self._now() - found.st_mtime
         return check_file(found, self.spec, self.mount, age_s, refresh_after_s=self.refresh_after_s)
 

@@ -18,8 +18,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.page_cache import FORGET_EVERY_S
-from llmd_storage_connector.blocks.reader import BlockBuffer
 from llmd_storage_connector.blocks.result import DEADLINE, UNHEALTHY, BlockResult
 from llmd_storage_connector.engine.parts import Parts
 from llmd_storage_connector.engine.refreshes import Refreshes

@@ -97,6 +97,7 @@ class StorageEngine:
             ("writes_paused", ""): int(parts.backoff.is_paused),
             ("budget_exhausted", ""): int(parts.budget.is_exhausted),
             ("queued_bytes", ""): parts.scheduler.queue.queued_bytes,
+            ("data_path", parts.store.data_path.name): 1,
         }
         if parts.store.publish_strategy:  # not known before the namespace is open
             gauges["publish_strategy", parts.store.publish_strategy] = 1
@@ -171,7 +172,7 @@ class StorageEngine:
 
     def _job(self, job_id: int, direction: Direction, request: str, keys: Sequence[bytes], limit_s: float) -> Job:
         now = self._clock()
-        return Job(job_id, direction, request, list(keys), now, now + limit_s)
+        return Job(job_id, direction, request, list(keys), now, now + limit_s, self.parts.store.data_path.new_gate())
 
     def finished(self) -> list[FinishedJob]:
         """Jobs that ended since the last call, those that are not worth their time any more included.
@@ -224,11 +225,5 @@ class StorageEngine:
                 continue
             parts.cost.load_cancelled(self._clock())
             parts.scheduler.cancel([load.job], SLOW)
-            self._log.log(
-                logging.WARNING,
-                SLOW,
-                "loading %d blocks is slower than computing them (%.0f %% after %.2f s): the rest is computed",
-                blocks,
-                100 * load.part,
-                load.seconds,
-            )
+            text = "loading %d blocks is slower than computing them (%.0f %% after %.2f s): the rest is computed"
+            self._log.log(logging.WARNING, SLOW, text, blocks, 100 * load.part, load.seconds)

@@ -50,6 +50,7 @@ METRICS: dict[str, Metric] = {
     "queued_bytes": _gauge("KV bytes that wait to be stored."),
     "budget_exhausted": _gauge("Whether blocks wait (1) until the evictor has made room for them within the budget."),
     "publish_strategy": _gauge("How finished blocks get their names (1 for the strategy in use).", "strategy"),
+    "data_path": _gauge("What moves the bytes of blocks (1 for the code in use: native, or Python).", "code"),
     "bypassed_requests": Metric(
         "Requests kept out of the cache because vLLM does not name their blocks by all that is in them.", "reason"
     ),

@@ -2,10 +2,11 @@
 """All jobs of an engine, under one lock: submitted, handed out in tasks, cancelled, and reported exactly once.
 
 field                         | owner | guarded by
-_jobs, _copied                | any   | _lock
+_jobs, _copied_before         | any   | _lock
 _queue and all in it          | any   | _lock
 _finished, phase              | any   | _lock
 every field of a Job          | any   | _lock
+a Job's gate                  | any   | itself
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class TransferScheduler:
         self._clock = clock
         self.queue = TaskQueue(chunk_bytes, store_queue_bytes, threads)
         self._jobs: dict[int, Job] = {}
-        self._copied = 0
+        self._copied_before = 0
         self._finished: deque[FinishedJob] = deque()
         self.phase = Phase.OPENING
         self._lock = threading.RLock()
@@ -113,7 +114,8 @@ class TransferScheduler:
         with self._lock:
             now, live = self._clock(), (job for job in self._jobs.values() if job.state is JobState.LIVE)
             loads = (job for job in live if job.direction is Direction.LOAD)
-            return [job.progress(now, self._chunk_bytes, self._copied) for job in loads]
+            copied = self._copied
+            return [job.progress(now, self._chunk_bytes, copied) for job in loads]
 
     def overdue(self, now: float) -> list[Job]:
         """Jobs past their deadline."""
@@ -127,8 +129,7 @@ class TransferScheduler:
             for job in live:
                 job.state = JobState.CANCELLED
                 job.cancel_reason = reason
-                if job.copying == 0:
-                    self._finish(job)
+            self._end_cancelled()
             return live
 
     def cancel_all(self, reason: str) -> None:
@@ -139,6 +140,7 @@ class TransferScheduler:
     def finished(self) -> list[FinishedJob]:
         """Jobs that ended since the last call."""
         with self._lock:
+            self._end_cancelled()
             finished, self._finished = list(self._finished), deque()
             return finished
 
@@ -149,13 +151,16 @@ class TransferScheduler:
             while self._jobs and time.monotonic() < limit:
                 self._changed.wait(0.05)
                 while_waiting()
+                self._end_cancelled()
             return not self._jobs
 
     def end_all(self, reason: str) -> None:
         """Cancel every job. Ensures: on return no chunk is touched; blocks for the copies then running."""
         with self._lock:
             self.cancel_all(reason)
-            self._changed.wait_for(lambda: not self._jobs)
+            while self._jobs:
+                self._changed.wait(0.001)
+                self._end_cancelled()
 
     # ---- the threads' side ----------------------------------------------------------------------------
 
@@ -178,24 +183,6 @@ class TransferScheduler:
             rest = (replace(first, read=read, stripe=at) for at in range(1, stripes))
             self.queue.add_stripes(rest)
             self._work.notify(stripes - 1)
-
-    def begin_copy(self, job: Job) -> bool:
-        """Whether the job's chunks may be touched until end_copy."""
-        with self._lock:
-            if job.state is not JobState.LIVE:
-                return False
-            job.copying += 1
-            return True
-
-    def end_copy(self, job: Job, copied_bytes: int) -> None:
-        """The chunks are not touched any more by this thread."""
-        with self._lock:
-            job.copying -= 1
-            if job.direction is Direction.LOAD:
-                job.copied(self._clock(), copied_bytes)
-                self._copied += copied_bytes
-            if job.state is JobState.CANCELLED and job.copying == 0:
-                self._finish(job)
 
     def wake(self) -> None:
         """There may be budget for blocks that wait to be stored."""
@@ -222,9 +209,21 @@ class TransferScheduler:
         self.queue.end(done.task, settled)
         if settled and done.result is not None and job.settle(done.task.key, done.result):
             self.queue.end_at_hole(job)
-        if done.copied_bytes is not None:
-            self.end_copy(job, done.copied_bytes)
+        if job.direction is Direction.LOAD:
+            job.see_copied(self._clock())
         if job.state is JobState.LIVE and job.left == 0:
+            self._finish(job)
+        self._end_cancelled()
+
+    @property
+    def _copied(self) -> int:
+        """Bytes that all loads together have got."""
+        loads = (job for job in self._jobs.values() if job.direction is Direction.LOAD)
+        return self._copied_before + sum(job.gate.copied for job in loads)
+
+    def _end_cancelled(self) -> None:
+        """Report the cancelled jobs whose chunks nobody touches any more."""
+        for job in [job for job in self._jobs.values() if job.state is JobState.CANCELLED and job.gate.close()]:
             self._finish(job)
 
     def _finish(self, job: Job) -> None:
@@ -232,6 +231,9 @@ class TransferScheduler:
         if job.state is JobState.DONE:
             return
         job.state = JobState.DONE
+        job.gate.close()
+        if job.direction is Direction.LOAD:
+            self._copied_before += job.gate.copied
         self.queue.remove(job)
         self._jobs.pop(job.job_id, None)
         self._finished.append(job.finished(self._clock()))

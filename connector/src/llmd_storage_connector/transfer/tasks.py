@@ -2,7 +2,7 @@
 """One submit from vLLM: a set of blocks to load or to store, which ends exactly once.
 
     LIVE      -> threads may copy between their own buffers and the job's chunks
-    CANCELLED -> nobody waits for it any more: no copy may begin; it ends when the last one running is over
+    CANCELLED -> nobody waits for it any more: its gate is closed; it ends when the last copy running is over
     DONE      -> reported; its chunks belong to someone else
 
 Copies are memory only, so CANCELLED lasts milliseconds; system calls that hang hold a thread's buffer, no chunk.
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from llmd_storage_connector.blocks.gate import Gate
 from llmd_storage_connector.blocks.reader import BlockReader
 from llmd_storage_connector.blocks.result import UNHEALTHY, BlockResult
 
@@ -98,8 +99,9 @@ class Job:
     is_prefix: keys are in their order in a prefix, of which a block is of use only with all before it.
     behind_hole: keys that are not wanted any more, since one before them could not be had.
 
+    gate: of its chunks, which counts the bytes that were copied into them.
     began: when a thread first took one; others_bytes: the scheduler's count of copied bytes then, or at submission;
-    copied_bytes: its own; first_copy: when the first of these were there, and how many. Times are monotonic seconds.
+    first_copy: when the first of its own were seen, and how many. Times are monotonic seconds.
     """
 
     job_id: int
@@ -108,15 +110,14 @@ class Job:
     keys: list[bytes]
     submitted: float
     deadline: float
+    gate: Gate
     is_prefix: bool = False
     behind_hole: tuple[bytes, ...] = ()
     pending: deque[tuple[bytes, int]] = field(default_factory=deque)
     state: JobState = JobState.LIVE
     cancel_reason: str = ""
     left: int = 0
-    copying: int = 0
     began: float | None = None
-    copied_bytes: int = 0
     first_copy: tuple[float, int] = (0.0, 0)
     others_bytes: int = 0
     results: dict[bytes, BlockResult] = field(default_factory=dict)
@@ -128,22 +129,23 @@ class Job:
 
     def progress(self, now: float, chunk_bytes: int, copied: int) -> LoadProgress:
         """How far a load is. copied: the scheduler's count of bytes."""
+        self.see_copied(now)
         began, whole = self.submitted if self.began is None else self.began, self.wanted * chunk_bytes
         first_at, first_bytes = self.first_copy
+        own = self.gate.copied
         return LoadProgress(
             self,
             now - began,
-            self.copied_bytes / whole,
+            own / whole,
             first_at - began if first_bytes else 0.0,
             first_bytes / whole,
-            copied > self.others_bytes + self.copied_bytes,
+            copied > self.others_bytes + own,
         )
 
-    def copied(self, now: float, size: int) -> None:
-        """So many bytes more are in its chunks. Requires: the scheduler's lock."""
-        if size and not self.copied_bytes:
-            self.first_copy = (now, size)
-        self.copied_bytes += size
+    def see_copied(self, now: float) -> None:
+        """Note when the first bytes are there. Requires: the scheduler's lock."""
+        if not self.first_copy[1]:
+            self.first_copy = (now, self.gate.copied)
 
     def settle(self, key: bytes, result: BlockResult) -> bool:
         """Note what became of a block. Returns: whether that leaves a hole which makes all behind it useless."""
@@ -223,11 +225,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What became of a task. result: of its block, None when that is not over, or nobody wants it any more.
-
-    copied_bytes: of a copy into the chunk that was begun and ends with this; None without one.
-    """
+    """What became of a task. result: of its block, None when that is not over, or nobody wants it any more."""
 
     task: Task
     result: BlockResult | None = None
-    copied_bytes: int | None = None

@@ -68,22 +68,19 @@ _SHUTDOWN_TIMEOUT_S = 5.0
 
 
 class CpuTierChunks:
-    """Chunks of vLLM's CPU tier. numpy copies without the interpreter lock."""
+    """Chunks of vLLM's CPU tier: where each of them is."""
 
     def __init__(self, view: memoryview) -> None:
-        self._chunks = np.asarray(view)
+        """Requires: chunks x bytes of a chunk, in C order."""
+        chunks = np.asarray(view)
+        self._count, self._stride = len(chunks), chunks.strides[0]
+        self._begin: int = chunks.__array_interface__["data"][0]
 
-    def view(self, chunk: int, offset: int, length: int) -> memoryview:
-        """The chunk's bytes themselves, not a copy. Requires: the chunk has as many."""
-        return self._chunks[chunk, offset : offset + length].data.cast("B")
-
-    def write(self, chunk: int, offset: int, source: memoryview) -> None:
-        """Write source over the chunk's bytes from offset on. Requires: the chunk has as many."""
-        np.copyto(self._chunks[chunk, offset : offset + source.nbytes], np.frombuffer(source, dtype=np.int8))
-
-    def release(self) -> None:
-        """Let vLLM unmap the memory. Requires: no copy runs or will begin."""
-        self._chunks = np.empty((0, 0), dtype=np.int8)
+    def address(self, chunk: int) -> int:
+        """See ChunkMemory. Requires: vLLM has not unmapped its memory, for whoever touches it."""
+        if not 0 <= chunk < self._count:
+            raise IndexError(f"the CPU tier has {self._count} chunks, none is number {chunk}")
+        return self._begin + chunk * self._stride
 
 
 class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is untyped here
@@ -284,7 +281,6 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         hanging = self._engine.close(_SHUTDOWN_TIMEOUT_S)
         if hanging:
             logger.warning("%d storage threads still hang in a system call; they hold no KV memory", hanging)
-        self._chunks.release()
 
 
 def _definition(metric: Metric) -> OffloadingMetricMetadata:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import os
 import secrets
 import shutil
@@ -17,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector.blocks.format import BlockSpec, checksum, stripes
-from llmd_storage_connector.blocks.reader import BlockBuffer
+from llmd_storage_connector.blocks.buffer import BlockBuffer
+from llmd_storage_connector.blocks.data_path import Row
+from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.identity.facts import digest_of
@@ -48,15 +51,17 @@ def measure_store(root: str, block_bytes: int, count: int, threads: int) -> dict
         spec = BlockSpec(digest_of(facts), block_bytes)
         store = BlockStore(Path(scratch), facts, spec, "auto")
         store.open()
-        content = memoryview(os.urandom(spec.longest_stripe))
-        sums = {length: checksum(content[:length]) for _, length in stripes(spec)}
+        # Stands for the memory of an engine: what is written, and where all that is read goes to.
+        memory = mmap.mmap(-1, block_bytes)
+        memory.write(os.urandom(block_bytes))
+        row = Row(ctypes.addressof(ctypes.c_char.from_buffer(memory)), store.data_path.new_gate())
         keys = [secrets.token_bytes(36) for _ in range(count)]
 
         def write(key: bytes, buffer: BlockBuffer) -> BlockResult:
-            return store.put(key, lambda offset, length: (content[:length], sums[length]))
+            return store.put(key, buffer, row)
 
         def read(key: bytes, buffer: BlockBuffer) -> BlockResult:
-            return store.get(key, buffer, lambda offset, found: None)
+            return store.load(key, buffer, row)
 
         return {
             f"{name}": _measure(spec, keys, threads, operation, size)

@@ -84,7 +84,7 @@ spec:
       {{- if or $ours $caBundle .Values.extraInitContainers }}
       initContainers:
         {{- if $ours }}
-        # The connector is pure Python and comes from the project's image: nothing is downloaded when a pod starts.
+        # The connector comes from the project's image, for whatever Python vLLM's has: nothing is downloaded when a pod starts.
         - name: connector
           {{- include "llm-d-storage.projectImage" . | nindent 10 }}
           command: [cp, -r, /opt/llm-d-storage/connector/., /connector]

@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user would lose: what the reference in Python promises, wherever the native code did anything else.
+
+Every test runs with the reference and with each library that this processor can run; what fails, fails the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import logging
+import mmap
+import os
+import platform
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmd_storage_connector.blocks import native
+from llmd_storage_connector.blocks.buffer import BlockBuffer
+from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, PythonPath, Row
+from llmd_storage_connector.blocks.file_check import may_be_read
+from llmd_storage_connector.blocks.files import READ
+from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.mount_probe import Mount
+from llmd_storage_connector.blocks.native import NativePath, best_path, library_file
+from llmd_storage_connector.errors import Cancelled, Corrupt, Rule
+from tests.unit.connector.conftest import address_of
+from tests.unit.connector.test_format_properties import Block, blocks
+
+MACHINE = platform.machine()
+LIBRARIES = {"x86_64": ["x86_64.so", "x86_64_v3.so"], "aarch64": ["aarch64.so"]}.get(MACHINE, [])
+if MACHINE == "x86_64" and library_file(MACHINE, native._processor_flags).name == "x86_64.so":
+    LIBRARIES.remove("x86_64_v3.so")
+REFERENCE = PythonPath()
+NATIVE = {name: NativePath(native._FOLDER / name) for name in LIBRARIES}
+PATHS: dict[str, DataPath] = {"python": REFERENCE, **NATIVE}
+MOUNT = Mount(owners=frozenset({os.geteuid()}), group=os.getegid(), read_flags=READ)
+BLOCK = Block(BlockSpec(bytes(range(32)), 10_000, 2, 4096), b"a key of a block", bytes(i % 251 for i in range(10_000)))
+NAME = "a block.kvb"
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest) -> DataPath:
+    return PATHS[request.param]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+# A row is an address: its memory has to stay.
+_KEPT: list[bytearray] = []
+
+
+def a_move(path: DataPath, block: Block, row: bytearray) -> Move:
+    _KEPT.append(row)
+    return Move(block.spec, block.key, BlockBuffer(block.spec), Row(address_of(row), path.new_gate()))
+
+
+def written(path: DataPath, block: Block, file: Path) -> bytes:
+    row = bytearray(block.payload)
+    with file.open("wb", buffering=0) as out:
+        path.write(a_move(path, block, row), out.fileno())
+    assert row == block.payload
+    return file.read_bytes()
+
+
+def verdict(path: DataPath, block: Block, data: bytes) -> tuple[bool, str, bytes]:
+    """Of a file with these bytes: whether it may be read, why it is refused, and what is in the row if it is not."""
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / NAME).write_bytes(data)
+        folder = os.open(scratch, os.O_RDONLY)
+        try:
+            row = bytearray(block.spec.payload_bytes)
+            read = path.read(a_move(path, block, row), folder, NAME, MOUNT)
+        finally:
+            os.close(folder)
+    candidate = may_be_read(read.found, block.spec, MOUNT)
+    return candidate, f"{type(read.failure)} {read.failure}", bytes(row) if candidate and not read.failure else b""
+
+
+def same_verdict(block: Block, data: bytes) -> tuple[bool, str, bytes]:
+    expected = verdict(REFERENCE, block, data)
+    for name, path in NATIVE.items():
+        assert verdict(path, block, data) == expected, name
+    return expected
+
+
+# ---- the same bytes ---------------------------------------------------------------------------------------
+
+
+@given(block=blocks())
+def test_what_is_written_is_the_format_bit_for_bit(block: Block) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, path in PATHS.items():
+            assert written(path, block, Path(scratch) / name) == block.file, name
+
+
+@given(block=blocks())
+def test_what_was_stored_comes_back(block: Block) -> None:
+    assert same_verdict(block, block.file) == (True, "<class 'NoneType'> None", block.payload)
+
+
+@pytest.mark.parametrize("stripe_bytes", [1 << 12, 1 << 18, 1 << 21], ids="stripes of {}".format)
+@pytest.mark.parametrize(
+    "size",
+    [1, 3, 8, 16, 128, 240, 241, 256, 257, 1024, 1025, 4097, 131_071, 131_072, 131_073, 131_328, 131_329, 2_500_000],
+)
+def test_every_length_hashes_as_xxhash_does(
+    path: DataPath, tmp_path: Path, folder: int, size: int, stripe_bytes: int
+) -> None:
+    """Where a stripe is moved in pieces, and where the checksum goes over to another way of hashing."""
+    payload = xxhash.xxh3_64_digest(b"seed") * (size // 8 + 1)
+    block = Block(BlockSpec(bytes(32), size, 1, stripe_bytes), b"key", payload[:size])
+    assert written(path, block, tmp_path / NAME) == block.file
+    row = bytearray(size)
+    assert path.read(a_move(path, block, row), folder, NAME, MOUNT).failure is None
+    assert row == block.payload
+
+
+# ---- the same refusals, in the same words --------------------------------------------------------------------
+
+
+@given(block=blocks(), at=st.integers(0))
+def test_any_flipped_bit_is_refused_alike(block: Block, at: int) -> None:
+    data = bytearray(block.file)
+    at %= len(data) * 8
+    data[at // 8] ^= 1 << at % 8
+    assert "Corrupt" in same_verdict(block, bytes(data))[1]
+
+
+@given(block=blocks(), at=st.integers(0), put=st.binary(min_size=1, max_size=64))
+def test_any_header_under_a_right_checksum_is_judged_alike(block: Block, at: int, put: bytes) -> None:
+    """Lengths that are not so, offsets beyond the end; and what the format leaves free may be anything."""
+    data, end = bytearray(block.file), block.spec.header_bytes - 8
+    at %= end
+    data[at : min(at + len(put), end)] = put[: end - at]
+    data[end : end + 8] = xxhash.xxh3_64_intdigest(bytes(data[:end])).to_bytes(8, "little")
+    same_verdict(block, bytes(data))
+
+
+@given(block=blocks(), length=st.integers(0), more=st.binary(max_size=10))
+def test_any_other_length_is_not_read(block: Block, length: int, more: bytes) -> None:
+    data = block.file
+    assert same_verdict(block, data[: length % len(data)])[0] is False
+    assert same_verdict(block, data + b"\0" + more)[0] is False
+
+
+@given(block=blocks(), data=st.binary(max_size=100))
+def test_garbage_of_the_right_length_is_refused_alike(block: Block, data: bytes) -> None:
+    size = block.spec.file_bytes
+    assert "Corrupt" in same_verdict(block, (data * size)[:size].ljust(size, b"\0"))[1]
+
+
+@given(block=blocks(), ours=blocks())
+def test_another_block_is_refused_alike(block: Block, ours: Block) -> None:
+    ours = dataclasses.replace(ours, spec=dataclasses.replace(ours.spec, payload_bytes=block.spec.payload_bytes))
+    same_verdict(ours, block.file)
+
+
+# ---- the same errors ---------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_opened_is_an_error_with_its_name(path: DataPath, tmp_path: Path, folder: int) -> None:
+    move = a_move(path, BLOCK, bytearray(10_000))
+    with pytest.raises(FileNotFoundError) as caught:
+        path.read(move, folder, NAME, MOUNT)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, NAME)
+    (tmp_path / NAME).symlink_to("/nowhere")
+    with pytest.raises(OSError) as caught:
+        path.read(move, folder, NAME, MOUNT)
+    assert caught.value.errno == errno.ELOOP
+
+
+@pytest.mark.parametrize(
+    ("file", "number"),
+    [("/", errno.EISDIR), ("/proc/self/mem", errno.EIO), ("", errno.EBADF)],
+    ids=["a folder", "a broken disk", "a closed file"],
+)
+@pytest.mark.parametrize("index", [0, 2])
+def test_a_read_that_fails_is_an_error(path: DataPath, file: str, number: int, index: int) -> None:
+    """Nothing is mapped where a process begins: its memory reads as a broken disk does."""
+    fd = os.open(file or "/", os.O_RDONLY)
+    if not file:
+        os.close(fd)
+    try:
+        with pytest.raises(OSError) as caught:
+            path.read_stripe(a_move(path, BLOCK, bytearray(10_000)), fd, index)
+        assert (caught.value.errno, caught.value.strerror) == (number, os.strerror(number))
+    finally:
+        if file:
+            os.close(fd)
+
+
+def test_a_read_that_fails_later_is_told_with_the_file(path: DataPath, folder: int, tmp_path: Path) -> None:
+    """A file that shrinks between the look at it and the reading of it."""
+    (tmp_path / NAME).write_bytes(BLOCK.file[:-1])
+    fd = os.open(tmp_path / NAME, READ)
+    try:
+        with pytest.raises(Corrupt) as caught:
+            path.read_stripe(a_move(path, BLOCK, bytearray(10_000)), fd, 2)
+    finally:
+        os.close(fd)
+    assert (caught.value.rule, caught.value.detail) == (Rule.LENGTH, f"ends at {len(BLOCK.file) - 1}")
+
+
+def test_a_full_disk_is_an_error(path: DataPath) -> None:
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError) as caught:
+        path.write(a_move(path, BLOCK, bytearray(BLOCK.payload)), full.fileno())
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_what_others_own_is_not_read(path: DataPath, folder: int, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(BLOCK.file)
+    row = bytearray(10_000)
+    theirs = dataclasses.replace(MOUNT, owners=frozenset({4242, 4243}), group=4244)
+    read: BlockRead = path.read(a_move(path, BLOCK, row), folder, NAME, theirs)
+    assert (read.found.st_uid, read.found.st_gid) == (os.geteuid(), os.getegid())
+    assert read.found.st_mtime == pytest.approx((tmp_path / NAME).stat().st_mtime)
+    assert row == bytes(10_000)
+
+
+def test_no_file_stays_open(path: DataPath, folder: int, tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    good, bad = BLOCK.file, bytearray(BLOCK.file)
+    bad[-1] ^= 1
+    for data in (good, bytes(bad), good[:-1]):
+        (tmp_path / NAME).write_bytes(data)
+        path.read(a_move(path, BLOCK, bytearray(10_000)), folder, NAME, MOUNT)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# ---- rows that were given away ---------------------------------------------------------------------------------
+
+
+def test_a_closed_gate_keeps_everything_out(path: DataPath, folder: int, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(BLOCK.file)
+    row = bytearray(10_000)
+    move = a_move(path, BLOCK, row)
+    assert move.row.gate.close()
+    with pytest.raises(Cancelled):
+        path.read(move, folder, NAME, MOUNT)
+    fd = os.open(tmp_path / NAME, READ)
+    try:
+        with pytest.raises(Cancelled):
+            path.read_stripe(move, fd, 1)
+    finally:
+        os.close(fd)
+    with open(tmp_path / "new", "wb", buffering=0) as out, pytest.raises(Cancelled):
+        path.write(move, out.fileno())
+    assert row == bytes(10_000)
+    assert (tmp_path / "new").read_bytes() == b""
+
+
+def test_a_gate_counts_who_is_inside_and_what_was_copied(path: DataPath) -> None:
+    gate = path.new_gate()
+    assert gate.enter() and gate.enter()
+    assert not gate.close()
+    assert not gate.enter()
+    gate.leave(5)
+    assert not gate.close()
+    gate.leave()
+    assert gate.close()
+    assert gate.copied == 5
+
+
+def test_a_read_counts_what_it_copied(path: DataPath, folder: int, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(BLOCK.file)
+    move = a_move(path, BLOCK, bytearray(10_000))
+    path.read(move, folder, NAME, MOUNT)
+    assert move.row.gate.copied == 10_000
+    assert move.row.gate.close()
+
+
+def test_once_a_gate_is_closed_and_empty_nothing_changes_in_its_row(
+    path: DataPath, folder: int, tmp_path: Path
+) -> None:
+    """Threads that read again and again, and a row that is taken away from them at any moment."""
+    (tmp_path / NAME).write_bytes(BLOCK.file)
+    for _ in range(20):
+        row, gate = bytearray(10_000), path.new_gate()
+        address, began = address_of(row), threading.Barrier(4)
+
+        def read(address: int = address, gate: object = gate, began: threading.Barrier = began) -> None:
+            move = Move(BLOCK.spec, BLOCK.key, BlockBuffer(BLOCK.spec), Row(address, gate))
+            began.wait()
+            try:
+                while True:
+                    path.read(move, folder, NAME, MOUNT)
+            except Cancelled:
+                pass
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        began.wait()
+        while gate.copied == 0:
+            pass
+        while not gate.close():
+            pass
+        row[:] = b"\xee" * 10_000
+        for thread in threads:
+            thread.join()
+        assert row == b"\xee" * 10_000
+
+
+def test_what_changes_while_it_is_written_is_refused_by_every_reader(
+    path: DataPath, folder: int, tmp_path: Path
+) -> None:
+    """The rows of a store that was given up belong to another block while its write is still under way.
+
+    Here the row is the very file's beginning: writing the header changes the stripe behind it after it was hashed.
+    """
+    block = Block(BlockSpec(bytes(32), 4096, 1, 4096), b"key", bytes(4096))
+    with open(tmp_path / NAME, "w+b", buffering=0) as out:
+        out.truncate(4096)
+        with mmap.mmap(out.fileno(), 4096) as row:
+            address = address_of(row)
+            path.write(
+                Move(block.spec, block.key, BlockBuffer(block.spec), Row(address, path.new_gate())), out.fileno()
+            )
+    read = path.read(a_move(path, block, bytearray(4096)), folder, NAME, MOUNT)
+    assert isinstance(read.failure, Corrupt) and read.failure.rule is Rule.PAYLOAD_CHECKSUM
+
+
+def test_the_gate_of_another_data_path_is_refused() -> None:
+    for path in NATIVE.values():
+        with pytest.raises(TypeError, match="another data path"):
+            path.write(a_move(REFERENCE, BLOCK, bytearray(10_000)), 0)
+
+
+# ---- which one is used --------------------------------------------------------------------------------------
+
+
+def test_native_code_is_used_here() -> None:
+    """Where this fails the development environment was made without it: `make venv`."""
+    assert best_path().name == ("native" if MACHINE in ("x86_64", "aarch64") else "python")
+
+
+def test_the_library_is_the_best_that_the_processor_can_run(tmp_path: Path) -> None:
+    for name in ("x86_64.so", "x86_64_v3.so", "aarch64.so"):
+        (tmp_path / name).touch()
+    old, new = frozenset({"sse2", "avx"}), native._V3 | {"sse2"}
+    assert library_file("x86_64", lambda: old, tmp_path).name == "x86_64.so"
+    assert library_file("x86_64", lambda: new, tmp_path).name == "x86_64_v3.so"
+    assert library_file("aarch64", frozenset, tmp_path).name == "aarch64.so"
+    with pytest.raises(OSError, match="no native code for processors of the kind riscv64"):
+        library_file("riscv64", frozenset, tmp_path)
+    with pytest.raises(OSError, match="is not there"):
+        library_file("aarch64", frozenset, tmp_path / "elsewhere")
+
+
+def test_where_there_is_none_python_does_it_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    assert best_path.__wrapped__().name == "python"
+    assert "moved by Python code" in caplog.text and "riscv64" in caplog.text
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+@pytest.mark.parametrize("content", [b"", b"no library"], ids=["empty", "not a library"])
+def test_a_broken_library_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.so").write_bytes(content)
+    with pytest.raises(OSError):
+        NativePath(tmp_path / "broken.so")
+
+
+@pytest.mark.skipif(not LIBRARIES, reason="no native code for this processor")
+def test_a_library_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        native, "_Transfer", type("_Transfer", (native._Transfer,), {"_fields_": [("new", native.ctypes.c_int)]})
+    )
+    with pytest.raises(OSError, match="made from other sources"):
+        NativePath(native._FOLDER / LIBRARIES[0])
