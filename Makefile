@@ -8,6 +8,8 @@ EXPORT := $(UV) export -q --frozen --format requirements.txt --no-emit-workspace
 export PYTHONUNBUFFERED := 1
 # Without byte code each of the thousand processes of the tests compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
+# Nor do sources of another checkout, which would be tested instead of these.
+unexport PYTHONPATH
 
 .PHONY: help
 help: ## this list
