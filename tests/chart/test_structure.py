@@ -26,7 +26,7 @@ def annotations(obj: dict[str, Any]) -> dict[str, str]:
 
 # Together they have every object that the chart can make.
 ALL_OBJECTS = ("everything", "lab", "gateway-gke", "gateway-agentgateway-openshift", "static-nfs", "default")
-ALL_OBJECTS += ("standalone", "tiered-router")
+ALL_OBJECTS += ("standalone", "tiered-router", "gateway-gke-internal")
 ALL_OBJECTS += ("lmcache", "model-claim-hpa", "model-image-keda", "network-policies", "evictor", "benchmark")
 
 
@@ -235,7 +235,10 @@ def test_rights_are_on_the_list(scenario: str) -> None:
 def test_cluster_wide_rights_are_to_look_at_what_has_no_namespace() -> None:
     objs = helm.objects("service", "--set", "storage.existingClaim=mine,evictor.enabled=false")
     (role,) = (o for o in objs if o["kind"] == "ClusterRole")
-    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+    ]
 
 
 @each_scenario

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import signal
@@ -32,6 +33,8 @@ def unmount(at: Path) -> None:
     while str(at) in mount_points():
         if _libc.umount2(os.fsencode(at), _MNT_DETACH | _UMOUNT_NOFOLLOW) != 0:
             error = ctypes.get_errno()
+            if error == errno.EINVAL and str(at) not in mount_points():
+                return  # another process has just taken it away
             raise OSError(error, os.strerror(error), str(at))
 
 
