@@ -215,7 +215,7 @@ def test_every_metric_is_declared_as_vllm_wants_it_and_can_be_sent(tier: LlmdSto
     definitions = LlmdStorageTier.build_metric_definitions({})
     assert set(definitions) == {PREFIX + name for name in METRICS}
     engine = engine_of(tier)
-    engine.shown["publish_strategy", "link"] = 1
+    engine.shown |= {("publish_strategy", "link"): 1, ("data_path", "native"): 1}
     for name, metric in METRICS.items():
         if metric.kind is MetricKind.COUNTER:
             engine.counters.add(name, detail="x" if metric.detail else "")
