@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+from llmd_storage_core.kube_tls import accept_plain_cas
 from llmd_storage_evictor.config import Config
 from llmd_storage_evictor.errors import Misconfigured
 from llmd_storage_evictor.leader.release_check import ReleaseCheck
@@ -125,9 +126,10 @@ class LeaseElection:
                 "outside Kubernetes"
             ) from error
         lock = lease.LeaseLock(self._name, self._namespace, self._identity)
+        client = accept_plain_cas(lock.api_instance.api_client)
         lock.api_instance = _TimedApi(lock.api_instance)
         if self._owner:
-            core = _TimedApi(kubernetes.client.CoreV1Api())
+            core = _TimedApi(kubernetes.client.CoreV1Api(client))
             lock.api_instance = _OwnedApi(lock.api_instance, core, self._owner, self._name)
             if self._config is not None:
                 read = functools.partial(core.read_namespaced_config_map, self._owner, self._namespace)

@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any, Protocol
 
+from llmd_storage_core.kube_tls import accept_plain_cas
 from llmd_storage_hooks.core.errors import CollectError, Forbidden, NotFound, Unreachable
 
 CALL_TIMEOUT_S = 10.0
@@ -61,7 +62,7 @@ class Kube:
         except (kubernetes.config.ConfigException, OSError) as error:
             raise Unreachable(f"no credentials for a cluster: {_cut(str(error))}") from error
         configuration.retries = 0  # a refused connection is an answer; waiting is the caller's business
-        return cls(kubernetes.client.ApiClient(configuration))
+        return cls(accept_plain_cas(kubernetes.client.ApiClient(configuration)))
 
     def get(self, path: str, query: dict[str, str] | None = None) -> Any:
         body = self._call("GET", path, query)
