@@ -47,8 +47,8 @@ def test_names_fit_whatever_the_release_is_called(scenario: str) -> None:
             name = name.partition(":")[2]  # its namespace stands before it
         if obj["kind"] == "PersistentVolume":
             name = name.partition(".")[2]
-        # An Indexed Job's pods are called <job>-<index>.
-        assert len(name) + 2 * (obj["kind"] == "Job") <= 63
+        # An Indexed Job's pods are called <job>-<index>; a Lease's name is the picker's choice, and a label nowhere.
+        assert len(name) + 2 * (obj["kind"] == "Job") <= (253 if obj["kind"] == "Lease" else 63)
         for value in obj["metadata"]["labels"].values():
             assert len(value) <= 63
 
@@ -155,6 +155,7 @@ def test_only_pods_that_use_the_api_have_a_token(scenario: str) -> None:
         assert pod["enableServiceLinks"] is False, where
 
 
+LEADS = f"epp-{helm.NAMESPACE}-kv-pool.gateway-api-inference-extension.sigs.k8s.io"
 # All that any account of the chart may do, by component: (group, resource, verbs, limited to these names).
 ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
     "epp": {
@@ -165,7 +166,8 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
         ("llm-d.ai", "inferenceobjectives", "get list watch", ""),
         ("llm-d.ai", "inferencemodelrewrites", "get list watch", ""),
         # Only with several pickers: who leads.
-        ("coordination.k8s.io", "leases", "create get update", ""),
+        ("coordination.k8s.io", "leases", "get update", LEADS),
+        ("coordination.k8s.io", "leases", "create get update", ""),  # a picker that chooses the name itself
         ("", "events", "create patch", ""),
     },
     "preflight": {

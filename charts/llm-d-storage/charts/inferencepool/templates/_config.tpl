@@ -72,6 +72,13 @@ schedulingProfiles:
     {{- end }}
 {{- end -}}
 
+{{/* The Lease by which several pickers say who leads, where its name is known; else nothing. */}}
+{{- define "llm-d-storage.epp.lease" -}}
+{{- if and (eq .Values.picker "inference-extension") (gt (include "llm-d-storage.epp.replicas" . | int64) 1) -}}
+epp-{{ .Release.Namespace }}-{{ include "llm-d-storage.names.pool" . }}.gateway-api-inference-extension.sigs.k8s.io
+{{- end -}}
+{{- end -}}
+
 {{/* How many pickers. */}}
 {{- define "llm-d-storage.epp.replicas" -}}
 {{- $default := eq .Values.global.router.mode "standalone" | ternary 2 1 -}}
