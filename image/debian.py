@@ -7,7 +7,6 @@ apt say which mirror (or archive of old packages) to ask, and apt checks Debian'
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from image.command import Run
+from image.digests import sha256_of
 
 SUITE = "trixie"
 PYTHON = "3.13"
@@ -85,7 +85,7 @@ def fetch(run: Run, architecture: str, cache: Path, *, exact: bool = True) -> li
     with tempfile.TemporaryDirectory() as tmp:
         names = [f"{one.name}={one.version}" for one in wanted] if exact else list(PACKAGES)
         files = _download(run, architecture, names, Path(tmp))
-        found = {_sha256(file): file for file in files}
+        found = {sha256_of(file): file for file in files}
         if exact and (wrong := sorted(one.name for one in wanted if one.sha256 not in found)):
             raise BaseError(f"Debian's {wrong[0]} is not the file that image/debian.lock names: run `make lock`")
         cache.mkdir(parents=True, exist_ok=True)
@@ -158,11 +158,6 @@ def sources(mirrors: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def unpack(run: Run, files: Iterable[Path], root: Path) -> None:
     """base-files first: it makes /bin and /lib the links that others unpack into."""
     for file in sorted(files, key=lambda one: _field(one, "Package") != "base-files"):
@@ -184,7 +179,7 @@ def write_lock(run: Run, lock: Path = LOCK) -> None:
     for architecture in sorted(LOADERS):
         with tempfile.TemporaryDirectory() as tmp:
             for file in _download(run, architecture, list(PACKAGES), Path(tmp)):
-                rows.append(f"{architecture} {_field(file, 'Package')} {_field(file, 'Version')} {_sha256(file)}")
+                rows.append(f"{architecture} {_field(file, 'Package')} {_field(file, 'Version')} {sha256_of(file)}")
     lock.write_text("\n".join(rows) + "\n")
 
 

@@ -5,7 +5,6 @@ https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import tarfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from image import oci
+from image.digests import sha256_of
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
@@ -40,7 +40,7 @@ def _platform(folder: Path, archive: Path) -> dict[str, Any]:
     with tarfile.open(archive) as opened:
 
         def load(path: str) -> Any:
-            return json.loads(_member(opened, path).read())
+            return json.load(oci.member(opened, path))
 
         manifest = load(oci.blob_path(load("index.json")["manifests"][0]["digest"]))
         config = load(oci.blob_path(manifest["config"]["digest"]))
@@ -53,26 +53,18 @@ def _platform(folder: Path, archive: Path) -> dict[str, Any]:
     return {**described, "platform": {"architecture": config["architecture"], "os": config["os"]}}
 
 
-def _member(archive: tarfile.TarFile, path: str) -> Any:
-    found = archive.extractfile(path)
-    if found is None:
-        raise ValueError(f"the image archive lacks {path}")
-    return found
-
-
 def _compressed(folder: Path, archive: tarfile.TarFile, path: str) -> dict[str, Any]:
     """By gzip the program: it gives the same bytes everywhere, and Python's zlib differs from machine to machine."""
     new = folder / "blobs/sha256/.new"
     with new.open("wb") as out, subprocess.Popen(["gzip", "-n"], stdin=subprocess.PIPE, stdout=out) as gzip:
         assert gzip.stdin is not None
-        source = _member(archive, path)
+        source = oci.member(archive, path)
         while piece := source.read(1 << 20):
             gzip.stdin.write(piece)
         gzip.stdin.close()
     if gzip.returncode:
         raise ValueError(f"gzip ended with exit code {gzip.returncode}: is there room below {folder}?")
-    with new.open("rb") as opened:
-        digest = "sha256:" + hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = f"sha256:{sha256_of(new)}"
     size = new.stat().st_size
     new.replace(folder / oci.blob_path(digest))
     return {"mediaType": f"{oci.LAYER_TYPE}+gzip", "digest": digest, "size": size}
@@ -80,9 +72,9 @@ def _compressed(folder: Path, archive: tarfile.TarFile, path: str) -> dict[str, 
 
 def _put(folder: Path, media_type: str, value: Any) -> dict[str, Any]:
     data = oci.encoded(value)
-    digest = "sha256:" + hashlib.sha256(data).hexdigest()
-    (folder / oci.blob_path(digest)).write_bytes(data)
-    return {"mediaType": media_type, "digest": digest, "size": len(data)}
+    described = oci.described(media_type, data)
+    (folder / oci.blob_path(described["digest"])).write_bytes(data)
+    return described
 
 
 def _write_json(file: Path, value: Any) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from image.digests import sha256_of
+
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
@@ -77,9 +79,7 @@ def blob_path(digest: str) -> str:
 def _pack_layer(root: Path, to: Path) -> Layer:
     with tarfile.open(to, "w", format=tarfile.PAX_FORMAT) as t:
         t.add(root, arcname=".", filter=_plain)  # walks a folder in sorted order
-    with to.open("rb") as f:
-        digest = hashlib.file_digest(f, "sha256").hexdigest()
-    return Layer("sha256:" + digest, to.stat().st_size)
+    return Layer("sha256:" + sha256_of(to), to.stat().st_size)
 
 
 def _add(tar: tarfile.TarFile, path: str, size: int, data: IO[bytes]) -> None:
@@ -92,11 +92,24 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True).encode()
 
 
+def described(media_type: str, data: bytes) -> dict[str, Any]:
+    """A blob's descriptor."""
+    return {"mediaType": media_type, "digest": "sha256:" + hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def member(archive: tarfile.TarFile, path: str) -> IO[bytes]:
+    """A file of an image archive. Raises: KeyError, or ValueError where it is none, when it is not there."""
+    found = archive.extractfile(path)
+    if found is None:
+        raise ValueError(f"{archive.name!s} is no image archive: it lacks {path}")
+    return found
+
+
 def _blob(blobs: dict[str, bytes], media_type: str, value: Any) -> dict[str, Any]:
     data = encoded(value)
-    digest = "sha256:" + hashlib.sha256(data).hexdigest()
-    blobs[digest] = data
-    return {"mediaType": media_type, "digest": digest, "size": len(data)}
+    blob = described(media_type, data)
+    blobs[blob["digest"]] = data
+    return blob
 
 
 def _container_config(config: Config) -> dict[str, Any]:
@@ -168,23 +181,13 @@ def _copy_layers(base: Path | None, layers: tuple[Layer, ...], out: tarfile.TarF
         return
     with tarfile.open(base) as t:
         for layer in layers:
-            data = t.extractfile(blob_path(layer.digest))
-            if data is None:
-                raise ValueError(f"{base} lacks its layer {layer.digest}")
-            _add(out, blob_path(layer.digest), layer.size, data)
+            _add(out, blob_path(layer.digest), layer.size, member(t, blob_path(layer.digest)))
 
 
 def read(archive: Path) -> Image:
     """What ``pack`` wrote into ``archive``."""
     with tarfile.open(archive) as t:
-
-        def load(path: str) -> Any:
-            f = t.extractfile(path)
-            if f is None:
-                raise ValueError(f"{archive} is no image archive: it lacks {path}")
-            return json.load(f)
-
-        entry = load("index.json")["manifests"][0]
-        manifest = load(blob_path(entry["digest"]))
+        entry = json.load(member(t, "index.json"))["manifests"][0]
+        manifest = json.load(member(t, blob_path(entry["digest"])))
         layers = tuple(Layer(x["digest"], x["size"]) for x in manifest["layers"])
         return Image(entry["annotations"]["io.containerd.image.name"], entry["digest"], layers)

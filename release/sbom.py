@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 import uuid
@@ -20,6 +19,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from image import debian, oci, project
+from image.digests import sha256_of
 from release.images import NAME, Images
 from release.source import Source
 
@@ -100,11 +100,10 @@ def _python(said: Message) -> Component:
 
 
 def _file(path: Path) -> Component:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Component(
         name=path.name,
         type=ComponentType.FILE,
         bom_ref=path.name,
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest)],
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=sha256_of(path))],
         licenses=[LicenseFactory().make_from_string("Apache-2.0")],
     )

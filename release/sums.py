@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from image.digests import sha256_of
 from release.programs import ReleaseError, run
 
 SUMS = "SHA256SUMS"
@@ -14,7 +14,7 @@ NAMESPACE = "file"  # what ssh-keygen's manual proposes for files
 def write(folder: Path) -> Path:
     """As `sha256sum -c` reads it."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    lines = [f"{_sha256(folder / name)}  {name}\n" for name in names if name not in (SUMS, f"{SUMS}.sig")]
+    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in names if name not in (SUMS, f"{SUMS}.sig")]
     (folder / SUMS).write_text("".join(lines))
     return folder / SUMS
 
@@ -30,8 +30,3 @@ def sign(sums: Path, key: Path) -> Path:
     signature.unlink(missing_ok=True)
     run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", NAMESPACE, sums])
     return signature
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -25,6 +25,7 @@ Buffer = bytes | bytearray | memoryview
 Folder = int | str
 # Fills a new, empty file, whole. What it raises, publish raises.
 Write = Callable[[int], None]
+Synced = Callable[[int], None]
 
 FILE_MODE = 0o660
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -36,7 +37,7 @@ def ignore(fd: int) -> None:
     """Leaves a file as it is."""
 
 
-def publish(strategy: str, folder: Folder, name: str, write: Write, synced: Callable[[int], None] = ignore) -> bool:
+def publish(strategy: str, folder: Folder, name: str, write: Write, synced: Synced = ignore) -> bool:
     """Make the file `name` in `folder` of what `write` puts into it, visible to other nodes on return.
 
     synced: called with the file when it is on storage, by a strategy that waits for that; it raises nothing.
@@ -44,9 +45,7 @@ def publish(strategy: str, folder: Folder, name: str, write: Write, synced: Call
     Returns: False when the name was there already (its content is left alone, except by the rename strategies, which
     replace it with equal content). Raises: OSError, and what `write` raises. Blocks: as long as storage does.
     """
-    if strategy == RENAME_FSYNC:
-        return _rename_fsync(folder, name, write, synced)
-    return _PUBLISH[strategy](folder, name, write)
+    return _PUBLISH[strategy](folder, name, write, synced)
 
 
 def whole(buffers: Sequence[Buffer]) -> Write:
@@ -54,7 +53,7 @@ def whole(buffers: Sequence[Buffer]) -> Write:
     return lambda fd: _write_all(fd, buffers)
 
 
-def _rename_fsync(folder: Folder, name: str, write: Write, synced: Callable[[int], None]) -> bool:
+def _rename_fsync(folder: Folder, name: str, write: Write, synced: Synced) -> bool:
     """Rename while still open, then fsync the same descriptor."""
     scratch, fd = _write_scratch(folder, write)
     named = scratch
@@ -71,7 +70,7 @@ def _rename_fsync(folder: Folder, name: str, write: Write, synced: Callable[[int
     return True
 
 
-def _link(folder: Folder, name: str, write: Write) -> bool:
+def _link(folder: Folder, name: str, write: Write, _: Synced) -> bool:
     """Give the finished file its second name, then drop the first. Never replaces a block."""
     scratch, fd = _write_scratch(folder, write)
     try:
@@ -85,7 +84,7 @@ def _link(folder: Folder, name: str, write: Write) -> bool:
     return True
 
 
-def _exclusive(folder: Folder, name: str, write: Write) -> bool:
+def _exclusive(folder: Folder, name: str, write: Write, _: Synced) -> bool:
     """Create under the final name: the fewest round trips, but readers meet unfinished files.
 
     They refuse those by length and checksum, so that costs a miss and never a wrong byte.
@@ -105,7 +104,7 @@ def _exclusive(folder: Folder, name: str, write: Write) -> bool:
     return True
 
 
-def _rename_after_close(folder: Folder, name: str, write: Write) -> bool:
+def _rename_after_close(folder: Folder, name: str, write: Write, _: Synced) -> bool:
     """The common way; fine where one kernel has all there is to know."""
     scratch, fd = _write_scratch(folder, write)
     try:
@@ -117,7 +116,8 @@ def _rename_after_close(folder: Folder, name: str, write: Write) -> bool:
     return True
 
 
-_PUBLISH: dict[str, Callable[[Folder, str, Write], bool]] = {
+_PUBLISH: dict[str, Callable[[Folder, str, Write, Synced], bool]] = {
+    RENAME_FSYNC: _rename_fsync,
     LINK: _link,
     EXCLUSIVE: _exclusive,
     RENAME: _rename_after_close,

@@ -6,12 +6,11 @@ A port-forward ends with the pod it leads to; only from inside does a client see
 from __future__ import annotations
 
 import json
-import subprocess
-import threading
 from typing import Any
 
+from tests.acceptance.cluster.log_pod import LogPod
 from tests.cluster.harness import Cluster
-from tests.patience import CEILING_S, eventually
+from tests.patience import eventually
 
 NAME = "client"
 LABELS = {"app": NAME}
@@ -52,56 +51,29 @@ class Client:
     """The pod, on the project image; a context manager. ``kubectl drain`` must be told to leave it: by LABELS."""
 
     def __init__(self, cluster: Cluster, namespace: str, host: str, model: str, image: str, threads: int = 2) -> None:
-        self._cluster, self._namespace, self._image = cluster, namespace, image
-        self._argv = ["python3", "-u", "-c", _ASK, host, model, str(threads)]
-        self.said: list[dict[str, Any]] = []
-
-    def __enter__(self) -> Client:
-        self._remove()
         container = {
             "name": NAME,
-            "image": self._image,
-            "command": self._argv,
+            "image": image,
+            "command": ["python3", "-u", "-c", _ASK, host, model, str(threads)],
             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
             "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
         }
-        self._cluster.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": NAME, "namespace": self._namespace, "labels": LABELS},
-                "spec": {
-                    "containers": [container],
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": False,
-                    "securityContext": {
-                        "runAsUser": 1000, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}
-                    },
-                },
-            }
-        )  # fmt: skip
-        ready = ("wait", "--for=condition=Ready", f"pod/{NAME}", "-n", self._namespace, f"--timeout={CEILING_S:.0f}s")
-        self._cluster.kubectl(*ready).ok()
-        argv = [str(self._cluster.kubectl_binary), "--kubeconfig", str(self._cluster.kubeconfig)]
-        argv += ["logs", "-f", NAME, "-n", self._namespace]
-        self._logs = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        threading.Thread(target=self._read, daemon=True).start()
+        user = {"runAsUser": 1000, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        spec = {"containers": [container], "securityContext": user}
+        self._pod = LogPod(cluster, namespace, NAME, spec, self._hear, LABELS)
+        self.said: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Client:
+        self._pod.__enter__()
         eventually(lambda: self.said, "the first answer")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._logs.terminate()
-        self._logs.wait(10)
-        self._remove()
+        self._pod.__exit__()
 
-    def _remove(self) -> None:
-        self._cluster.kubectl("delete", "pod", NAME, "-n", self._namespace, "--ignore-not-found", "--now").ok()
-
-    def _read(self) -> None:
-        assert self._logs.stdout is not None
-        for line in self._logs.stdout:
-            if line.startswith("{"):
-                self.said.append(json.loads(line))
+    def _hear(self, line: str) -> None:
+        if line.startswith("{"):
+            self.said.append(json.loads(line))
 
     def failed(self) -> list[dict[str, Any]]:
         return [one for one in list(self.said) if one["error"]]

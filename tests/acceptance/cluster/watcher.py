@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import threading
 from dataclasses import dataclass
 from typing import Any
 
+from tests.acceptance.cluster.log_pod import LogPod
 from tests.cluster.harness import Cluster
-from tests.patience import CEILING_S, eventually
+from tests.patience import eventually
 
 MOUNT = "/mnt/kv-cache"
 BLOCKS = f"{MOUNT}/blocks"
@@ -118,41 +117,22 @@ class Watcher:
             "volumeMounts": [{"name": "kv-cache", "mountPath": MOUNT}],
             "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
         }
-        self._cluster.kubectl("delete", "pod", NAME, "-n", self._namespace, "--ignore-not-found", "--now").ok()
-        self._cluster.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": NAME, "namespace": self._namespace},
-                "spec": {
-                    "containers": [container],
-                    "securityContext": spec["securityContext"],
-                    "volumes": [one for one in spec["volumes"] if one["name"] == "kv-cache"],
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": False,
-                },
-            }
-        )
-        ready = ("wait", "--for=condition=Ready", f"pod/{NAME}", "-n", self._namespace, f"--timeout={CEILING_S:.0f}s")
-        self._cluster.kubectl(*ready).ok()
-        argv = [str(self._cluster.kubectl_binary), "--kubeconfig", str(self._cluster.kubeconfig)]
-        self._logs = subprocess.Popen(
-            [*argv, "logs", "-f", NAME, "-n", self._namespace], stdout=subprocess.PIPE, text=True
-        )
-        threading.Thread(target=self._read, daemon=True).start()
+        pod = {
+            "containers": [container],
+            "securityContext": spec["securityContext"],
+            "volumes": [one for one in spec["volumes"] if one["name"] == "kv-cache"],
+        }
+        self._pod = LogPod(self._cluster, self._namespace, NAME, pod, self._hear)
+        self._pod.__enter__()
         eventually(lambda: self._samples, "the first sample")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._logs.terminate()
-        self._logs.wait(10)
-        self._cluster.kubectl("delete", "pod", NAME, "-n", self._namespace, "--ignore-not-found", "--now").ok()
+        self._pod.__exit__()
 
-    def _read(self) -> None:
-        assert self._logs.stdout is not None
-        for line in self._logs.stdout:
-            if line.startswith("["):
-                self._samples.append(Sample(*json.loads(line)))
+    def _hear(self, line: str) -> None:
+        if line.startswith("["):
+            self._samples.append(Sample(*json.loads(line)))
 
     def last(self) -> Sample:
         return self._samples[-1]

@@ -213,7 +213,8 @@ class TransferScheduler:
             job.see_copied(self._clock())
         if job.state is JobState.LIVE and job.left == 0:
             self._finish(job)
-        self._end_cancelled()
+        elif job.state is JobState.CANCELLED:  # jobs are many, and this is done for each block
+            self._end_cancelled()
 
     @property
     def _copied(self) -> int:

@@ -27,9 +27,8 @@ class WriteGrants:
     def __init__(self, config: Config, context: Context, reader: EngineReports, log: RateLimitedLog) -> None:
         self._config, self._context, self._reader, self._log = config, context, reader, log
         self._reports: dict[str, EngineReport] = {}
-        self._known: dict[
-            str, EngineReport
-        ] = {}  # also of engines that are gone, until a sweep has seen what they wrote
+        # Also of engines that are gone, until a sweep has seen what they wrote.
+        self._known: dict[str, EngineReport] = {}
         self._written_at_scan: dict[str, int] = {}
         self._written_at_sweep: dict[str, int] = {}
         self._limits: dict[str, int] = {}

@@ -75,7 +75,7 @@ class Account:
 
     def wait_s(self) -> float:
         """Seconds until something can be spent again."""
-        return max(0.0, -self.left) / self._rate if self.left <= 0 else 0.0
+        return max(0.0, -self.left) / self._rate
 
 
 class ScanPlan:
@@ -85,8 +85,7 @@ class ScanPlan:
         self._relist_s, self._rescan_s, self._now = relist_s, rescan_s, now
         self._looks, self._listings = Account(ops_s * _LOOK_SHARE, now), Account(ops_s * _LISTING_SHARE, now)
         self._relists, self._rescans = Account(ops_s * _RELIST_SHARE, now), Account(ops_s * _RESCAN_SHARE, now)
-        self._sweep: set[tuple[str, str]] = set()
-        self._sweeping = False
+        self._sweep: set[tuple[str, str]] = set()  # of the sweep that has begun, what was not listed yet
 
     def begin(self, now: float, *, urgent: bool) -> bool:
         """Whether a pass can be paid now. urgent: it is made in any case, and lists all that has changed."""
@@ -102,8 +101,8 @@ class ScanPlan:
         """
         new = [place for place in found if place.known is None]
         changed = [place for place in found if place.known is not None and place.changed]
-        if not self._sweeping:
-            self._sweeping, self._sweep = True, {place.name for place in (*new, *changed)}
+        if not self.sweeping:
+            self._sweep = {place.name for place in (*new, *changed)}
         self._sweep &= {place.name for place in found}
         changed.sort(key=lambda place: (place.name not in self._sweep, place.known.listed_at if place.known else 0))
         if urgent:  # and counted nowhere, or nothing would be seen for as long as that takes to be paid
@@ -122,12 +121,11 @@ class ScanPlan:
     def done(self, places: Iterable[Place]) -> None:
         """These were listed, or could not be."""
         self._sweep -= {place.name for place in places}
-        self._sweeping = bool(self._sweep)
 
     @property
     def sweeping(self) -> bool:
         """Whether a sweep has begun and is not at its end."""
-        return self._sweeping
+        return bool(self._sweep)
 
     def wait_s(self) -> float:
         """Seconds until the next pass can be paid."""

@@ -148,6 +148,4 @@ class PreflightFacts:
     namespace: Namespace | Absent | Unknown | None = None
     claim_users: tuple[str, ...] | Unknown = ()  # names of the pods that use the claim now
     model_claim: Claim | Absent | Unknown | None = None  # the claim that the model is read from
-    volume: StorageClass | Absent | Unknown | None = (
-        None  # of the user's claim: its driver and attributes, as of a class
-    )
+    volume: StorageClass | Absent | Unknown | None = None  # of the user's claim: driver and attributes

@@ -40,12 +40,15 @@ public ones stay, and further ones are added to them, by an init container from 
 {{- include "llm-d-storage.caBundle.volume" . }}
 {{- end -}}
 
+{{/* All of them in one. */}}
+{{- define "llm-d-storage.trust.file" -}}/etc/llm-d-trust/ca-bundle.crt{{- end -}}
+
 {{/* Call with (list $ $files $mounts): files with CAs, and the mounts that they are on, as YAML. */}}
 {{- define "llm-d-storage.trust.initContainer" -}}
 - name: trust
   {{- include "llm-d-storage.projectImage" (index . 0) | nindent 2 }}
   command: [python3, -m, llmd_storage_hooks.core.trust]
-  args: {{ concat (list "/etc/llm-d-trust/ca-bundle.crt") (index . 1) | toJson }}
+  args: {{ concat (list (include "llm-d-storage.trust.file" .)) (index . 1) | toJson }}
   securityContext:
     {{- include "llm-d-storage.containerSecurityContext" (index . 0) | nindent 4 }}
   resources:
@@ -67,6 +70,6 @@ public ones stay, and further ones are added to them, by an init container from 
 
 {{/* As a JSON list of EnvVars. */}}
 {{- define "llm-d-storage.trust.env" -}}
-{{- $file := "/etc/llm-d-trust/ca-bundle.crt" -}}
+{{- $file := include "llm-d-storage.trust.file" . -}}
 {{- list (dict "name" "SSL_CERT_FILE" "value" $file) (dict "name" "REQUESTS_CA_BUNDLE" "value" $file) | toJson -}}
 {{- end -}}
