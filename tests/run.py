@@ -23,7 +23,7 @@ from tests.faultfs import mounts
 from tests.lab.cluster import target
 from tests.lab.paths import engine_python
 from tests.results import Counts, Failure, Outcome
-from tests.with_lab import lab_up
+from tests.with_lab import end_killed, lab_up
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "test"
@@ -164,6 +164,7 @@ LAYERS: dict[str, Callable[[Step, list[str]], None]] = {
 
 def build(step: Step, _: list[str]) -> None:
     """First, so that all downloads and builds overlap, and the chart tests find the real picker and Envoy."""
+    end_killed(lab)  # before the engine's tests too, which want the memory that its pods would hold
     step.needs("gate")
 
 

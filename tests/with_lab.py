@@ -10,6 +10,15 @@ from tests.lab.paths import lab
 TESTED = "tested"  # in the lab's run: tests are at work on it
 
 
+def end_killed(command: Callable[..., bool]) -> None:
+    """Takes away the lab that a killed run was at work on: faults, policies and half a release may be there.
+
+    command(*words): runs `python -m tests.lab WORDS`.
+    """
+    if (lab().run / TESTED).exists():
+        command("down")
+
+
 @contextmanager
 def lab_up(command: Callable[..., bool]) -> Iterator[bool]:
     """command(*words): runs `python -m tests.lab WORDS`. Yields: whether the lab is up and well.
@@ -17,9 +26,7 @@ def lab_up(command: Callable[..., bool]) -> Iterator[bool]:
     Afterwards the machine is as it was found: a lab that was up stays up.
     """
     mark = lab().run / TESTED
-    if mark.exists():
-        # Killed at an unknown moment: faults, policies and half a release may be there. A new one takes 15 s.
-        command("down")
+    end_killed(command)
     was_up = command("status", "--quiet")
     try:
         if well := command("up"):
