@@ -10,13 +10,13 @@ import pytest
 from tests.lab import deps, versions
 from tests.lab.paths import lab
 from tests.lab.proc import Console
-from tests.lab.registry import serving
+from tests.lab.registry import in_memory
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def registry() -> Iterator[str]:
     """host:port of a real OCI registry without TLS, empty at first."""
-    with serving(lab(), tmp_path_factory.mktemp("registry")) as address:
+    with in_memory(lab()) as address:
         yield address
 
 

@@ -135,7 +135,7 @@ def closure(steps: list[Step], *names: str) -> list[Step]:
 
 
 # What the chart tests need: no package of the system.
-GO_TOOLS = tuple(tool.program for tool in (gotools.ACTIONLINT, gotools.REGISTRY, gotools.CRANE))
+GO_TOOLS = tuple(tool.program for tool in (gotools.ACTIONLINT, gotools.CRANE))
 TOOLS = ("tools", "crd-modules", "flux-crds", "prometheus", *GO_TOOLS)
 
 

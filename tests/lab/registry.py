@@ -1,4 +1,5 @@
-"""The distribution project's registry, without TLS: on this machine's loopback, or on that of every node of the lab.
+"""Registries without TLS: the distribution project's on this machine's loopback, or on that of every node of the lab;
+and crane's, which is built in a third of the time and keeps what it is given in memory.
 
 A node's own, since containerd takes a registry without TLS there and nowhere else. All of them serve one folder.
 """
@@ -10,12 +11,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab.errors import LabError
-from tests.lab.gotools import REGISTRY, is_current
+from tests.lab.gotools import CRANE, REGISTRY, GoTool, is_current
 from tests.lab.inside import in_node_net
 from tests.lab.paths import Lab
 from tests.lab.proc import ADDON, Console, components, start, stop
@@ -23,6 +24,7 @@ from tests.patience import eventually
 
 NAME = "registry"
 ON_NODES = "localhost:5000"
+LOOPBACK = "127.0.0.1"
 
 
 def store(lab: Lab) -> Path:
@@ -40,10 +42,10 @@ def _configured(folder: Path, store: Path, address: str) -> Path:
     return file
 
 
-def program(lab: Lab) -> Path:
-    if not is_current(lab, REGISTRY):
-        raise LabError("the registry is not built: run `python -m tests.lab build tools`")
-    return lab.bin / REGISTRY.program
+def program(lab: Lab, tool: GoTool = REGISTRY) -> Path:
+    if not is_current(lab, tool):
+        raise LabError(f"{tool.program} is not built: run `python -m tests.lab build registry`")
+    return lab.bin / tool.program
 
 
 @contextmanager
@@ -51,30 +53,44 @@ def serving(lab: Lab, folder: Path) -> Iterator[str]:
     """Serves what is in ``folder`` on a free port of this machine's loopback. Yields: host:port."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as tmp:
-        log = Path(tmp) / "log"
-        with (
-            log.open("w") as out,
-            subprocess.Popen(
-                [program(lab), "serve", _configured(Path(tmp), folder, "127.0.0.1:0")], stdout=out, stderr=out
-            ) as served,
-        ):
-            try:
-                found = eventually(lambda: _listening(served, log), "the registry to listen", every_s=0.1)
-                yield found[1]
-            finally:
-                served.terminate()
+        config = _configured(Path(tmp), folder, f"{LOOPBACK}:0")
+        words: list[str | Path] = [program(lab), "serve", config]
+        with _served(words, r"listening on 127\.0\.0\.1:(\d+)") as address:
+            yield address
 
 
-def _listening(served: subprocess.Popen[bytes], log: Path) -> re.Match[str] | None:
-    if served.poll() is not None:
-        raise LabError(f"the registry ended: {log.read_text()[-600:]}")
-    return re.search(r"listening on (127\.0\.0\.1:\d+)", log.read_text())
+@contextmanager
+def in_memory(lab: Lab) -> Iterator[str]:
+    """Serves an empty registry on a free port of this machine's loopback, and forgets it. Yields: host:port."""
+    words: list[str | Path] = [program(lab, CRANE), "registry", "serve", "--address", f"{LOOPBACK}:0"]
+    with _served(words, r"serving on port (\d+)") as address:
+        yield address
+
+
+@contextmanager
+def _served(words: Sequence[str | Path], listening: str) -> Iterator[str]:
+    """listening: what the program says then, with its port as the group."""
+    with (
+        tempfile.NamedTemporaryFile("w+") as log,
+        subprocess.Popen(words, stdout=log, stderr=log) as served,
+    ):
+
+        def port() -> re.Match[str] | None:
+            said = Path(log.name).read_text()
+            if served.poll() is not None:
+                raise LabError(f"the registry ended: {said[-600:]}")
+            return re.search(listening, said)
+
+        try:
+            yield f"{LOOPBACK}:{eventually(port, 'the registry to listen', every_s=0.1)[1]}"
+        finally:
+            served.terminate()
 
 
 def begin(c: Console, lab: Lab) -> None:
     """Starts one on every node, as ``ON_NODES``. Raises: LabError."""
     store(lab).mkdir(parents=True)
-    config = _configured(lab.run / NAME, store(lab), "127.0.0.1:5000")
+    config = _configured(lab.run / NAME, store(lab), f"{LOOPBACK}:5000")
     for node in lab.nodes:
         c.say(f"registry on {node.name}")
         start(lab, f"{ADDON}{NAME}-{node.name}", [*in_node_net(node), program(lab), "serve", config])

@@ -141,6 +141,7 @@ def test_a_build_group_brings_what_it_needs_and_no_more(lab_here: Lab) -> None:
     assert "packages" not in groups["tools"]
     assert groups["all"] == {s.name for s in build_steps(lab_here)}
     assert groups["gate"] == groups["all"] | groups["tools"], "not what only the acceptance runs"
+    assert "registry" not in groups["gate"], "minutes of a cold start; what the gate pushes goes to crane's"
 
 
 def test_an_addon_is_no_part_of_the_lab_but_of_what_the_acceptance_needs(lab_here: Lab) -> None:
