@@ -20,6 +20,8 @@ SETTINGS = (
     "global.router.mode=service",
     f"storage.existingClaim={CLAIM}",
     "evictor.config.budget_bytes=1Gi",
+    # The role "admin" says nothing of the operator's kinds.
+    "alerts.kind=none",
 )
 
 
