@@ -182,6 +182,8 @@ def test_each_gauge_is_sent_when_it_changes_and_only_then(tier: LlmdStorageTier)
         "writes_paused": 0,
         "budget_exhausted": 0,
         "queued_bytes": 0,
+        # Counts whose first must be seen as a change.
+        **{f"bypassed_requests{{{reason}}}": 0 for reason in ("adapter", "media", "session")},
     }
     assert values(tier.get_stats()) == {}
     shown |= {("publish_strategy", "link"): 1, ("queued_bytes", ""): 8192, ("writes_paused", ""): 1}

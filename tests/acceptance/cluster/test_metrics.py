@@ -176,9 +176,9 @@ def test_monitors_and_annotations_lead_to_the_same_pods(pair: Pair) -> None:
         return sorted((t["labels"]["pod"], t["scrapeUrl"]) for t in scraped(annotated))
 
     def all_up() -> bool:
-        return len(scraped(False)) == 5 and all(t["health"] == "up" for t in scraped(False))
+        return len(scraped(False)) == 6 and all(t["health"] == "up" for t in scraped(False))
 
-    eventually(all_up, "two model servers, two evictors and a picker")
+    eventually(all_up, "two model servers, two evictors and two pickers")
     assert places(annotated=True) == places(annotated=False)
 
 

@@ -30,6 +30,14 @@ def test_counts_are_summed_by_detail_and_taken_once() -> None:
     assert counters.take() == {}
 
 
+def test_what_is_announced_is_sent_once_at_zero_and_counts_on() -> None:
+    counters = Counters()
+    counters.add("bypassed_requests", detail="media")
+    counters.announce("bypassed_requests", ("adapter", "media"))
+    assert counters.take() == {("bypassed_requests", "adapter"): 0, ("bypassed_requests", "media"): 1}
+    assert counters.take() == {}
+
+
 def test_samples_keep_their_order_and_are_taken_once() -> None:
     counters = Counters()
     for seconds in (0.5, 0.001, 20.0):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -88,6 +89,13 @@ class Counters:
             return
         with self._lock:
             self._counts[name, detail] = self._counts.get((name, detail), 0) + amount
+
+    def announce(self, name: str, details: Iterable[str]) -> None:
+        """Send these counts at 0, so that Prometheus sees the first one as a change. Requires: as add."""
+        assert METRICS[name].kind is MetricKind.COUNTER and METRICS[name].detail, name
+        with self._lock:
+            for detail in details:
+                self._counts.setdefault((name, detail), 0)
 
     def observe(self, name: str, seconds: float) -> None:
         """Add a sample, or leave it out when MAX_SAMPLES wait. Requires: name is a histogram in METRICS."""

@@ -119,6 +119,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         spec = BlockSpec(digest_of(facts), self.block_size_bytes, ranks)
         self._label = (f"1:{tier_type}",)
         self._counters = Counters()
+        self._counters.announce("bypassed_requests", EXPLANATIONS)
         self._shown: dict[tuple[str, str], int] = {}
         self._log = RateLimitedLog(logger)
         self._bypassed: set[str] = set()  # ids of requests
