@@ -383,6 +383,7 @@ def test_a_store_that_was_reported_as_failed_never_appears(bench: Callable[..., 
     assert not play.store_rows([0]).success
     sick.well.set()
     sick.hanging.clear()
+    play.from_now_on(store_deadline_s=CEILING_S)
     assert play.store_rows([1], job=2).success
     eventually(lambda: not list(Path(sick.folder).rglob("*.tmp")), "the late write to end", every_s=0.01)
     assert not Path(sick.path(key(0))).exists()
