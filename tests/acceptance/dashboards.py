@@ -7,6 +7,7 @@ them, and the page that shows them, into docs/pictures/dashboards.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -156,16 +157,18 @@ def _lines(axes: Any, panel: Mapping[str, Any], lines: Sequence[Series], begin: 
 def _states(axes: Any, panel: Mapping[str, Any], lines: Sequence[Series], begin: float) -> None:
     """A bar for each series: dark where it is on, pale where it is off, nothing where nothing is known."""
     for number, line in enumerate(lines):
-        ends = [at for at, _ in line.points[1:]] + [line.points[-1][0]]
-        for on, colour in ((True, "#7fc4a6"), (False, "#dcdfe3")):
-            bars = [
-                (at - begin, end - at)
-                for (at, value), end in zip(line.points, ends, strict=True)
-                if value == value and bool(value) is on
-            ]
+        runs = [(on, next(points)[0]) for on, points in itertools.groupby(line.points, key=_is_on)]
+        ends = [at for _, at in runs[1:]] + [line.points[-1][0]]
+        for wanted, colour in ((True, "#7fc4a6"), (False, "#dcdfe3")):
+            bars = [(at - begin, end - at) for (on, at), end in zip(runs, ends, strict=True) if on is wanted]
             axes.broken_barh(bars, (number - 0.4, 0.8), color=colour, linewidth=0)
         axes.text(0.02, number, line.name, va="center", size=6, transform=axes.get_yaxis_transform())
     axes.set_yticks([])
+
+
+def _is_on(point: tuple[float, float]) -> bool | None:
+    """None: not known."""
+    return bool(point[1]) if point[1] == point[1] else None
 
 
 def as_page(drawn: Sequence[str]) -> str:
