@@ -167,10 +167,11 @@ def test_of_several_pickers_one_leads() -> None:
     behind = helm.one(gateway, "Deployment", "-epp")["spec"]["template"]["spec"]["containers"][0]
     assert behind["readinessProbe"]["grpc"]["service"] == "readiness"
     rules = helm.one(objs, "Role", "-epp")["rules"]
-    # The chart makes their Lease, so that it goes with the release; they may make none.
+    # The chart makes their Lease, so that it goes with the release; Argo CD leaves it out, and they make it.
     lease = helm.one(objs, "Lease", "")["metadata"]["name"]
-    (rule,) = (r for r in rules if r["resources"] == ["leases"])
-    assert rule["verbs"] == ["get", "update"] and rule["resourceNames"] == [lease]
+    make, hold = (r for r in rules if r["resources"] == ["leases"])
+    assert make["verbs"] == ["create"] and "resourceNames" not in make
+    assert hold["verbs"] == ["get", "update"] and hold["resourceNames"] == [lease]
     alone = helm.one(helm.objects("default"), "Deployment", "-epp")["spec"]["template"]["spec"]["containers"][0]
     assert "--ha-enable-leader-election" not in alone["args"]
 
