@@ -166,8 +166,9 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
         ("llm-d.ai", "inferenceobjectives", "get list watch", ""),
         ("llm-d.ai", "inferencemodelrewrites", "get list watch", ""),
         # Only with several pickers: who leads.
+        ("coordination.k8s.io", "leases", "create", ""),  # no name can be given for it
         ("coordination.k8s.io", "leases", "get update", LEADS),
-        ("coordination.k8s.io", "leases", "create get update", ""),  # a picker that chooses the name itself
+        ("coordination.k8s.io", "leases", "get update", ""),  # a picker that chooses the name itself
         ("", "events", "create patch", ""),
     },
     "preflight": {
