@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import stat
 import threading
 import time
@@ -505,6 +506,29 @@ def test_waiting_for_mail_makes_the_listing_fresh(tmp_path):
         channel.receive("a", Deadline.after(clock, 1.3))
     assert (tmp_path / "channel").stat().st_mtime_ns > before
     assert list((tmp_path / "channel").iterdir()) == []
+
+
+def test_a_signal_waits_until_the_thread_has_begun(monkeypatch):
+    """Else the thread writes a traceback into the log of a probe that was merely told to end."""
+    begun = []
+    start = threading.Thread.start
+
+    def start_amid_a_signal(self):
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        start(self)
+        begun.append(self)
+
+    def stop(signum, frame):
+        raise Stopped
+
+    monkeypatch.setattr(threading.Thread, "start", start_amid_a_signal)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(Stopped):
+            bounded(lambda: 5, Deadline.after(SystemClock(), 1))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(begun) == 1
 
 
 def test_bounded_gives_back_values_and_errors_and_gives_up():

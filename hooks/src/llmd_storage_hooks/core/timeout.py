@@ -11,6 +11,7 @@ os._exit.
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -40,7 +41,12 @@ def bounded(work: Callable[[], T], deadline: Deadline, grace_s: float = GRACE_S)
         except BaseException as error:
             results.put((None, error))
 
-    threading.Thread(target=body, name="bounded-call", daemon=True).start()
+    # A handler that raises in the midst of start() leaves a thread that complains of its own beginning: it waits.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        threading.Thread(target=body, name="bounded-call", daemon=True).start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         value, error = results.get(timeout=deadline.left() + grace_s)
     except queue.Empty:
