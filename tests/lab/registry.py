@@ -1,7 +1,8 @@
-"""Registries without TLS: the distribution project's on this machine's loopback, or on that of every node of the lab;
-and crane's, which is built in a third of the time and keeps what it is given in memory.
+"""Registries without TLS, on this machine's loopback or on that of every node of the lab.
 
-A node's own, since containerd takes a registry without TLS there and nowhere else. All of them serve one folder.
+The distribution project's keeps what it is given in a folder. A node has its own, since containerd takes a registry
+without TLS there and nowhere else, and all of them serve one folder. Crane's keeps it in memory, and takes a third of
+the time to build.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,21 +55,20 @@ def serving(lab: Lab, folder: Path) -> Iterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as tmp:
         config = _configured(Path(tmp), folder, f"{LOOPBACK}:0")
-        words: list[str | Path] = [program(lab), "serve", config]
-        with _served(words, r"listening on 127\.0\.0\.1:(\d+)") as address:
+        with _served(r"listening on \S+:(\d+)", program(lab), "serve", config) as address:
             yield address
 
 
 @contextmanager
 def in_memory(lab: Lab) -> Iterator[str]:
     """Serves an empty registry on a free port of this machine's loopback, and forgets it. Yields: host:port."""
-    words: list[str | Path] = [program(lab, CRANE), "registry", "serve", "--address", f"{LOOPBACK}:0"]
-    with _served(words, r"serving on port (\d+)") as address:
+    words = ("registry", "serve", "--address", f"{LOOPBACK}:0")
+    with _served(r"serving on port (\d+)", program(lab, CRANE), *words) as address:
         yield address
 
 
 @contextmanager
-def _served(words: Sequence[str | Path], listening: str) -> Iterator[str]:
+def _served(listening: str, *words: str | Path) -> Iterator[str]:
     """listening: what the program says then, with its port as the group."""
     with (
         tempfile.NamedTemporaryFile("w+") as log,

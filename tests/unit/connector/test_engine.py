@@ -772,10 +772,9 @@ def test_the_evictors_limit_holds_from_the_first_block_on(
     (state / WRITERS).mkdir(parents=True)
     room = {"version": 1, "room": {"newcomer": 2 * sick.spec.file_bytes, "limits": {}}}
     (state / ROOM).write_text(json.dumps(room))
-    play = bench(store_deadline_s=CEILING_S)
-    assert play.store_rows([0, 1]).success
-    play.from_now_on(store_deadline_s=0.2)
-    assert not play.store_rows([2, 3]).succeeded
+    play = bench(store_deadline_s=5.0)
+    assert play.engine.wait_open(CEILING_S) is Phase.READY  # on a busy machine that alone takes seconds
+    assert len(play.store_rows([0, 1, 2, 3]).succeeded) == 2
 
 
 def test_where_room_is_short_one_prefix_is_stored_whole(

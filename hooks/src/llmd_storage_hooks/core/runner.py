@@ -20,6 +20,7 @@ from llmd_storage_hooks.core.config import HookConfig, from_json
 from llmd_storage_hooks.core.errors import ConfigError, Stopped
 from llmd_storage_hooks.core.report import Report
 from llmd_storage_hooks.core.result import HookResult
+from llmd_storage_hooks.core.timeout import STOP_SIGNALS
 from llmd_storage_hooks.core.verdicts import Finding, Verdict, exit_code, override
 
 USAGE = 2
@@ -47,7 +48,7 @@ def run_hook(
         usage_error(hook, str(error))
         return
     started, began = datetime.now(UTC), time.monotonic()
-    for one in (signal.SIGTERM, signal.SIGINT):
+    for one in STOP_SIGNALS:
         signal.signal(one, _stop)
     result = _run_guarded(hook, run, config)
     report = Report(
@@ -103,7 +104,7 @@ def _run_guarded(hook: str, run: Callable[[C], HookResult], config: C) -> HookRe
 
 def _stop(signum: int, frame: FrameType | None) -> None:
     # A second signal changes nothing: the report is all that is left to do in the grace period.
-    for one in (signal.SIGTERM, signal.SIGINT):
+    for one in STOP_SIGNALS:
         signal.signal(one, signal.SIG_IGN)
     raise Stopped
 

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 # Work watches the deadline itself between file operations; only a call that does not return outlives it.
 GRACE_S = 2.0
+# What ends a hook: its handler raises Stopped in the main thread.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class CallTimeout(Exception):
@@ -42,7 +44,7 @@ def bounded(work: Callable[[], T], deadline: Deadline, grace_s: float = GRACE_S)
             results.put((None, error))
 
     # A handler that raises in the midst of start() leaves a thread that complains of its own beginning: it waits.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         threading.Thread(target=body, name="bounded-call", daemon=True).start()
     finally:
