@@ -67,7 +67,9 @@ def pytest(part: Part, report: Path) -> list[str]:
 
 
 def paths(part: Part) -> dict[str, str]:
-    return {"PYTHONPATH": f"{ROOT}/core/src:{ROOT}/connector/src:{ROOT}"} if part.engine else {}
+    before = [part.before] if part.before else []
+    ours = [f"{ROOT}/core/src", f"{ROOT}/connector/src", str(ROOT)]
+    return {"PYTHONPATH": ":".join([*before, *ours])} if part.engine else {}
 
 
 def wanted(names: list[str], again: bool) -> list[Part]:

@@ -14,7 +14,10 @@ LAB = ("tests/lab", "tests/cluster/harness.py", "tests/cluster/fixtures.py")
 
 @dataclass(frozen=True)
 class Part:
-    """tests: what pytest gets; build: a group of `python -m tests.lab build`; minutes: on two cores, all built."""
+    """tests: what pytest gets; build: a group of `python -m tests.lab build`; minutes: on two cores, all built.
+
+    before: a folder whose packages go before the engine's own.
+    """
 
     name: str
     proves: str
@@ -24,6 +27,7 @@ class Part:
     build: str = "all"
     lab: bool = False
     engine: bool = False
+    before: str = ""
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -75,7 +79,7 @@ PARTS = (
     ),
     Part(
         "evictor",
-        "five budgets written by two vLLM pods while the leader is killed, the volume filled, and storage hung",
+        "two vLLM pods write for ten minutes, over five budgets; the leader is killed, the volume filled, storage hung",
         (f"{CLUSTER}/test_evictor.py",),
         (
             f"{CHART}/templates/evictor",
@@ -86,7 +90,7 @@ PARTS = (
             f"{CLUSTER}/log_pod.py",
             *LAB,
         ),
-        9,
+        16,
         lab=True,
     ),
     Part(
@@ -167,6 +171,16 @@ PARTS = (
         2,
         build="engine",
         engine=True,
+    ),
+    Part(
+        "vllm-next",
+        "the engine tests with the Python of vLLM 0.33, of which there is no build for CPUs, on the kernels of 0.32",
+        ("tests/engine",),
+        ("core/src", "connector/src", "tests/lab/versions.py", "tests/lab/engine.py"),
+        8,
+        build="vllm-next",
+        engine=True,
+        before=str(lab().vllm_next),
     ),
     Part(
         "million",

@@ -22,7 +22,6 @@ from tests.engine.models import BLOCK_TOKENS
 from tests.patience import CEILING_S, eventually
 
 HERE = Path(__file__).parent
-PACKAGES = os.pathsep.join(str(HERE.parents[1] / part / "src") for part in ("core", "connector"))
 TIER = "tier=1:llmd_storage"
 OURS = "vllm:kv_offload_llmd_storage_"
 
@@ -72,7 +71,8 @@ class Engine:
             "TMPDIR": self._scratch.name,
             # What one engine compiled serves the next.
             "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")),
-            "PYTHONPATH": PACKAGES,
+            # The connector, and the vLLM, that the tests themselves import; wherever the engine runs.
+            "PYTHONPATH": os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep))),
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0" if core_in_process else "1",
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_NO_USAGE_STATS": "1",

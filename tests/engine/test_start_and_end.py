@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tests.engine.process import Engine
 from tests.engine.served import Served
 from tests.faultfs import FaultFS, mounted
-from tests.patience import CEILING_S
+from tests.patience import CEILING_S, eventually
 
 pytestmark = pytest.mark.engine
 
@@ -63,17 +64,19 @@ def test_storage_that_comes_later_is_used_without_a_restart(served: Served, hung
 
 def test_storage_that_is_slower_than_computing_is_left_alone(served: Served, hung: FaultFS) -> None:
     """Each read takes a second, below the deadline of a load; ten blocks are computed in a twentieth of that."""
-    kept = [served.stored()[0] for _ in range(3)]
+    kept = itertools.cycle([served.stored()[0] for _ in range(3)])
     hung.set(delay_us=SLOW_US, meta_us=0)
-    for tokens in kept * 2:
-        served.engine.forget()
-        served.check(tokens)
     seen = served.engine.metrics()
-    assert seen.ours("lookup_misses", reason="slower") + seen.ours("load_failures", reason="slow") > 0
-    for tokens in kept:
+
+    def is_left_alone() -> bool:
+        """Bad loads within a second are one, so how many it takes is a matter of how fast the engine is."""
         served.engine.forget()
-        served.check(tokens)
-    served.rises(seen, "lookup_misses", reason="slower")
+        served.check(next(kept))
+        return served.engine.metrics().ours("lookup_misses", reason="slower") > seen.ours(
+            "lookup_misses", reason="slower"
+        )
+
+    eventually(is_left_alone, "storage to be left alone")
     hung.set()
     # A read that its filesystem has begun with when that is stopped can be ended by nobody, not even by kill -9.
     time.sleep(3 * SLOW_US / 1e6)

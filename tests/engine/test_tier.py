@@ -378,3 +378,38 @@ def test_vllms_own_connector_cannot_take_this_ones_place_unseen() -> None:
         KVConnectorFactory.get_connector_class(config)
     config.kv_connector = "LlmdStorageConnector"
     assert KVConnectorFactory.get_connector_class(config).__name__ == "LlmdStorageConnector"
+
+
+def test_calls_of_other_threads_wait(make_tier: Callable[..., LlmdStorageTier]) -> None:
+    """vLLM 0.33 serves other tiers' peers from a thread of its own, which may ask this tier too."""
+    tier = make_tier()
+    called: list[str] = []
+
+    class Engine:
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                called.append(name)
+                assert tier._lock._is_owned(), f"{name} is called while others may call"
+                return {"lookup": LookupStatus.HIT, "gauges": {}}.get(name, [])
+
+            return call
+
+    tier._engine = Engine()
+    request = ReqContext("one")
+    job = TransferJob(1, [make_offload_key(b"k", 0)], np.array([0], dtype=np.int32), False, request)
+    tier.on_new_request(ReqContext("patient", kv_transfer_params={"llmd_storage_patient": True}))
+    tier.lookup(make_offload_key(b"k", 0), request)
+    tier.is_waiting("one")
+    tier.step_begun(1)
+    tier.step_done(1, 0.1)
+    tier.on_schedule_end(SimpleNamespace())
+    tier.submit_load(job)
+    tier.submit_store(job)
+    tier.get_finished_jobs()
+    list(tier.take_events())
+    tier.get_stats()
+    tier.on_request_finished(request)
+    tier.drain_jobs()
+    tier.retire(Misconfigured("no more"))
+    tier.shutdown()
+    assert len(set(called)) == 15, called

@@ -89,7 +89,7 @@ def build(
     group: Annotated[
         str,
         typer.Argument(
-            help="all, tools (helm, kubectl, CRDs), helm-3, engine (vLLM, model), argocd, istiod, "
+            help="all, tools (helm, kubectl, CRDs), helm-3, engine (vLLM, model), vllm-next, argocd, istiod, "
             "prometheus, registry; release: what `make release` needs; "
             "gate: what `make test` needs; acceptance: everything"
         ),

@@ -106,6 +106,34 @@ def _drop_old(keep: set[Path]) -> None:
             shutil.rmtree(d, ignore_errors=True)
 
 
+# --- the next vLLM
+
+
+def _next_digest() -> str:
+    return digest.of_files([REQUIREMENTS], *versions.VLLM_NEXT_WHEEL)
+
+
+def next_current(lab: Lab) -> bool:
+    return digest.stamped(lab.vllm_next / READY, _next_digest())
+
+
+def make_next(c: Console, lab: Lab) -> None:
+    """The next vLLM's Python, with the CPU kernels of the one that is installed: all of it but what is compiled."""
+    shutil.rmtree(lab.vllm_next, ignore_errors=True)
+    unpacked = lab.home / "vllm-next.new"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    deps.unpack_wheel(c, versions.VLLM_NEXT_WHEEL, unpacked)
+    kernels = next((folder(lab) / "lib").glob("python3.*/site-packages")) / "vllm"
+    shutil.copytree(unpacked / "vllm", lab.vllm_next / "vllm", ignore=shutil.ignore_patterns("*.so"))
+    for found in kernels.rglob("*.so"):
+        shutil.copy(found, lab.vllm_next / "vllm" / found.relative_to(kernels))
+    shutil.rmtree(unpacked)
+    c.say("trying it")
+    env = {"PYTHONPATH": str(lab.vllm_next)}
+    c.run([python(lab), "-c", f"import vllm; assert vllm.__version__ == {versions.VLLM_NEXT_WHEEL[1]!r}"], env=env)
+    (lab.vllm_next / READY).write_text(_next_digest() + "\n")
+
+
 # --- the model
 
 

@@ -72,6 +72,11 @@ class Lab:
         return self.home / "engine"
 
     @property
+    def vllm_next(self) -> Path:
+        """Goes before the engine's own packages on PYTHONPATH (`build vllm-next`)."""
+        return self.home / "vllm-next"
+
+    @property
     def model(self) -> Path:
         return self.home / "model"
 

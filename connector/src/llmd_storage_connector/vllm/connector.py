@@ -39,14 +39,14 @@ from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.transfer.step_timer import StepTimer
 from llmd_storage_connector.vllm.bypass import bypass_reason, without_offloading
 from llmd_storage_connector.vllm.config_adapter import identity_of
-from llmd_storage_connector.vllm.internals_0_32 import before_weight_change, secondary_tiers
+from llmd_storage_connector.vllm.internals import before_weight_change, secondary_tiers
 from llmd_storage_connector.vllm.model_files import model_name, weights_of
 from llmd_storage_connector.vllm.shared_memory import EngineFile
 from llmd_storage_connector.vllm.spec import TIER_TYPE, LlmdStorageSpec
 from llmd_storage_connector.vllm.tier import LlmdStorageTier
 from llmd_storage_connector.vllm.weight_change import weights_changed
 
-TESTED_VLLM = "0.32."
+TESTED_VLLM = ("0.32.", "0.33.")
 
 logger = logging.getLogger("vllm.llmd_storage_connector.vllm.connector")
 
@@ -162,7 +162,8 @@ def _settings(vllm_config: VllmConfig) -> dict[str, Any]:
 def _check_engine(vllm_config: VllmConfig, config: Config) -> None:
     if not vllm.__version__.startswith(TESTED_VLLM):
         # vLLM calls its offloading interfaces experimental: they change with minor versions.
-        logger.warning("made for vLLM %s*, this is %s: watch the cache", TESTED_VLLM, vllm.__version__)
+        made_for = " and ".join(f"{minor}*" for minor in TESTED_VLLM)
+        logger.warning("made for vLLM %s, this is %s: watch the cache", made_for, vllm.__version__)
     parallel = vllm_config.parallel_config
     # Ray may place ranks anywhere; the others say how many nodes they use.
     ray = parallel.distributed_executor_backend == "ray"

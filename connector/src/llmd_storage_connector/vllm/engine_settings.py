@@ -54,7 +54,7 @@ HARMLESS = {
         "scheduler_config device_config offload_config kernel_config lora_config watermark_config diffusion_config "
         "structured_outputs_config observability_config logging_config compilation_config profiler_config "
         "kv_events_config ec_transfer_config ec_manager_config reasoning_config aux_output_config instance_id "
-        "optimization_level performance_mode shutdown_timeout"
+        "optimization_level performance_mode shutdown_timeout watchdog_config"
     ),
     "ModelConfig": _words(
         # Text to tokens and tokens to text: a block's key names tokens.
@@ -73,7 +73,7 @@ HARMLESS = {
         "gpu_memory_utilization num_gpu_blocks_override num_gpu_blocks num_cpu_blocks kv_cache_size_tokens "
         "kv_cache_max_concurrency kv_cache_memory_bytes kv_offloading_size kv_offloading_backend enable_prefix_caching "
         "prefix_cache_retention_interval cache_hit_alignment_tokens effective_attention_block_size "
-        "user_specified_block_size is_attention_free _block_size_resolved"
+        "user_specified_block_size is_attention_free _block_size_resolved simple_cpu_offload_num_blocks"
     ),
     "ParallelConfig": _words(
         # Who runs where, and how they talk.
@@ -94,7 +94,9 @@ HARMLESS = {
     "AttentionConfig": _words(
         "flash_attn_max_num_splits_for_cuda_graph tq_max_kv_splits_for_cuda_graph tokenspeed_mla_min_split_kv "
         "sparse_mla_prefill_workspace_factor flex_attn_block_m flex_attn_block_n flex_attn_q_block_size "
-        "flex_attn_kv_block_size"
+        "flex_attn_kv_block_size "
+        # How a sparse indexer's work is split between ranks; each holds the whole index.
+        "indexer_tp_shard_min_rows minimax_m3_indexer_cp"
     ),
     # Of a drafter's layers; how many tokens it drafts, and which of them are taken, is no matter of theirs.
     "SpeculativeConfig": _words(
@@ -103,7 +105,8 @@ HARMLESS = {
         "prompt_lookup_min suffix_decoding_max_tree_depth suffix_decoding_max_cached_requests "
         "suffix_decoding_max_spec_factor suffix_decoding_min_token_prob rejection_sample_method "
         "synthetic_acceptance_rates synthetic_acceptance_length enable_adaptive_verification draft_sample_method "
-        "dspark_draft_topk"
+        "dspark_draft_topk xpress_topc draft_lm_head_quantization fly_window_size fly_entropy_threshold "
+        "fly_entropy_top_k"
     ),
     "MultiModalConfig": _words(
         "limit_per_prompt enable_mm_embeds mm_processor_cache_gb mm_processor_cache_type mm_hasher_algorithm "
@@ -128,11 +131,12 @@ RELEVANT = {
     "AttentionConfig": _words(
         "minimax_m3_msa_decode_backend backend_per_kind flash_attn_version use_trtllm_attention "
         "disable_flashinfer_q_quantization mla_prefill_backend use_prefill_query_quantization indexer_kv_dtype "
-        "indexer_sparse_logits hisparse_config use_non_causal sparse_mla_force_mqa"
+        "indexer_sparse_logits hisparse_config use_non_causal sparse_mla_force_mqa trtllm_ragged_backend"
     ),
     "SpeculativeConfig": _words(
         "method draft_tensor_parallel_size tensor_parallel_size quantization attention_backend kv_cache_dtype "
-        "code_revision index_share_for_mtp_iteration use_heterogeneous_vocab parallel_drafting"
+        "code_revision index_share_for_mtp_iteration use_heterogeneous_vocab parallel_drafting "
+        "disable_lookahead_block_hashes"
     ),
     "MambaConfig": _words("backend enable_stochastic_rounding stochastic_rounding_philox_rounds ssu_algorithm"),
     "MultiModalConfig": _words(

@@ -48,8 +48,10 @@ class HostCopyWorker(OffloadingWorker):  # type: ignore[misc]  # vLLM is untyped
         """KV cache -> chunks."""
         return self._transfer(job_id, src_spec, dst_spec, store=True)
 
-    def submit_load(self, job_id: int, src_spec: LoadStoreSpec, dst_spec: GPULoadStoreSpec) -> bool:
-        """Chunks -> KV cache."""
+    def submit_load(
+        self, job_id: int, src_spec: LoadStoreSpec, dst_spec: GPULoadStoreSpec, expedited: bool = False
+    ) -> bool:
+        """Chunks -> KV cache. expedited (vLLM 0.33): its request runs in this step; every transfer is over at once."""
         return self._transfer(job_id, dst_spec, src_spec, store=False)
 
     def get_finished(self) -> list[TransferResult]:

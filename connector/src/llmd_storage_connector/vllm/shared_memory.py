@@ -27,7 +27,7 @@ _BLOCK_BYTES = 512  # unit of st_blocks
 
 
 def region_path(engine_id: str, directory: str = SHARED_MEMORY) -> str:
-    """The file that is the engine's CPU tier, as vLLM 0.32 names it."""
+    """The file that is the engine's CPU tier, as vLLM names it (SharedOffloadRegion)."""
     return os.path.join(directory, f"vllm_offload_{engine_id}.mmap")
 
 

@@ -14,7 +14,7 @@ from vllm.v1.kv_offload.tiering.factory import SecondaryTierFactory
 from vllm.v1.kv_offload.tiering.spec import TieringOffloadingSpec
 
 from llmd_storage_connector.vllm.host_worker import HostCopyWorker
-from llmd_storage_connector.vllm.internals_0_32 import disown, region_of, scheduler_region
+from llmd_storage_connector.vllm.internals import disown, region_of, scheduler_region
 from llmd_storage_connector.vllm.shared_memory import region_path, remove_orphans
 
 TIER_TYPE = "llmd_storage"

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The storage tier as vLLM sees it: translation between vLLM's calls and the engine, no policy of its own.
 
-Every method here runs on vLLM's scheduler thread; none touches storage, none waits (drain_jobs and shutdown
-do, bounded), none raises.
+Every method here runs on vLLM's scheduler thread, and since vLLM 0.33 also on the thread that serves other tiers'
+peers, one call at a time; none touches storage, none waits (drain_jobs and shutdown do, bounded), none raises.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import logging
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading.metrics import OffloadingConnectorStats
@@ -67,6 +70,30 @@ _DRAIN_TIMEOUT_S = 5.0
 _SHUTDOWN_TIMEOUT_S = 5.0
 
 
+C = TypeVar("C", bound=type)
+
+
+def one_call_at_a_time(tier: C) -> C:
+    """Have every public method of the class hold its object's `_lock`.
+
+    vLLM 0.33 holds its manager's lock for its own calls; the connector's come past that, and may not take it: within a
+    scheduler's step its thread has it already, and it cannot be taken twice.
+    """
+
+    def alone(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                return method(self, *args, **kwargs)
+
+        return call
+
+    for name, method in list(vars(tier).items()):
+        if inspect.isfunction(method) and not name.startswith("_"):
+            setattr(tier, name, alone(method))
+    return tier
+
+
 class CpuTierChunks:
     """Chunks of vLLM's CPU tier: where each of them is."""
 
@@ -83,6 +110,7 @@ class CpuTierChunks:
         return self._begin + chunk * self._stride
 
 
+@one_call_at_a_time
 class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is untyped here
     """One per engine, in the scheduler's process."""
 
@@ -110,6 +138,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         Raises: Unusable with fail_fast and a store that cannot be opened; nothing else.
         """
         super().__init__(offloading_spec, primary_kv_view, tier_type, backpressure_detector)
+        self._lock = threading.RLock()
         config = parse(settings)
         # Known only in part: the store replaces the digest before it opens anything.
         facts = identity or {}
@@ -208,8 +237,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
 
     def submit_load(self, job_metadata: TransferJob) -> None:
         """Queue a promotion."""
-        job = job_metadata
-        self._engine.submit_load(job.job_id, job.req_context.req_id, *_blocks(job))
+        self._engine.submit_load(job_metadata.job_id, job_metadata.req_context.req_id, *_blocks(job_metadata))
 
     def submit_store(self, job_metadata: TransferJob) -> None:
         """Queue a cascade."""
@@ -246,11 +274,12 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
 
         What other engines do to the storage is theirs to tell, so a removal may be told without its store.
         """
-        if not self._emits_events:
-            return
-        for removed, events in itertools.groupby(self._engine.take_events(), key=lambda event: event[1]):
-            keys = [OffloadKey(key) for key, _ in events]
-            yield OffloadingEvent(keys=keys, medium=self.medium, removed=removed, locality=self.locality)
+        events = self._engine.take_events() if self._emits_events else ()
+        # A list, not a generator, whose lines would run after the lock was given back.
+        return [
+            OffloadingEvent(keys=keys, medium=self.medium, removed=removed, locality=self.locality)
+            for keys, removed in _runs(events)
+        ]
 
     def get_stats(self) -> OffloadingConnectorStats | None:
         """What was counted and timed since the last call, and the gauges that changed, for vLLM's metrics."""
@@ -282,6 +311,12 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         hanging = self._engine.close(_SHUTDOWN_TIMEOUT_S)
         if hanging:
             logger.warning("%d storage threads still hang in a system call; they hold no KV memory", hanging)
+
+
+def _runs(events: Iterable[tuple[bytes, bool]]) -> Iterator[tuple[list[OffloadKey], bool]]:
+    """Events of one kind in a row, together: their keys, and whether they are removals."""
+    for removed, run in itertools.groupby(events, key=lambda event: event[1]):
+        yield [OffloadKey(key) for key, _ in run], removed
 
 
 def _definition(metric: Metric) -> OffloadingMetricMetadata:

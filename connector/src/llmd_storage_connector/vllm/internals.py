@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that this package uses of vLLM 0.32 beyond its public names: what to compare with the next minor version."""
+"""All that this package uses of vLLM 0.32 and 0.33 beyond its public names: what to compare with the next version.
+
+Here the two are alike. Once they are not, each gets a module of its own, and this one chooses.
+"""
 
 from __future__ import annotations
 
@@ -29,24 +32,50 @@ def disown(region: SharedOffloadRegion) -> bool:
     return created
 
 
-# Methods of a worker that change weights (v1/worker/gpu_worker.py, of which the CPU's and the XPU's are subclasses).
-_WEIGHT_CHANGES = ("reload_weights", "start_weight_update", "start_draft_weight_update", "update_weights")
+def _always(*_args: Any, **_kwargs: Any) -> bool:
+    return True
+
+
+def _is_deep(level: int = 1) -> bool:
+    return level > 1
+
+
+def _names_weights(tags: Iterable[str]) -> bool:
+    return "weights" in tags
+
+
+# Methods of a worker that change weights or throw them away, so that whoever comes next brings others, or none
+# (v1/worker/gpu_worker.py, of which the CPU's and the XPU's are subclasses), and for which arguments they do.
+_WEIGHT_CHANGES: dict[str, Callable[..., bool]] = {
+    "reload_weights": _always,
+    "reset_weights": _always,
+    "start_weight_update": _always,
+    "start_draft_weight_update": _always,
+    "update_weights": _always,
+    "sleep": _is_deep,
+    "discard": _names_weights,
+}
 
 
 def before_weight_change(call: Callable[[], None]) -> None:
     """Have the workers of this process call it before they change weights. Instead of what was given before."""
     from vllm.v1.worker.gpu_worker import Worker
 
-    for name in _WEIGHT_CHANGES:
-        change = getattr(Worker, name)
-        change = getattr(change, "__wrapped__", change)
+    for name, changes in _WEIGHT_CHANGES.items():
+        method = getattr(Worker, name)
+        setattr(Worker, name, _announced(getattr(method, "__wrapped__", method), changes, call))
 
-        @functools.wraps(change)
-        def announced(*args: Any, _change: Callable[..., Any] = change, **kwargs: Any) -> Any:
+
+def _announced(
+    method: Callable[..., Any], changes: Callable[..., bool], call: Callable[[], None]
+) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def announced(worker: Any, *args: Any, **kwargs: Any) -> Any:
+        if changes(*args, **kwargs):
             call()
-            return _change(*args, **kwargs)
+        return method(worker, *args, **kwargs)
 
-        setattr(Worker, name, announced)
+    return announced
 
 
 def secondary_tiers(connector: Any) -> Iterable[Any]:
