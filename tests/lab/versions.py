@@ -20,6 +20,7 @@ MODEL_NAME = "SmolLM2-135M-Instruct"
 VLLM_SHIM_VERSION = "0.32.0+cpu"
 # The next minor version, of which there is no build for CPUs yet: its Python on the kernels of the one above.
 VLLM_NEXT_WHEEL = ("vllm", "0.33.0")
+VLLM_NEXT_NEEDS = (("orjson", "3.13.0"),)  # which 0.32 did not
 
 # An add-on, built by `tests.lab build argocd`: the version of tools/argocd/go.mod, and the Go that it asks for.
 ARGOCD = "3.6.1"
