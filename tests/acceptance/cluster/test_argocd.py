@@ -32,6 +32,7 @@ from tests.lab.paths import lab
 from tests.lab.proc import Console
 from tests.patience import CEILING_S, eventually
 
+PICKERS_LEASE = f"epp-{CACHE}-cache-pool.gateway-api-inference-extension.sigs.k8s.io"
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(not target(start=False).is_lab, reason="runs its own Argo CD, in the lab's network"),
@@ -145,13 +146,14 @@ def test_a_sync_of_nothing_new_proves_again_and_changes_nothing(gitops: Gitops, 
 
 def test_what_is_changed_by_hand_is_put_right_without_the_hooks(gitops: Gitops, first: dict[str, Any]) -> None:
     proved = gitops.release.report("proof")["startedAt"]
+    wanted = gitops.cluster.get("deployment", "cache-router", "-n", CACHE)["spec"]["replicas"]
     gitops.cluster.kubectl("delete", "service", "cache-router", "-n", CACHE).ok()
     gitops.cluster.kubectl("scale", "deployment/cache-router", "--replicas=0", "-n", CACHE).ok()
 
     def mended() -> bool:
         services = {s["metadata"]["name"] for s in gitops.cluster.get("service", "-n", CACHE)["items"]}
         router = gitops.cluster.get("deployment", "cache-router", "-n", CACHE)
-        return "cache-router" in services and router["spec"]["replicas"] == 1
+        return "cache-router" in services and router["spec"]["replicas"] == wanted
 
     eventually(mended, "the Service and the replicas to be put right", every_s=1)
     gitops.cache.settle()
@@ -182,7 +184,8 @@ def test_changed_values_arrive_and_what_is_left_out_is_pruned(gitops: Gitops, fi
     def budgets() -> set[str]:
         return {b["metadata"]["name"] for b in gitops.cluster.get("poddisruptionbudget", "-n", CACHE)["items"]}
 
-    assert budgets() == {"cache-modelserver", "cache-evictor"}
+    before = budgets()
+    assert {"cache-modelserver", "cache-evictor"} <= before
     commit = gitops.change(
         modelserver={"hfToken": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
         inferencepool={"failureMode": "FailOpen"},
@@ -192,7 +195,7 @@ def test_changed_values_arrive_and_what_is_left_out_is_pruned(gitops: Gitops, fi
     gitops.cache.settle()
     pool = gitops.cluster.get("inferencepool", "cache-pool", "-n", CACHE)
     assert pool["spec"]["endpointPickerRef"]["failureMode"] == "FailOpen"
-    assert budgets() == {"cache-evictor"}
+    assert budgets() == before - {"cache-modelserver"}
     assert gitops.claim(CACHE) == first["claim"]
     assert gitops.release.wait_ready() == first["pods"]
 
@@ -222,7 +225,8 @@ def test_a_deleted_application_leaves_the_claim_with_its_blocks(gitops: Gitops, 
     gitops.deployments.commit({"apps/application.yaml": None})
     Application(gitops.cluster, "root").refresh()
     eventually(lambda: not gitops.cache.exists(), "the Application to be gone", every_s=1)
-    kept = {f"persistentvolumeclaim/{CLAIM}"}
+    # Argo CD leaves Leases out by default, so the pickers have made theirs, and it stays: docs/gitops.md.
+    kept = {f"persistentvolumeclaim/{CLAIM}", f"lease.coordination.k8s.io/{PICKERS_LEASE}"}
     eventually(lambda: gitops.cluster.objects(CACHE) == kept, f"nothing but {kept}", every_s=2)
     assert gitops.claim(CACHE) == first["claim"]
     assert blocks(gitops.cluster) >= stored
