@@ -184,10 +184,10 @@ PARTS = (
     ),
     Part(
         "million",
-        "an evictor over a million files: scan, memory, what it costs while nothing happens",
+        "an evictor over a million files and ten million names: scan, memory, what it costs while nothing happens",
         ("tests/acceptance/test_million.py",),
-        ("core/src", "evictor/src", "tests/bench/evictor_scale.py"),
-        4,
+        ("core/src", "evictor/src", "tests/bench/evictor_scale.py", "tests/bench/evictor_names.py"),
+        8,
         build="tools",
     ),
     Part(

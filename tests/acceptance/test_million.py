@@ -1,4 +1,4 @@
-"""An evictor over a million files: what a scan costs, what it holds in memory, what it does while nothing happens."""
+"""An evictor over a million files, and over ten million names: what it holds in memory, and what it asks of storage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.evictor_names import DEFAULTS
+
 FILES = 1_000_000
+NAMES = 10_000_000
+LIMIT_MIB = 512
 
 
 @pytest.mark.timeout(3600)
@@ -19,5 +23,20 @@ def test_a_million_files_are_known_kept_and_removed(tmp_path: Path, figures: Cal
     seen = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout)
     figures(**seen)
     assert seen["evicted_files"] > 0
-    assert seen["rss_after_scan_mib"] < 512
+    assert seen["rss_after_scan_mib"] < LIMIT_MIB
     assert seen["idle_cpu_share_at_poll_10s"] < 0.05
+
+
+@pytest.mark.timeout(3600)
+def test_ten_million_names_fit_and_cost_no_more_operations_than_are_allowed(
+    tmp_path: Path, figures: Callable[..., None]
+) -> None:
+    """On a filesystem that is invented (tests/bench/evictor_names.py): ten million real files would be its test."""
+    argv = [sys.executable, "-m", "tests.bench.evictor_names", "--files", str(NAMES), "--folder", str(tmp_path / "n")]
+    seen = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    leader, successor = seen["leader"], seen["successor"]
+    figures(**{f"ten_million_{name}": value for name, value in leader.items() if name != "files"})
+    figures(ten_million_next_leader_peak_mib=successor["peak_mib"])
+    assert leader["files"] == successor["files"] > 0.99 * NAMES
+    assert max(leader["peak_mib"], successor["peak_mib"]) < LIMIT_MIB
+    assert leader["idle_ops_s"] <= leader["busy_ops_s"] <= DEFAULTS.metadata_ops_s

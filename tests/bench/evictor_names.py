@@ -63,8 +63,11 @@ class InventedSystem:
         return SimpleNamespace(st_mode=stat.S_IFREG, st_mtime_ns=10**18 + int(name[8:64], 16), st_size=BLOCK)
 
 
-class InventedDirectory:
+class InventedDirectory(CacheDirectory):
+    """Never opened: it has only folders, whose descriptors mean something to the invented system alone."""
+
     def __init__(self, system: InventedSystem) -> None:
+        super().__init__("/cache")
         self._places = {(f"{space:032x}", name): fd for fd, (space, name) in enumerate(system.folders)}
 
     def namespaces(self) -> list[str]:
@@ -72,7 +75,7 @@ class InventedDirectory:
 
     @contextlib.contextmanager
     def folder(self, *parts: str) -> Iterator[int]:
-        yield self._places[parts] if len(parts) == 2 else -1  # type: ignore[index]
+        yield self._places[parts[0], parts[1]] if len(parts) == 2 else -1
 
 
 def rss_mib(which: str = "VmRSS") -> float:
