@@ -62,24 +62,30 @@ def test_storage_that_comes_later_is_used_without_a_restart(served: Served, hung
     served.stored()
 
 
+def be_quick(fs: FaultFS) -> None:
+    """Again, and be through with what was begun: stopped in its midst, that can be ended by nobody, not by kill -9."""
+    fs.set()
+    time.sleep(3 * SLOW_US / 1e6)
+
+
+def left_alone(served: Served, prompts: Callable[[], list[int]]) -> None:
+    """Ask until storage is. Bad moments within a second are one, so how often is a matter of how fast the engine is."""
+    seen = served.engine.metrics().ours("lookup_misses", reason="slower")
+
+    def is_left_alone() -> bool:
+        served.engine.forget()
+        served.check(prompts())
+        return served.engine.metrics().ours("lookup_misses", reason="slower") > seen
+
+    eventually(is_left_alone, "storage to be left alone")
+
+
 def test_storage_that_is_slower_than_computing_is_left_alone(served: Served, hung: FaultFS) -> None:
     """Each read takes a second, below the deadline of a load; ten blocks are computed in a twentieth of that."""
     kept = itertools.cycle([served.stored()[0] for _ in range(3)])
     hung.set(delay_us=SLOW_US, meta_us=0)
-    seen = served.engine.metrics()
-
-    def is_left_alone() -> bool:
-        """Bad loads within a second are one, so how many it takes is a matter of how fast the engine is."""
-        served.engine.forget()
-        served.check(next(kept))
-        return served.engine.metrics().ours("lookup_misses", reason="slower") > seen.ours(
-            "lookup_misses", reason="slower"
-        )
-
-    eventually(is_left_alone, "storage to be left alone")
-    hung.set()
-    # A read that its filesystem has begun with when that is stopped can be ended by nobody, not even by kill -9.
-    time.sleep(3 * SLOW_US / 1e6)
+    left_alone(served, lambda: next(kept))
+    be_quick(hung)
 
 
 def test_fail_fast_stops_the_engine_with_one_sentence(refusing: Engine) -> None:

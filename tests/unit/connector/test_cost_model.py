@@ -91,6 +91,28 @@ def test_quick_storage_is_never_left_out() -> None:
         assert not made.skips_storage(at)
 
 
+def test_storage_that_never_says_in_time_what_it_has_is_left_out() -> None:
+    """Each request would wait in vain for a part of a second, and nothing be loaded that could be found slow."""
+    made = cost_model()
+    for at in range(STRIKES):
+        assert not made.skips_storage(at)
+        made.lookup_late(EPISODE_S * at)
+    now = EPISODE_S * (STRIKES - 1)
+    assert made.skips_storage(now + FIRST_RETRY_S - 0.1)
+    assert not made.skips_storage(now + FIRST_RETRY_S), "one tries"
+    made.lookup_late(now + FIRST_RETRY_S)
+    assert made.skips_storage(now + 3 * FIRST_RETRY_S - 0.1), "the pause doubles"
+    made.lookup_done()
+    assert not made.skips_storage(now + 3 * FIRST_RETRY_S - 0.1)
+
+
+def test_quick_answers_say_nothing_of_loads() -> None:
+    made = cost_model()
+    now = strike_out(made)
+    made.lookup_done()
+    assert made.skips_storage(now)
+
+
 def test_loads_that_ended_well_and_late_count_too() -> None:
     made = cost_model()
     for at in range(STRIKES):

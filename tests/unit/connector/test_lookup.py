@@ -26,6 +26,7 @@ class Scene:
         self.late: list[float] = []
         self.sick: list[str] = []
         self.skips = False
+        self.told: list[str] = []
         self.timeout_s = 1.0
         self.reason = "absent"
         self.cache = LookupCache()
@@ -56,6 +57,12 @@ class Scene:
 
     def lookup_timeout_s(self, blocks: int, longest_s: float) -> float:
         return self.timeout_s
+
+    def lookup_done(self) -> None:
+        self.told.append("done")
+
+    def lookup_late(self, now: float) -> None:
+        self.told.append("late")
 
     def contains(self, key: bytes) -> BlockResult:
         self.asked.append(key)
@@ -296,3 +303,35 @@ def test_threads_answer_and_survive_a_bug(running: Scene, monkeypatch: pytest.Mo
     running.lookups.flush()
     assert answered.wait(CEILING_S)
     assert running.lookups.lookup("a", key(2)) is LookupStatus.HIT
+
+
+def test_the_cost_hears_whether_an_answer_came_in_time(scene: Scene) -> None:
+    scene.timeout_s = 0.25
+    scene.lookups.lookup("a", key(1))
+    scene.answer_all()
+    scene.lookups.lookup("a", key(1))
+    assert scene.told == ["done"]
+    scene.lookups.lookup("b", key(2))
+    scene.clock.now += 0.25
+    assert scene.lookups.lookup("b", key(2)) is LookupStatus.MISS
+    assert scene.told == ["done", "late"]
+
+
+def test_what_was_not_waited_for_is_not_late(scene: Scene) -> None:
+    """A request that is over its time asks for a block for the first time: storage had no time to answer."""
+    scene.timeout_s = 0.25
+    scene.lookups.lookup("a", key(1))
+    scene.answer_all()
+    scene.lookups.lookup("a", key(1))
+    scene.clock.now += 10
+    assert scene.lookups.lookup("a", key(2)) is LookupStatus.MISS
+    assert scene.told == ["done"]
+
+
+def test_storage_that_does_not_answer_at_all_is_the_breakers_matter(scene: Scene) -> None:
+    scene.lookups.lookup("a", key(1))
+    scene.lookups.flush()
+    scene.clock.now += 1.0
+    assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS
+    scene.lookups.flush()
+    assert scene.told == [] and scene.late

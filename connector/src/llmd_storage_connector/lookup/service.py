@@ -39,6 +39,8 @@ class Cost(Protocol):
 
     def skips_storage(self, now: float) -> bool: ...
     def lookup_timeout_s(self, blocks: int, longest_s: float) -> float: ...
+    def lookup_done(self) -> None: ...
+    def lookup_late(self, now: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -123,8 +125,11 @@ class LookupService:
             return self._answer(request_id, request, key, known)
         if request.since is None:
             request.since = now
-        elif now - request.since >= self._timeout_s(request):
+        elif now - request.since >= (timeout_s := self._timeout_s(request)):
             self._counters.add("deadline_misses", detail=LOOKUP)
+            # Not what was asked for after the wait was over, and not what the breaker judges.
+            if since is not None and self._deadline_s > timeout_s <= now - since:
+                self._cost.lookup_late(now)
             return self._answer(request_id, request, key, CachedLookup(False, DEADLINE, now))
         if since is None:
             request.waiting[key] = now
@@ -143,6 +148,8 @@ class LookupService:
         if request.waiting.pop(key, None) is not None:
             if request.since is not None and not request.waiting:
                 self._counters.observe("lookup_seconds", self._clock() - request.since)
+                if known.reason != DEADLINE:
+                    self._cost.lookup_done()
             self._asked.pop(key, None)
         if known.present:
             self._counters.add("lookup_hits")

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from llmd_storage_connector.transfer.tasks import LoadProgress
 
-# Bad loads in a row after which storage is left out; those within EPISODE_S are one: a hiccup hits all under way.
+# Bad loads in a row, or late lookups, after which storage is left out; within EPISODE_S they are one: a hiccup hits all
+# that are under way.
 STRIKES = 3
 EPISODE_S = 1.0
 # Between two requests that try slow storage again: twice as long after each that was bad.
@@ -42,7 +43,7 @@ class CostModel:
         self._enabled = enabled and tokens_per_block > 0
         self._tokens = self._seconds = 0.0
         self._others_run = False
-        self._strikes = 0
+        self._bad_loads = self._late_lookups = 0
         self._last_strike = float("-inf")
         self._retry_s, self._next_trial = FIRST_RETRY_S, 0.0
 
@@ -62,13 +63,23 @@ class CostModel:
         """A load of `blocks` ended well."""
         patience = self._patience_s(blocks)
         if patience is None or seconds <= patience:
-            self._strikes, self._retry_s = 0, FIRST_RETRY_S
+            self._bad_loads = 0
+            self._be_content()
         elif seconds >= SHORTEST_S:
-            self._strike(now)
+            self.load_cancelled(now)
 
     def load_cancelled(self, now: float) -> None:
         """A load was cancelled because it could not win."""
-        self._strike(now)
+        self._bad_loads = self._strike(self._bad_loads, now)
+
+    def lookup_done(self) -> None:
+        """A request has learnt in time which of its blocks are there."""
+        self._late_lookups = 0
+        self._be_content()
+
+    def lookup_late(self, now: float) -> None:
+        """A request has waited for lookup_timeout_s in vain."""
+        self._late_lookups = self._strike(self._late_lookups, now)
 
     def compute_s(self, blocks: int) -> float | None:
         """Seconds that computing these blocks would take; None while nothing was computed here yet."""
@@ -76,7 +87,7 @@ class CostModel:
 
     def skips_storage(self, now: float) -> bool:
         """Whether a request should not be told of what storage has. Asked once a request."""
-        if not self._enabled or self._strikes < STRIKES:
+        if not self._enabled or max(self._bad_loads, self._late_lookups) < STRIKES:
             return False
         if now < self._next_trial:
             return True
@@ -110,11 +121,16 @@ class CostModel:
         compute = self.compute_s(blocks)
         return None if compute is None else compute * (2 if self._others_run else 1)
 
-    def _strike(self, now: float) -> None:
+    def _be_content(self) -> None:
+        if self._bad_loads == self._late_lookups == 0:
+            self._retry_s = FIRST_RETRY_S
+
+    def _strike(self, strikes: int, now: float) -> int:
+        """Of one kind, with this one."""
         if now - self._last_strike < EPISODE_S:
-            return
+            return strikes
         self._last_strike = now
-        self._strikes += 1
-        if self._strikes > STRIKES:
+        if strikes >= STRIKES:
             self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
         self._next_trial = now + self._retry_s
+        return strikes + 1
