@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from llmd_storage_connector.vllm.engine_settings import ELSEWHERE, HARMLESS, RELEVANT
+
 CONNECTOR = Path(__file__).parents[1] / "connector" / "src" / "llmd_storage_connector"
 RECORDS = Path(__file__).parent / "unit" / "connector" / "vllm_interfaces"
 
@@ -29,16 +31,28 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Interface = dict[str, Any]
 
 
-def imports(source: ast.AST) -> Iterator[tuple[str, str]]:
-    """(module, name) of every name of vLLM that a module of the connector imports."""
-    for node in ast.walk(source):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vllm":
-            yield from ((node.module, alias.name) for alias in node.names)
+# Not imported, and looked into all the same: private names (vllm/internals.py), and settings that are judged.
+_ALSO = {
+    ("vllm.v1.kv_offload.cpu.gpu_worker", "CPUOffloadingWorker"),
+    ("vllm.v1.kv_offload.tiering.manager", "TieringOffloadingManager"),
+    *(("vllm.config", name) for name in {*ELSEWHERE, *HARMLESS, *RELEVANT}),
+}
+
+
+def imports(source: ast.AST) -> dict[str, tuple[str, str]]:
+    """{its name there: (module, name)} of all of vLLM that a module of the connector imports."""
+    return {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in ast.walk(source)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vllm"
+        for alias in node.names
+    }
 
 
 def used(connector: Path = CONNECTOR) -> set[tuple[str, str]]:
-    """(module, name) of all that the connector imports of vLLM."""
-    return {name for path in connector.rglob("*.py") for name in imports(ast.parse(path.read_text()))}
+    """(module, name) of all that the connector uses of vLLM."""
+    imported = (imports(ast.parse(path.read_text())) for path in connector.rglob("*.py"))
+    return {name for names in imported for name in names.values()} | _ALSO
 
 
 def parameters(function: Function) -> str:
@@ -59,7 +73,7 @@ class Sources:
     def __init__(self, read: Callable[[str], str]) -> None:
         """read: the text of a path such as vllm/config/__init__.py. Raises: KeyError or OSError where there is none."""
         self._read = read
-        self._modules: dict[str, ast.Module] = {}
+        self._modules: dict[str, tuple[ast.Module, bool]] = {}
 
     def interface(self, module: str, name: str) -> Interface:
         """What can be used of a name. Raises: LookupError if the module has none of that name."""
@@ -73,43 +87,36 @@ class Sources:
             return {"kind": "function", "parameters": parameters(node)}
         return {"kind": "value"}
 
-    def _tree(self, module: str) -> ast.Module:
+    def _module(self, module: str) -> tuple[ast.Module, bool]:
+        """Its source, and whether it is a package. Raises: KeyError, OSError."""
         if module not in self._modules:
             path = module.replace(".", "/")
             try:
-                text = self._read(f"{path}.py")
+                self._modules[module] = ast.parse(self._read(f"{path}.py")), False
             except (KeyError, OSError):
-                text = self._read(f"{path}/__init__.py")
-            self._modules[module] = ast.parse(text)
+                self._modules[module] = ast.parse(self._read(f"{path}/__init__.py")), True
         return self._modules[module]
 
     def _find(self, module: str, name: str) -> tuple[str, ast.AST] | None:
         """Where a name is defined: its module and its node."""
         try:
-            body = self._tree(module).body
+            source, is_package = self._module(module)
         except (KeyError, OSError):
             return None
-        for node in _statements(body):
+        for node in _statements(source.body):
             if isinstance(node, ast.ClassDef | Function) and node.name == name:
                 return module, node
             if isinstance(node, ast.ImportFrom) and node.module:
                 for alias in node.names:
                     if (alias.asname or alias.name) == name:
-                        origin = _absolute(module, node, self._is_package(module))
+                        origin = _absolute(module, node, is_package)
                         return self._find(origin, alias.name) or (module, node)
             if isinstance(node, ast.Assign | ast.AnnAssign):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 if any(isinstance(target, ast.Name) and target.id == name for target in targets):
                     return module, node
         # A package gives its modules out of __getattr__: vllm.platforms.current_platform.
-        return (module, self._tree(module)) if any(_is_getattr(node) for node in body) else None
-
-    def _is_package(self, module: str) -> bool:
-        try:
-            self._read(module.replace(".", "/") + "/__init__.py")
-        except (KeyError, OSError):
-            return False
-        return True
+        return (module, source) if any(_is_getattr(node) for node in source.body) else None
 
     def _class(self, module: str, node: ast.ClassDef) -> Interface:
         interface: Interface = {
@@ -158,8 +165,8 @@ def _absolute(module: str, node: ast.ImportFrom, is_package: bool) -> str:
     if not node.level:
         return node.module or ""
     parents = module.split(".")
-    kept = len(parents) - node.level + (1 if is_package else 0)
-    return ".".join([*parents[:kept], *([node.module] if node.module else [])])
+    depth = len(parents) - node.level + (1 if is_package else 0)
+    return ".".join([*parents[:depth], *([node.module] if node.module else [])])
 
 
 def _is_getattr(node: ast.stmt) -> bool:
@@ -196,23 +203,11 @@ def open_sources(path: Path) -> tuple[str, Sources]:
     return version[1], Sources(read)
 
 
-# Not imported, and looked into by its name all the same (vllm/internals.py).
-ALSO = {
-    ("vllm.v1.kv_offload.cpu.gpu_worker", "CPUOffloadingWorker"),
-    ("vllm.v1.kv_offload.tiering.manager", "TieringOffloadingManager"),
-    # Settings that are judged (vllm/engine_settings.py).
-    *(
-        ("vllm.config", name)
-        for name in ("CacheConfig", "AttentionConfig", "SpeculativeConfig", "MambaConfig", "MultiModalConfig")
-    ),
-}
-
-
 def main(given: str) -> None:
     minor, sources = open_sources(Path(given))
     RECORDS.mkdir(exist_ok=True)
     path = RECORDS / f"{minor}.json"
-    path.write_text(json.dumps(record(sources, used() | ALSO), indent=1) + "\n")
+    path.write_text(json.dumps(record(sources, used()), indent=1) + "\n")
     print(f"wrote {path}")
 
 
