@@ -335,3 +335,13 @@ def test_storage_that_does_not_answer_at_all_is_the_breakers_matter(scene: Scene
     assert scene.lookups.lookup("a", key(1)) is LookupStatus.MISS
     scene.lookups.flush()
     assert scene.told == [] and scene.late
+
+
+def test_the_patience_of_one_request_is_no_answer_in_time_for_the_others(scene: Scene) -> None:
+    scene.timeout_s = 0.25
+    scene.lookups.be_patient("proof")
+    scene.lookups.lookup("proof", key(1))
+    scene.clock.now += 0.5
+    scene.answer_all()
+    assert scene.lookups.lookup("proof", key(1)) is LookupStatus.MISS
+    assert scene.told == []

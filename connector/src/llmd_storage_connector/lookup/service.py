@@ -148,7 +148,8 @@ class LookupService:
         if request.waiting.pop(key, None) is not None:
             if request.since is not None and not request.waiting:
                 self._counters.observe("lookup_seconds", self._clock() - request.since)
-                if known.reason != DEADLINE:
+                # That a patient request got its answer says nothing of whether others would have waited for it.
+                if known.reason != DEADLINE and not request.patient:
                     self._cost.lookup_done()
             self._asked.pop(key, None)
         if known.present:
