@@ -114,14 +114,15 @@ class State:
     clean: bool
 
 
-def state_of(root: Path) -> State:
-    """Raises nothing: an unpacked archive has no commit."""
+def state_of(root: Path, *made: Path) -> State:
+    """made: what runs write into the tree, which leaves it clean. Raises nothing: an unpacked archive has no commit."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else "unknown"
 
-    return State(git("rev-parse", "HEAD"), git("status", "--porcelain") == "")
+    others = (f":(exclude){one.relative_to(root)}" for one in made)
+    return State(git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".", *others) == "")
 
 
 def write_summary(path: Path, state: State, outcomes: Sequence[Outcome], remarks: Sequence[str] = ()) -> None:

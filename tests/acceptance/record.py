@@ -18,6 +18,8 @@ from tests.results import Outcome, State
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "docs" / "acceptance.json"
 PAGE = ROOT / "docs" / "acceptance.md"
+# What the parts write: the record of one must not make the tree of the next look changed.
+MADE = (RECORD, PAGE, ROOT / "docs" / "pictures")
 
 Records = dict[str, dict[str, Any]]
 

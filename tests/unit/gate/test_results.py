@@ -99,3 +99,5 @@ def test_the_commit_is_gits_and_a_changed_file_makes_the_tree_unclean(tmp_path: 
     assert results.state_of(tmp_path) == State(git("rev-parse", "HEAD"), True)
     (tmp_path / "other").write_text("2")
     assert not results.state_of(tmp_path).clean
+    assert results.state_of(tmp_path, tmp_path / "other").clean
+    assert not results.state_of(tmp_path, tmp_path / "file").clean
