@@ -173,6 +173,15 @@ PARTS = (
         engine=True,
     ),
     Part(
+        "nixl",
+        "within MultiConnector beside a real NIXL the connector stores and loads, and no block is taken for another",
+        ("tests/acceptance/engine/test_nixl.py",),
+        ("core/src", "connector/src", "tests/engine"),
+        3,
+        build="engine",
+        engine=True,
+    ),
+    Part(
         "vllm-next",
         "the engine tests with the Python of vLLM 0.33, of which there is no build for CPUs, on the kernels of 0.32",
         ("tests/engine",),
