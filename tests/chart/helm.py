@@ -21,7 +21,9 @@ NAMESPACE = "inference"
 REGISTRY = ("--set", "global.image.registry=registry.example.com")
 
 Object = dict[str, Any]
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Of its own, since a lone = is text for Helm and API servers, and an error for PyYAML.
+_LOADER = type("_Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
+_LOADER.add_constructor("tag:yaml.org,2002:value", lambda loader, node: loader.construct_scalar(node))
 
 
 def load_yaml(text: str) -> list[Any]:
