@@ -6,6 +6,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const copy = @import("copy.zig");
 const file = @import("file.zig");
 const Gate = @import("gate.zig").Gate;
 const XxHash3 = std.hash.XxHash3;
@@ -173,7 +174,7 @@ fn readStripe(t: *Transfer, index: u64) Status {
         hash.update(piece);
         // What was read late never lands in a row that was given away: here it is asked whether it was.
         if (!t.gate.enter()) return .cancelled;
-        @memcpy(target[copied..][0..piece.len], piece);
+        copy.past_caches(target[copied..][0..piece.len], piece);
         t.gate.leave(piece.len);
         copied += piece.len;
     }

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import loads, lookups, price, report, serving, stores
+from tests.bench import beside, loads, lookups, price, report, serving, stores
 from tests.bench.bench import Bench
 from tests.bench.places import Place
 
@@ -31,6 +31,9 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "newcomer": lookups.newcomer,
     "checksum": price.checksum,
     "memory": price.memory,
+    "memory-speed": beside.memory_speed,
+    "interpreter": beside.interpreter,
+    "steps": beside.steps,
     "publishing": price.publishing,
     "slow-storage": serving.slow_storage,
     "tokens": serving.tokens,

@@ -18,7 +18,11 @@ Measure = Callable[[], float | Mapping[str, float]]
 
 
 # Those that are ours, but not as shipped.
-_WORKERS = {"reference": ("ours", "--reference"), "unchecked": ("ours", "--reference", "--unchecked")}
+_WORKERS = {
+    "reference": ("ours", "--reference"),
+    "unchecked": ("ours", "--reference", "--unchecked"),
+    "timed": ("ours", "--timed"),
+}
 
 
 @dataclass
@@ -50,7 +54,7 @@ class Bench:
         return quick if self.quick else full
 
     def side(self, name: str) -> Side:
-        """The worker "ours", "stock", "reference" or "unchecked", started at first use."""
+        """The worker "ours", "stock", or one of _WORKERS, started at first use."""
         if name not in self._sides:
             side, *flags = _WORKERS.get(name, (name,))
             self._sides[name] = Side(side, self.local.behind / f"worker-{name}.log", *flags)

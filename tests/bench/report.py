@@ -19,6 +19,7 @@ TITLES = {
     "cpu": "CPU time",
     "memory": "Memory",
     "publishing": "Publishing",
+    "interpreter": "Beside the scheduler",
     "serving": "Serving",
 }
 

@@ -114,30 +114,40 @@ class Driver:
         self._job = 0
         self._request = 0
 
-    def move(self, seed: int, *, load: bool, jobs: int) -> dict[str, float]:
-        """Load or store all rows in `jobs` jobs. Returns: seconds and CPU seconds from submission to last result."""
+    def submit(self, seed: int, *, load: bool, jobs: int) -> set[int]:
+        """Have all rows loaded or stored in `jobs` jobs. Returns: their numbers."""
         rows = self.region.rows
         keys = [key(seed, index) for index in range(rows)]
-        parts = np.array_split(np.arange(rows, dtype=np.int32), min(jobs, rows))
         context = self._context([])
-        used, began, stepping = _cpu_s(), time.perf_counter(), 0.0
-        waiting = set()
-        for part in parts:
+        submitted = set()
+        for part in np.array_split(np.arange(rows, dtype=np.int32), min(jobs, rows)):
             self._job += 1
             job = TransferJob(self._job, [keys[row] for row in part], part, load, context)
             (self.tier.submit_load if load else self.tier.submit_store)(job)
-            waiting.add(self._job)
-        while True:
-            for result in self.tier.get_finished_jobs():
-                if not result.success:
-                    raise RuntimeError(f"{'load' if load else 'store'} of seed {seed} failed: {result}")
-                waiting.discard(result.job_id)
-            if not waiting:
-                break
+            submitted.add(self._job)
+        return submitted
+
+    def finished(self) -> set[int]:
+        """Jobs that have ended since the last call. Raises: RuntimeError for one that failed."""
+        ended = set()
+        for result in self.tier.get_finished_jobs():
+            if not result.success:
+                raise RuntimeError(f"a job failed: {result}")
+            ended.add(result.job_id)
+        return ended
+
+    def end_step(self) -> None:
+        self.tier.on_schedule_end(_STEP_END)
+
+    def move(self, seed: int, *, load: bool, jobs: int) -> dict[str, float]:
+        """Load or store all rows in `jobs` jobs. Returns: seconds and CPU seconds from submission to last result."""
+        used, began, stepping = _cpu_s(), time.perf_counter(), 0.0
+        waiting = self.submit(seed, load=load, jobs=jobs)
+        while waiting := waiting - self.finished():
             mine = time.thread_time()
             time.sleep(STEP_S)
             stepping += time.thread_time() - mine
-            self.tier.on_schedule_end(_STEP_END)
+            self.end_step()
         # Waking up every millisecond is the bench's doing, not the tier's.
         return {"seconds": time.perf_counter() - began, "cpu_s": _cpu_s() - used - stepping}
 
@@ -175,7 +185,7 @@ class Driver:
                     found += hits
                     self.tier.on_request_finished(context)
             requests = waiting
-            self.tier.on_schedule_end(_STEP_END)
+            self.end_step()
             if requests:
                 time.sleep(STEP_S)
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,26 @@ class Side(Child):
     """A worker, seen from the bench: "ours" or "stock"."""
 
     def __init__(self, side: str, log: Path, *flags: str) -> None:
-        """flags: --reference has Python move the bytes; --unchecked leaves the checksums out, of the reference only."""
+        """flags: --reference has Python move the bytes; --unchecked leaves the checksums out, of the reference only;
+        --timed measures native code.
+        """
         super().__init__("tests.bench.worker", side, *flags, log=log)
 
     def open(self, root: Path, rows: int, row_bytes: int, **settings: Any) -> dict[str, Any]:
         return self.ask("open", root=str(root), rows=rows, row_bytes=row_bytes, settings=settings)
 
     def move(self, do: str, seed: int, jobs: int = 1) -> dict[str, Any]:
-        """load or store: {mib_s, seconds, cpu_s_gib}."""
+        """load or store: {mib_s, seconds, cpu_s_gib}, and of a timed one python_us_mib."""
         return self.ask(do, seed=seed, jobs=jobs)
 
 
 class Worker:
     """What runs there."""
 
-    def __init__(self, side: str) -> None:
+    def __init__(self, side: str, native_s: list[float] | None = None) -> None:
+        """native_s: to which native code adds how long each call took."""
         self._side = side
+        self._native_s = native_s
         self._region: Any = None
         self._driver: Any = None
         self._filled = (0, [0])
@@ -72,23 +77,40 @@ class Worker:
     def store(self, seed: int, jobs: int) -> dict[str, Any]:
         self._region.fill(seed)
         self._filled = (seed, self._region.digests())
-        return self._rates(self._driver.move(seed, load=False, jobs=jobs))
+        return self._move(seed, load=False, jobs=jobs)
 
     def load(self, seed: int, jobs: int) -> dict[str, Any]:
         """What is loaded is compared with what this worker stored under the seed, if it did so last."""
         self._region.clear()
-        result = self._rates(self._driver.move(seed, load=True, jobs=jobs))
+        result = self._move(seed, load=True, jobs=jobs)
         if self._filled[0] == seed and self._region.digests() != self._filled[1]:
             raise RuntimeError(f"seed {seed}: other bytes came back than were stored")
         return result
 
-    def _rates(self, took: dict[str, float]) -> dict[str, Any]:
+    def _move(self, seed: int, *, load: bool, jobs: int) -> dict[str, Any]:
+        native_s = [] if self._native_s is None else self._native_s
+        native_s.clear()
+        took = self._driver.move(seed, load=load, jobs=jobs)
         size = self._region.rows * self._region.row_bytes
-        return {
+        rates = {
             "mib_s": size / MIB / took["seconds"],
             "seconds": took["seconds"],
             "cpu_s_gib": took["cpu_s"] / (size / (1 << 30)),
         }
+        if self._native_s is not None:
+            rates["python_us_mib"] = 1e6 * (took["cpu_s"] - sum(native_s)) / (size / MIB)
+        return rates
+
+    def copy_and_hash(self, threads: int) -> dict[str, Any]:
+        from tests.bench.alone import copy_and_hash
+
+        took = copy_and_hash(self._region, threads)
+        return {"mib_s": self._region.rows * self._region.row_bytes / MIB / took}
+
+    def steps(self, seed: int, requests: int) -> dict[str, Any]:
+        from tests.bench.alone import steps
+
+        return dict(steps(self._driver, seed, requests))
 
     def look_up(self, seed: int, count: int) -> dict[str, Any]:
         return dict(self._driver.look_up(seed, count))
@@ -137,13 +159,35 @@ def use_reference() -> None:
     native.best_path = PythonPath
 
 
+def time_native() -> list[float]:
+    """Have native code take down the processor time of its calls. Returns: where, in seconds."""
+    from llmd_storage_connector.blocks import native
+
+    path, taken = native.best_path(), list[float]()
+    assert isinstance(path, native.NativePath), "there is no native code for this processor"
+
+    def timed(call: Any) -> Any:
+        def run(address: int) -> int:
+            began = time.thread_time()
+            status: int = call(address)
+            taken.append(time.thread_time() - began)
+            return status
+
+        return run
+
+    for name in ("_read", "_read_stripes", "_write"):
+        setattr(path, name, timed(getattr(path, name)))
+    return taken
+
+
 def main() -> None:
     side, *flags = sys.argv[1:]
     if "--unchecked" in flags:
         uncheck()  # first: others import it by its name
     if "--reference" in flags:
         use_reference()
-    serve(lambda: Worker(side))
+    native_s = time_native() if "--timed" in flags else None
+    serve(lambda: Worker(side, native_s))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ LOOKUP_DEADLINE_S = 2.0
 
 
 IO_THREADS = 32
-# Where a call takes no time worth mentioning, more threads only take the interpreter from each other.
-LOW_LATENCY_THREADS = 8
+# Where a call takes no time worth mentioning, more threads only take processors and interpreter from each other.
+LOW_LATENCY_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,23 @@ def test_every_length_hashes_as_xxhash_does(
     assert row == block.payload
 
 
+@given(block=blocks(), before=st.integers(0, 200), after=st.integers(0, 200))
+def test_a_row_may_begin_anywhere_and_nothing_beside_it_is_touched(block: Block, before: int, after: int) -> None:
+    size = len(block.payload)
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / NAME).write_bytes(block.file)
+        folder = os.open(scratch, os.O_RDONLY)
+        try:
+            for name, path in PATHS.items():
+                memory = bytearray(b"\xee" * (before + size + after))
+                row = Row(address_of(memory) + before, path.new_gate())
+                move = Move(block.spec, block.key, BlockBuffer(block.spec), row)
+                assert path.read(move, folder, NAME, MOUNT).failure is None
+                assert memory == b"\xee" * before + block.payload + b"\xee" * after, name
+        finally:
+            os.close(folder)
+
+
 # ---- the same refusals, in the same words --------------------------------------------------------------------
 
 
