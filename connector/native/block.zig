@@ -12,6 +12,8 @@ const Gate = @import("gate.zig").Gate;
 const XxHash3 = std.hash.XxHash3;
 
 const STRIPES_AT = 256;
+const MAX_KEY_BYTES = 128;
+const SUFFIX = ".kvb";
 const CHECKSUM_BYTES = 8;
 /// What is hashed and then copied: it stays in a processor's own cache in between.
 const PIECE_BYTES = 128 * 1024;
@@ -98,6 +100,22 @@ pub const Transfer = extern struct {
     }
 };
 
+/// A block of a run; the same layout as native.py's.
+pub const Item = extern struct {
+    row: [*]u8,
+    folder: i32,
+    key_bytes: u32,
+    key: [MAX_KEY_BYTES]u8,
+
+    /// The name of its file (layout.py), which ends with a 0.
+    fn nameIn(self: *const Item, name: *[2 * MAX_KEY_BYTES + SUFFIX.len + 1]u8) [*:0]const u8 {
+        const key = self.key[0..self.key_bytes];
+        for (key, 0..) |byte, index| name[2 * index ..][0..2].* = std.fmt.hex(byte);
+        name[2 * key.len ..][0 .. SUFFIX.len + 1].* = (SUFFIX ++ "\x00").*;
+        return name[0 .. 2 * key.len + SUFFIX.len :0];
+    }
+};
+
 pub fn checksum(bytes: []const u8) u64 {
     return XxHash3.hash(0, bytes);
 }
@@ -115,6 +133,23 @@ pub fn read(t: *Transfer) Status {
     const status = readStripes(t);
     if (status != .ok) return status;
     return if (isTheBlock(t)) .ok else .mismatch;
+}
+
+/// Reads these blocks, each as read() does, up to the first that it does not accept. `prefix` is what is before the
+/// key in their headers. times: of each that is in its row, when it was last changed: seconds, and never 0.
+pub fn readRun(t: *const Transfer, items: []const Item, times: []std.atomic.Value(i64)) void {
+    for (items, times) |*item, *time| {
+        if (item.key_bytes > MAX_KEY_BYTES or t.prefix_bytes + item.key_bytes > STRIPES_AT) return;
+        var name: [2 * MAX_KEY_BYTES + SUFFIX.len + 1]u8 = undefined;
+        var prefix: [STRIPES_AT]u8 = undefined;
+        @memcpy(prefix[0..t.prefix_bytes], t.prefix[0..t.prefix_bytes]);
+        @memcpy(prefix[t.prefix_bytes..][0..item.key_bytes], item.key[0..item.key_bytes]);
+        var one = t.*;
+        one.name, one.folder, one.row = .{ item.nameIn(&name), item.folder, item.row };
+        one.prefix, one.prefix_bytes = .{ &prefix, t.prefix_bytes + item.key_bytes };
+        if (read(&one) != .ok) return;
+        time.store(@max(one.mtime_s, 1), .release);
+    }
 }
 
 /// Reads some stripes of an open file into the row; the first one with the header, into the buffer. Checks nothing.

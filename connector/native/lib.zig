@@ -22,6 +22,10 @@ export fn llmd_transfer_bytes() usize {
     return @sizeOf(block.Transfer);
 }
 
+export fn llmd_item_bytes() usize {
+    return @sizeOf(block.Item);
+}
+
 export fn llmd_gate_enter(gate: *Gate) bool {
     return gate.enter();
 }
@@ -36,6 +40,15 @@ export fn llmd_gate_close(gate: *Gate) u32 {
 
 export fn llmd_read(transfer: *block.Transfer) i32 {
     return @intFromEnum(block.read(transfer));
+}
+
+export fn llmd_read_run(
+    transfer: *const block.Transfer,
+    items: [*]const block.Item,
+    times: [*]std.atomic.Value(i64),
+    count: u64,
+) void {
+    block.readRun(transfer, items[0..count], times[0..count]);
 }
 
 export fn llmd_read_stripes(transfer: *block.Transfer) i32 {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from tests.bench.region import Region
     from tests.bench.sides import Driver
 
-# Of a loop of pure Python: half a millisecond, as long as what a scheduler does between two looks at its tiers.
+# Of a loop of pure Python: a quarter of a millisecond, as long as what a scheduler does between two looks at its tiers.
 _ROUNDS = 20_000
 _IDLE_S = 0.7
 
@@ -46,21 +47,26 @@ def copy_and_hash(region: Region, threads: int) -> float:
     return took
 
 
-def steps(driver: Driver, seed: int, requests: int) -> dict[str, float]:
-    """Steps of this thread while so many requests load all rows; with none, for a while.
+def steps(driver: Driver, seed: int, requests: int, processor: int) -> dict[str, float]:
+    """Steps of this thread, on this processor, while so many requests load all rows; with none, for a while.
 
     Returns: median and 99th percentile in microseconds, steps, seconds.
     """
-    waiting = driver.submit(seed, load=True, jobs=requests) if requests else set()
-    began, taken = time.perf_counter(), list[float]()
-    while waiting or (not requests and time.perf_counter() - began < _IDLE_S):
-        step = time.perf_counter()
-        for _ in range(_ROUNDS):
-            pass
-        waiting -= driver.finished()
-        driver.end_step()
-        taken.append(1e6 * (time.perf_counter() - step))
-    seconds = time.perf_counter() - began
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {processor})
+    try:
+        waiting = driver.submit(seed, load=True, jobs=requests) if requests else set()
+        began, taken = time.perf_counter(), list[float]()
+        while waiting or (not requests and time.perf_counter() - began < _IDLE_S):
+            step = time.perf_counter()
+            for _ in range(_ROUNDS):
+                pass
+            waiting -= driver.finished()
+            driver.end_step()
+            taken.append(1e6 * (time.perf_counter() - step))
+        seconds = time.perf_counter() - began
+    finally:
+        os.sched_setaffinity(0, before)
     return {
         "p50_us": percentile(taken, 0.5),
         "p99_us": percentile(taken, 0.99),

@@ -17,11 +17,13 @@ from tests.bench.worker import Side
 Measure = Callable[[], float | Mapping[str, float]]
 
 
-# Those that are ours, but not as shipped.
+# Those that are not as shipped, and those with processes of their own.
 _WORKERS = {
     "reference": ("ours", "--reference"),
     "unchecked": ("ours", "--reference", "--unchecked"),
     "timed": ("ours", "--timed"),
+    "ours apart": ("ours",),
+    "stock apart": ("stock",),
 }
 
 
@@ -57,7 +59,7 @@ class Bench:
         """The worker "ours", "stock", or one of _WORKERS, started at first use."""
         if name not in self._sides:
             side, *flags = _WORKERS.get(name, (name,))
-            self._sides[name] = Side(side, self.local.behind / f"worker-{name}.log", *flags)
+            self._sides[name] = Side(side, self.local.behind / f"worker-{name.replace(' ', '-')}.log", *flags)
         return self._sides[name]
 
     @contextlib.contextmanager

@@ -98,7 +98,7 @@ class Worker:
             "cpu_s_gib": took["cpu_s"] / (size / (1 << 30)),
         }
         if self._native_s is not None:
-            rates["python_us_mib"] = 1e6 * (took["cpu_s"] - sum(native_s)) / (size / MIB)
+            rates["python_us_mib"] = 1e6 * (took["threads_s"] - sum(native_s)) / (size / MIB)
         return rates
 
     def copy_and_hash(self, threads: int) -> dict[str, Any]:
@@ -107,10 +107,10 @@ class Worker:
         took = copy_and_hash(self._region, threads)
         return {"mib_s": self._region.rows * self._region.row_bytes / MIB / took}
 
-    def steps(self, seed: int, requests: int) -> dict[str, Any]:
+    def steps(self, seed: int, requests: int, processor: int) -> dict[str, Any]:
         from tests.bench.alone import steps
 
-        return dict(steps(self._driver, seed, requests))
+        return dict(steps(self._driver, seed, requests, processor))
 
     def look_up(self, seed: int, count: int) -> dict[str, Any]:
         return dict(self._driver.look_up(seed, count))
@@ -167,15 +167,15 @@ def time_native() -> list[float]:
     assert isinstance(path, native.NativePath), "there is no native code for this processor"
 
     def timed(call: Any) -> Any:
-        def run(address: int) -> int:
+        def run(*arguments: Any) -> Any:
             began = time.thread_time()
-            status: int = call(address)
+            result = call(*arguments)
             taken.append(time.thread_time() - began)
-            return status
+            return result
 
         return run
 
-    for name in ("_read", "_read_stripes", "_write"):
+    for name in ("_read", "_read_run", "_read_stripes", "_write"):
         setattr(path, name, timed(getattr(path, name)))
     return taken
 

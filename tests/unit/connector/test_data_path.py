@@ -6,6 +6,7 @@ Every test runs with the reference and with each library that this processor can
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import errno
 import logging
@@ -22,12 +23,13 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd_storage_connector.blocks import native
+from llmd_storage_connector.blocks import layout, native
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, PythonPath, Row
+from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, PythonPath, Row, Run
 from llmd_storage_connector.blocks.file_check import may_be_read
 from llmd_storage_connector.blocks.files import READ
-from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.folders import Folder
+from llmd_storage_connector.blocks.format import MAX_KEY_BYTES, BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.blocks.native import NativePath, best_path, library_file
 from llmd_storage_connector.errors import Cancelled, Corrupt, Rule
@@ -145,6 +147,91 @@ def test_a_row_may_begin_anywhere_and_nothing_beside_it_is_touched(block: Block,
             os.close(folder)
 
 
+# ---- several, one after the other ------------------------------------------------------------------------------
+
+SIZE = 10_000
+
+
+def stored(folder: Path, *numbers: int) -> None:
+    """Blocks whose keys and bytes are told by their numbers, in files as the layout names them."""
+    for number in numbers:
+        (folder / layout.block_name(key_of(number))).write_bytes(
+            Block(BLOCK.spec, key_of(number), payload_of(number)).file
+        )
+
+
+def key_of(number: int) -> bytes:
+    return bytes([255 - number]) * 36
+
+
+def payload_of(number: int) -> bytes:
+    return bytes((number + index) % 253 for index in range(SIZE))
+
+
+def a_run(path: DataPath, folder: Path, memory: bytearray) -> Run:
+    count, begin = len(memory) // SIZE, address_of(memory)
+    blocks = [(key_of(number), begin + number * SIZE) for number in range(count)]
+    times = (ctypes.c_int64 * count)()
+    return Run(BLOCK.spec, blocks, [Folder(str(folder))] * count, BlockBuffer(BLOCK.spec), path.new_gate(), times)
+
+
+def test_a_run_of_blocks_comes_into_its_rows(path: DataPath, tmp_path: Path) -> None:
+    stored(tmp_path, *range(5))
+    os.utime(tmp_path / layout.block_name(key_of(3)), (7, 7))
+    os.utime(tmp_path / layout.block_name(key_of(4)), (0, 0))
+    memory = bytearray(5 * SIZE)
+    run = a_run(path, tmp_path, memory)
+    path.read_run(run, MOUNT)
+    assert memory == b"".join(map(payload_of, range(5)))
+    assert list(run.times)[3:] == [7, 1], "when they were changed; never 0"
+    assert all(abs(time - os.stat(tmp_path).st_mtime) < 60 for time in list(run.times)[:3])
+    assert run.gate.copied == 5 * SIZE and run.gate.close()
+
+
+@pytest.mark.parametrize("harm", ["gone", "short", "a flipped bit", "another block", "a folder"])
+def test_a_run_ends_at_the_first_block_that_is_not_as_it_should_be(path: DataPath, tmp_path: Path, harm: str) -> None:
+    stored(tmp_path, *range(5))
+    file = tmp_path / layout.block_name(key_of(2))
+    data = file.read_bytes()
+    file.unlink()
+    if harm == "short":
+        file.write_bytes(data[:-1])
+    elif harm == "a flipped bit":
+        file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif harm == "another block":
+        os.link(tmp_path / layout.block_name(key_of(3)), file)
+    elif harm == "a folder":
+        file.mkdir()
+    memory = bytearray(b"\xee" * 5 * SIZE)
+    run = a_run(path, tmp_path, memory)
+    path.read_run(run, MOUNT)
+    assert [bool(time) for time in run.times] == [True, True, False, False, False]
+    assert memory[: 2 * SIZE] == payload_of(0) + payload_of(1)
+    assert memory[3 * SIZE :] == b"\xee" * 2 * SIZE, "what is behind it was touched"
+
+
+def test_a_run_whose_gate_is_closed_touches_nothing(path: DataPath, tmp_path: Path) -> None:
+    stored(tmp_path, 0, 1)
+    memory = bytearray(2 * SIZE)
+    run = a_run(path, tmp_path, memory)
+    run.gate.close()
+    path.read_run(run, MOUNT)
+    assert list(run.times) == [0, 0] and memory == bytes(2 * SIZE)
+
+
+@given(key=st.binary(min_size=1, max_size=MAX_KEY_BYTES))
+def test_a_run_finds_a_block_by_any_key(key: bytes) -> None:
+    block = Block(BLOCK.spec, key, BLOCK.payload)
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / layout.block_name(key)[-255:]).write_bytes(block.file)
+        for name, path in PATHS.items():
+            memory = bytearray(SIZE)
+            run = a_run(path, Path(scratch), memory)._replace(blocks=[(key, address_of(memory))])
+            path.read_run(run, MOUNT)
+            fits = len(layout.block_name(key)) <= 255
+            assert (memory == block.payload) is fits, name
+
+
 # ---- the same refusals, in the same words --------------------------------------------------------------------
 
 
@@ -212,7 +299,7 @@ def test_a_read_that_fails_is_an_error(path: DataPath, file: str, number: int, i
         os.close(fd)
     try:
         with pytest.raises(OSError) as caught:
-            path.read_stripe(a_move(path, BLOCK, bytearray(10_000)), fd, index)
+            path.read_stripes(a_move(path, BLOCK, bytearray(10_000)), fd, range(index, index + 1))
         assert (caught.value.errno, caught.value.strerror) == (number, os.strerror(number))
     finally:
         if file:
@@ -225,7 +312,7 @@ def test_a_read_that_fails_later_is_told_with_the_file(path: DataPath, folder: i
     fd = os.open(tmp_path / NAME, READ)
     try:
         with pytest.raises(Corrupt) as caught:
-            path.read_stripe(a_move(path, BLOCK, bytearray(10_000)), fd, 2)
+            path.read_stripes(a_move(path, BLOCK, bytearray(10_000)), fd, range(1, 3))
     finally:
         os.close(fd)
     assert (caught.value.rule, caught.value.detail) == (Rule.LENGTH, f"ends at {len(BLOCK.file) - 1}")
@@ -270,7 +357,7 @@ def test_a_closed_gate_keeps_everything_out(path: DataPath, folder: int, tmp_pat
     fd = os.open(tmp_path / NAME, READ)
     try:
         with pytest.raises(Cancelled):
-            path.read_stripe(move, fd, 1)
+            path.read_stripes(move, fd, range(1, 3))
     finally:
         os.close(fd)
     with open(tmp_path / "new", "wb", buffering=0) as out, pytest.raises(Cancelled):

@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.file_check import FileStat, may_be_read
 from llmd_storage_connector.blocks.files import read_all, write_all
+from llmd_storage_connector.blocks.folders import Folder
 from llmd_storage_connector.blocks.format import BlockSpec, check_header, checksum, header_of, stripe_length
 from llmd_storage_connector.blocks.gate import Gate, LockedGate
 from llmd_storage_connector.blocks.mount_probe import Mount
@@ -48,6 +51,21 @@ class BlockRead(NamedTuple):
     failure: OSError | Corrupt | None = None
 
 
+class Run(NamedTuple):
+    """Blocks that a thread reads one after the other, and how far it is.
+
+    blocks: (key, address of its row); folders: of each, kept open by the run. times: of each block whose row has what
+    was stored, when it was last changed, in whole seconds; 0 of the others. Thread: one reads, any looks at `times`.
+    """
+
+    spec: BlockSpec
+    blocks: Sequence[tuple[bytes, int]]
+    folders: Sequence[Folder]
+    buffer: BlockBuffer
+    gate: Gate
+    times: ctypes.Array[ctypes.c_int64]
+
+
 class DataPath(Protocol):
     """Moves the bytes of one block. Thread: any, each with a buffer of its own. Blocks: as long as storage does.
 
@@ -68,10 +86,17 @@ class DataPath(Protocol):
         """
         ...
 
-    def read_stripe(self, move: Move, fd: int, index: int) -> int:
-        """Read one stripe of an open file into the row; the first one with the header, into the buffer.
+    def read_run(self, run: Run, mount: Mount) -> None:
+        """Read the run's blocks one after the other, each as read() does, up to the first that it would not give.
 
-        Returns: the stripe's checksum, which is not compared. Raises: OSError; Corrupt for a short file; Cancelled.
+        Requires: as many bytes in each key. Raises nothing: who wants to know what a block lacks calls read().
+        """
+        ...
+
+    def read_stripes(self, move: Move, fd: int, indices: range) -> list[int]:
+        """Read stripes of an open file into the row; the first one with the header, into the buffer.
+
+        Returns: their checksums, which are not compared. Raises: OSError; Corrupt for a short file; Cancelled.
         """
         ...
 
@@ -101,7 +126,7 @@ class PythonPath:
             if not may_be_read(found, spec, mount):
                 return BlockRead(found)
             try:
-                checksums = [self.read_stripe(move, fd, index) for index in range(spec.stripe_count)]
+                checksums = self.read_stripes(move, fd, range(spec.stripe_count))
                 check_header(spec, move.key, move.buffer.header, checksums)
             except (OSError, Corrupt) as error:
                 return BlockRead(found, error)
@@ -110,8 +135,23 @@ class PythonPath:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
-    def read_stripe(self, move: Move, fd: int, index: int) -> int:
+    def read_run(self, run: Run, mount: Mount) -> None:
         """See DataPath."""
+        for index, ((key, address), folder) in enumerate(zip(run.blocks, run.folders, strict=True)):
+            move = Move(run.spec, key, run.buffer, Row(address, run.gate))
+            try:
+                read = self.read(move, folder.fd, layout.block_name(key), mount)
+            except (OSError, Cancelled):
+                return
+            if read.failure is not None or not may_be_read(read.found, run.spec, mount):
+                return
+            run.times[index] = max(1, int(read.found.st_mtime))
+
+    def read_stripes(self, move: Move, fd: int, indices: range) -> list[int]:
+        """See DataPath."""
+        return [self._read_stripe(move, fd, index) for index in indices]
+
+    def _read_stripe(self, move: Move, fd: int, index: int) -> int:
         spec, _, buffer, row = move
         at, length = index * spec.stripe_bytes, stripe_length(spec, index)
         payload = buffer.stripe[:length]

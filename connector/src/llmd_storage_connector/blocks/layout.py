@@ -25,6 +25,7 @@ WEIGHTS = ".weights"
 FANOUT = 256
 # 128 bits tell namespaces apart; every block's header carries the whole digest.
 NAMESPACE_NAME_BYTES = 16
+_FANOUT_NAMES = tuple(f"{index:02x}" for index in range(FANOUT))
 
 
 def namespace_name(identity: bytes) -> str:
@@ -34,12 +35,12 @@ def namespace_name(identity: bytes) -> str:
 
 def fanout_names() -> Iterator[str]:
     """The folders of a namespace that hold blocks."""
-    return (f"{index:02x}" for index in range(FANOUT))
+    return iter(_FANOUT_NAMES)
 
 
 def block_folder(key: bytes) -> str:
     """Folder of the block, under the namespace. Keys start with a hash, so folders fill evenly."""
-    return f"{key[0]:02x}"
+    return _FANOUT_NAMES[key[0]]
 
 
 def block_name(key: bytes) -> str:

@@ -8,14 +8,15 @@ import functools
 import logging
 import os
 import platform
+import struct
 import threading
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, PythonPath
-from llmd_storage_connector.blocks.format import check_header, fields_of
+from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, PythonPath, Row, Run
+from llmd_storage_connector.blocks.format import MAX_KEY_BYTES, check_header, fields_of
 from llmd_storage_connector.blocks.gate import Gate
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.errors import Cancelled, Corrupt, Rule
@@ -79,6 +80,10 @@ class _Transfer(ctypes.Structure):
     )
 
 
+# block.zig's Item: row, folder, length of the key, key.
+_ITEM = struct.Struct(f"=QiI{MAX_KEY_BYTES}s")
+
+
 class _SharedGate(ctypes.Structure):
     """gate.zig's Gate."""
 
@@ -136,14 +141,17 @@ class NativePath:
         """Raises: OSError when the library cannot be loaded, or is not of this version."""
         library, quick = ctypes.CDLL(str(file)), ctypes.PyDLL(str(file))
         try:
-            size = int(library.llmd_transfer_bytes())
+            sizes = int(library.llmd_transfer_bytes()), int(library.llmd_item_bytes())
         except AttributeError:
-            size = 0
-        if size != ctypes.sizeof(_Transfer):
+            sizes = (0, 0)
+        if sizes != (ctypes.sizeof(_Transfer), _ITEM.size):
             raise OSError(f"{file} was made from other sources than the Python beside it")
         self._read, self._read_stripes, self._write = library.llmd_read, library.llmd_read_stripes, library.llmd_write
         for call in (self._read, self._read_stripes, self._write):
             call.argtypes = (ctypes.c_void_p,)
+        self._read_run = library.llmd_read_run
+        self._read_run.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint64)
+        self._read_run.restype = None
         self._calls = threading.local()
         # These never wait: giving the interpreter away for them costs more than they do.
         self._quick = quick
@@ -177,14 +185,29 @@ class NativePath:
         except (OSError, Corrupt) as error:
             return BlockRead(found, error)
 
-    def read_stripe(self, move: Move, fd: int, index: int) -> int:
+    def read_run(self, run: Run, mount: Mount) -> None:
+        """See DataPath."""
+        key, address = run.blocks[0]
+        fields = fields_of(run.spec, key)
+        # Names of files, and headers with other keys, are made by native code.
+        move = Move(run.spec, key, run.buffer, Row(address, run.gate))
+        transfer = self._transfer(move, fields[: len(fields) - len(key)])
+        transfer.flags, transfer.group = mount.read_flags, mount.group
+        transfer.owner, transfer.other_owner = mount.owner_pair
+        length, pack = len(key), _ITEM.pack
+        items = b"".join(
+            [pack(at, folder.fd, length, key) for (key, at), folder in zip(run.blocks, run.folders, strict=True)]
+        )
+        self._read_run(ctypes.addressof(transfer), items, run.times, len(run.blocks))
+
+    def read_stripes(self, move: Move, fd: int, indices: range) -> list[int]:
         """See DataPath."""
         transfer = self._transfer(move)
-        transfer.fd, transfer.first_stripe, transfer.stripe_count = fd, index, 1
+        transfer.fd, transfer.first_stripe, transfer.stripe_count = fd, indices.start, len(indices)
         status = self._read_stripes(ctypes.addressof(transfer))
         if status != _Status.OK:
             _raise(status, transfer)
-        return int(move.buffer.checksums[index])
+        return list(move.buffer.checksums[indices.start : indices.stop])
 
     def write(self, move: Move, fd: int) -> None:
         """See DataPath."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One block file that is being read by several threads, each a stripe through its own buffer."""
+"""One block file that is being read by several threads, each some stripes through its own buffer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmd_storage_connector.errors import Corrupt
 class BlockReader:
     """See the module's head.
 
-    Thread: read() from any thread, a stripe once; check() and close() when all are through.
+    Thread: read() from any thread, each stripe once; check() and close() when all are through.
     """
 
     def __init__(self, path: DataPath, spec: BlockSpec, key: bytes, fd: int, refresh: bool) -> None:
@@ -45,10 +45,11 @@ class BlockReader:
         reading.close()
         return checked
 
-    def read(self, index: int, buffer: BlockBuffer, row: Row) -> None:
-        """Read a stripe into the row, not checked yet. Raises: OSError; Corrupt for a short file; Cancelled."""
-        self._checksums[index] = self._path.read_stripe(Move(self._spec, self._key, buffer, row), self._fd, index)
-        if index == 0:
+    def read(self, stripes: range, buffer: BlockBuffer, row: Row) -> None:
+        """Read stripes into the row, not checked yet. Raises: OSError; Corrupt for a short file; Cancelled."""
+        move = Move(self._spec, self._key, buffer, row)
+        self._checksums[stripes.start : stripes.stop] = self._path.read_stripes(move, self._fd, stripes)
+        if stripes.start == 0:
             self._header = bytes(buffer.header)
 
     def check(self) -> BlockResult:

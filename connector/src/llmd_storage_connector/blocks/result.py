@@ -44,6 +44,11 @@ class BlockResult:
     corrupt: bool = False
 
 
+# Of nearly all blocks that are read.
+LOADED = BlockResult(True)
+LOADED_OLD = BlockResult(True, refresh=True)
+
+
 def result_of(error: OSError | Corrupt) -> BlockResult:
     """What an error makes of a block that was being read."""
     if isinstance(error, Corrupt):

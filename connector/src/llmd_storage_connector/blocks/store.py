@@ -14,17 +14,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector.blocks import layout
+from llmd_storage_connector.blocks import layout, runs
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import DataPath, Move, Row
+from llmd_storage_connector.blocks.data_path import DataPath, Move, Row, Run
 from llmd_storage_connector.blocks.file_check import FileStat, check_file
 from llmd_storage_connector.blocks.files import refresh_mtime
 from llmd_storage_connector.blocks.folders import Folders
 from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.gate import Gate
 from llmd_storage_connector.blocks.mount_probe import Mount, is_healthy, probe_mount, try_writing
 from llmd_storage_connector.blocks.namespace import complete, open_namespace, unusable
 from llmd_storage_connector.blocks.native import best_path
@@ -144,6 +145,14 @@ class BlockStore:
             return self._not_opened(key, error)
         checked = self._check(read.found)
         return result_of(read.failure) if checked.ok and read.failure is not None else checked
+
+    def run(self, blocks: Sequence[tuple[bytes, int]], buffer: BlockBuffer, gate: Gate) -> Run | None:
+        """What load_run() takes (runs.begin)."""
+        return runs.begin(self._folders, self.spec, blocks, buffer, gate)
+
+    def load_run(self, run: Run) -> list[BlockResult]:
+        """Read several blocks (runs.load); load() says what the first one lacks that there is no result of."""
+        return runs.load(run, self.data_path, self.mount, self._now() - self.refresh_after_s)
 
     def reread(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult:
         """Read a corrupt block once more: another node may have been writing it. Still so: into quarantine.

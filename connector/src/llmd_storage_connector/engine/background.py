@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.page_cache import FORGET_EVERY_S
-from llmd_storage_connector.blocks.result import DEADLINE, UNHEALTHY, BlockResult
+from llmd_storage_connector.blocks.result import DEADLINE, LOADED, UNHEALTHY, BlockResult
 from llmd_storage_connector.engine.parts import Parts
 from llmd_storage_connector.engine.refreshes import Refreshes
 from llmd_storage_connector.errors import ConnectorError, Pending
@@ -141,8 +141,11 @@ class Background:
             # Made at first use: a thread that never works costs no memory.
             buffer = buffer or BlockBuffer(self._parts.store.spec)
             done = self._parts.runner.run(task, buffer)
-            if done.result is not None:
-                self._judge(task.job.direction, task.key, done.result)
+            if any(result is not LOADED for result in done.results):
+                for key, result in done.settled.items():
+                    self._judge(task.job.direction, key, result)
+            elif done.results:
+                self._parts.breaker.answered(task.job.direction.value)
 
     def _judge(self, direction: Direction, key: bytes, result: BlockResult) -> None:
         """What one block's result says of the storage."""

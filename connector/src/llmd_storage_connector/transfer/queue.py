@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is to be moved next: blocks that were begun, then loads, then stores.
 
-Pure. Every method is called under the scheduler's lock. Several loads take turns block by block, since requests wait
+Pure. Every method is called under the scheduler's lock. Several loads take turns run by run, since requests wait
 for them. Stores go one after the other and never take all threads.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from llmd_storage_connector.transfer.tasks import Direction, Job, Task
 
@@ -16,6 +16,10 @@ from llmd_storage_connector.transfer.tasks import Direction, Job, Task
 # the interpreter from the engine's own now and then.
 _BLOCKS_PER_WRITER = 8
 _BYTES_PER_WRITER = 16 << 20
+# A thread reads several blocks before it asks for more: each time it does, it takes the interpreter. No more than this,
+# so that loads take turns, and that what is left at the end is spread.
+_RUN_BYTES = 16 << 20
+_RUN_BLOCKS = 16
 
 
 class TaskQueue:
@@ -88,13 +92,12 @@ class TaskQueue:
         self._moving += 1
         return self._stripes.popleft()
 
-    def end(self, task: Task, settled: bool) -> None:
-        """A task that was popped is over. settled: and its block with it, while its job still waited for that."""
+    def end(self, task: Task, settled: int) -> None:
+        """A task that was popped is over. settled: so many of its blocks, while its job still waited for them."""
         self._moving -= 1
         if task.job.direction is Direction.STORE:
             self._writing -= 1
-            if settled:
-                self.queued_bytes -= self._chunk_bytes
+            self.queued_bytes -= settled * self._chunk_bytes
 
     def remove(self, job: Job) -> None:
         """What no thread has taken of the job is not wanted any more."""
@@ -104,15 +107,18 @@ class TaskQueue:
             job.pending.clear()
             self._queue_of(job).remove(job)
 
-    def end_at_hole(self, job: Job) -> None:
-        """A block of a prefix cannot be had. What no thread has taken is behind it: blocks are taken in their order."""
-        job.behind_hole += tuple(key for key, _ in job.pending)
-        job.left -= len(job.pending)
+    def end_at_hole(self, job: Job, untried: Sequence[tuple[bytes, int]]) -> None:
+        """A block of a prefix cannot be had. What no thread has taken is behind it, as blocks are taken in their order.
+
+        untried: blocks behind it that a thread has taken, and will not come to.
+        """
+        job.behind_hole += tuple(key for key, _ in (*untried, *job.pending))
+        job.left -= len(untried) + len(job.pending)
         self.remove(job)
 
     def _pop_block(self, may_store: Callable[[], bool]) -> Task | None:
-        """One block of the first job. A load then goes to the end of its queue. A store does not: a prefix without a
-        block in its middle is of no use, so that one is stored whole before the next is begun.
+        """The first blocks of the first job. A load then goes to the end of its queue. A store does not: a prefix
+        without a block in its middle is of no use, so that one is stored whole before the next is begun.
         """
         if self._loads:
             queue = self._loads
@@ -122,13 +128,22 @@ class TaskQueue:
         else:
             return None
         self._moving += 1
+        waiting = sum(len(job.pending) for job in queue)
         job = queue.popleft()
-        key, chunk = job.pending.popleft()
-        if job.pending and job.direction is Direction.LOAD:
+        is_load = job.direction is Direction.LOAD
+        count = min(self._run_of(waiting), len(job.pending)) if is_load else 1
+        blocks = tuple(job.pending.popleft() for _ in range(count))
+        if job.pending and is_load:
             queue.append(job)
         elif job.pending:
             queue.appendleft(job)
-        return Task(job, key, chunk, whole=sum(len(other.pending) for other in queue) >= self.threads)
+        return Task(job, blocks, readers=max(1, self.threads // waiting))
+
+    def _run_of(self, waiting: int) -> int:
+        """How many blocks a thread takes at once while so many wait: the less are left, the fewer, as all threads are
+        to end together.
+        """
+        return max(1, min(waiting // self.threads, _RUN_BYTES // self._chunk_bytes, _RUN_BLOCKS))
 
     def _queue_of(self, job: Job) -> deque[Job]:
         return self._loads if job.direction is Direction.LOAD else self._stores

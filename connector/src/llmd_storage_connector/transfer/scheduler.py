@@ -14,8 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
 from llmd_storage_connector.eviction.write_budget import WriteBudget
@@ -24,7 +23,6 @@ from llmd_storage_connector.transfer.tasks import (
     Completion,
     Direction,
     FinishedJob,
-    InflightRead,
     Job,
     JobState,
     LoadProgress,
@@ -177,12 +175,11 @@ class TransferScheduler:
             # What was begun has files open: they are closed by the threads, never by whoever closes the scheduler.
             return self.queue.pop_stripe()
 
-    def split(self, first: Task, read: InflightRead, stripes: int) -> None:
-        """A block was opened by the thread that will read its first stripe: the others may be read as well."""
+    def share(self, parts: Sequence[Task]) -> None:
+        """More of a block that was opened, which other threads may read."""
         with self._lock:
-            rest = (replace(first, read=read, stripe=at) for at in range(1, stripes))
-            self.queue.add_stripes(rest)
-            self._work.notify(stripes - 1)
+            self.queue.add_stripes(parts)
+            self._work.notify(len(parts))
 
     def wake(self) -> None:
         """There may be budget for blocks that wait to be stored."""
@@ -205,10 +202,12 @@ class TransferScheduler:
 
     def _end_task(self, done: Completion) -> None:
         job = done.task.job
-        settled = done.result is not None and job.state is JobState.LIVE
-        self.queue.end(done.task, settled)
-        if settled and done.result is not None and job.settle(done.task.key, done.result):
-            self.queue.end_at_hole(job)
+        results = done.results if job.state is JobState.LIVE else ()
+        self.queue.end(done.task, len(results))
+        if results:
+            job.settle(done.settled)
+            if job.is_hole(results[-1]):  # nothing was tried behind one
+                self.queue.end_at_hole(job, done.task.blocks[len(results) :])
         if job.direction is Direction.LOAD:
             job.see_copied(self._clock())
         if job.state is JobState.LIVE and job.left == 0:

@@ -9,11 +9,14 @@ does not match the checksum that was taken before.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import DataPath, Row
+from llmd_storage_connector.blocks.data_path import DataPath, Row, Run
 from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.gate import Gate
 from llmd_storage_connector.blocks.reader import BlockReader
 from llmd_storage_connector.blocks.result import BlockResult, result_of
 from llmd_storage_connector.errors import Cancelled, Corrupt
@@ -24,6 +27,8 @@ from llmd_storage_connector.transfer.tasks import Completion, Direction, Infligh
 
 logger = logging.getLogger("vllm.llmd_storage_connector.transfer.task_runner")
 
+_INTERNAL = BlockResult(False, "internal")
+
 
 class Store(Protocol):
     """What moving blocks needs of a block store; every method may hang."""
@@ -32,6 +37,8 @@ class Store(Protocol):
     data_path: DataPath
 
     def load(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult: ...
+    def run(self, blocks: Sequence[tuple[bytes, int]], buffer: BlockBuffer, gate: Gate) -> Run | None: ...
+    def load_run(self, run: Run) -> list[BlockResult]: ...
     def open_block(self, key: bytes) -> BlockReader | BlockResult: ...
     def reread(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult: ...
     def put(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult: ...
@@ -68,51 +75,78 @@ class TaskRunner:
             return Completion(task)  # its job was reported: nothing is left to settle
         except Exception:
             self._log.unexpected("moving a block")
-            return Completion(task, BlockResult(False, "internal"))
+            return Completion(task, (_INTERNAL,) * len(task.blocks))
 
     def _run(self, task: Task, buffer: BlockBuffer) -> Completion:
-        row = Row(self._chunks.address(task.chunk), task.job.gate)
         if task.read is not None:
-            return self._read_stripe(task, task.read, buffer, row)
+            return self._read_stripes(task, task.read, buffer)
         if task.job.direction is Direction.STORE:
-            return self._write(task, buffer, row)
-        if task.whole or self._stripes == 1:
-            return Completion(task, self._reread_if_corrupt(task, self._store.load(task.key, buffer, row), buffer, row))
-        reader = self._store.open_block(task.key)
-        if isinstance(reader, BlockResult):
-            return Completion(task, reader)
-        read = InflightRead(reader, self._stripes)
-        self._scheduler.split(task, read, self._stripes)
-        return self._read_stripe(task, read, buffer, row)
+            return self._write(task, buffer)
+        if task.readers == 1 or self._stripes == 1:
+            return self._load(task, buffer)
+        return self._begin(task, buffer)
 
-    def _write(self, task: Task, buffer: BlockBuffer, row: Row) -> Completion:
+    def _row(self, task: Task) -> Row:
+        """Of a task's only block."""
+        return Row(self._chunks.address(task.blocks[0][1]), task.job.gate)
+
+    def _write(self, task: Task, buffer: BlockBuffer) -> Completion:
         written = False
         try:
-            result = self._store.put(task.key, buffer, row)
+            result = self._store.put(task.blocks[0][0], buffer, self._row(task))
             written = result.ok and not result.already_stored
         finally:
             self._budget.settle(self._store.spec.file_bytes, written)
-        return Completion(task, result)
+        return Completion(task, (result,))
 
-    def _read_stripe(self, task: Task, read: InflightRead, buffer: BlockBuffer, row: Row) -> Completion:
-        """Read the task's stripe of a block; whoever ends the last one settles the block."""
+    def _load(self, task: Task, buffer: BlockBuffer) -> Completion:
+        """Read blocks by this thread alone, up to a hole in a prefix."""
+        gate, results = task.job.gate, list[BlockResult]()
+        rows = [(key, self._chunks.address(chunk)) for key, chunk in task.blocks]
+        while len(results) < len(rows):
+            left = rows[len(results) :]
+            if len(left) > 1 and (run := self._store.run(left, buffer, gate)):
+                task.job.runs.append(run)
+                results += self._store.load_run(run)
+            if len(results) < len(rows):
+                key, row = rows[len(results)][0], Row(rows[len(results)][1], gate)
+                results.append(self._reread_if_corrupt(key, self._store.load(key, buffer, row), buffer, row))
+                if task.job.is_hole(results[-1]):
+                    break
+        return Completion(task, tuple(results))
+
+    def _begin(self, task: Task, buffer: BlockBuffer) -> Completion:
+        """Open a block that several threads are to read, and read the first part of it."""
+        reader = self._store.open_block(task.blocks[0][0])
+        if isinstance(reader, BlockResult):
+            return Completion(task, (reader,))
+        each = -(-self._stripes // min(self._stripes, task.readers))
+        starts = range(0, self._stripes, each)
+        read = InflightRead(reader, len(starts))
+        first, *others = (replace(task, read=read, stripes=range(at, min(at + each, self._stripes))) for at in starts)
+        self._scheduler.share(others)
+        return self._read_stripes(first, read, buffer)
+
+    def _read_stripes(self, task: Task, read: InflightRead, buffer: BlockBuffer) -> Completion:
+        """Read the task's stripes of a block; whoever ends the last ones settles the block."""
+        key, row = task.blocks[0][0], self._row(task)
         try:
             if not read.is_over:
-                read.reader.read(task.stripe, buffer, row)
+                read.reader.read(task.stripes, buffer, row)
         except Cancelled:
             read.cancelled = True
         except (OSError, Corrupt) as error:
             read.fail(result_of(error))
         except Exception:
             self._log.unexpected("reading a block")
-            read.fail(BlockResult(False, "internal"))
-        if not read.end_stripe():
+            read.fail(_INTERNAL)
+        if not read.end_part():
             return Completion(task)
         result = read.close()
-        return (
-            Completion(task) if read.cancelled else Completion(task, self._reread_if_corrupt(task, result, buffer, row))
-        )
+        if read.cancelled:
+            return Completion(task)
+        return Completion(task, (self._reread_if_corrupt(key, result, buffer, row),))
 
-    def _reread_if_corrupt(self, task: Task, result: BlockResult, buffer: BlockBuffer, row: Row) -> BlockResult:
+    def _reread_if_corrupt(self, key: bytes, result: BlockResult, buffer: BlockBuffer, row: Row) -> BlockResult:
         """A corrupt block is read once more: another node may have been writing it."""
-        return self._store.reread(task.key, buffer, row) if result.corrupt else result
+        return self._store.reread(key, buffer, row) if result.corrupt else result

@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from llmd_storage_connector.blocks.data_path import Run
 from llmd_storage_connector.blocks.gate import Gate
 from llmd_storage_connector.blocks.reader import BlockReader
-from llmd_storage_connector.blocks.result import UNHEALTHY, BlockResult
+from llmd_storage_connector.blocks.result import LOADED, UNHEALTHY, BlockResult
 
 
 class Direction(Enum):
@@ -102,6 +103,7 @@ class Job:
     gate: of its chunks, which counts the bytes that were copied into them.
     began: when a thread first took one; others_bytes: the scheduler's count of copied bytes then, or at submission;
     first_copy: when the first of its own were seen, and how many. Times are monotonic seconds.
+    runs: blocks that threads read one after the other, whose results come together (any thread appends).
     """
 
     job_id: int
@@ -121,6 +123,7 @@ class Job:
     first_copy: tuple[float, int] = (0.0, 0)
     others_bytes: int = 0
     results: dict[bytes, BlockResult] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
 
     @property
     def wanted(self) -> int:
@@ -147,15 +150,21 @@ class Job:
         if not self.first_copy[1]:
             self.first_copy = (now, self.gate.copied)
 
-    def settle(self, key: bytes, result: BlockResult) -> bool:
-        """Note what became of a block. Returns: whether that leaves a hole which makes all behind it useless."""
-        self.left -= 1
-        self.results[key] = result
+    def settle(self, results: Mapping[bytes, BlockResult]) -> None:
+        """Note what became of blocks."""
+        self.left -= len(results)
+        self.results |= results
+
+    def is_hole(self, result: BlockResult) -> bool:
+        """Whether a block with this result makes all behind it useless."""
         # Errors that may be the mount's are for the breaker to judge, by more than one of them.
         return self.is_prefix and not result.ok and result.reason not in UNHEALTHY
 
     def finished(self, now: float) -> FinishedJob:
         """What to report. Requires: it is over."""
+        # Of threads that are not heard of any more.
+        loaded = {key for run in self.runs for (key, _), time in zip(run.blocks, run.times, strict=True) if time}
+        self.settle(dict.fromkeys(loaded - self.results.keys(), LOADED))
         return FinishedJob(
             self.job_id,
             self.direction,
@@ -171,15 +180,15 @@ class Job:
 
 
 class InflightRead:
-    """A block that is being read by several threads, a stripe each.
+    """A block that is being read by several threads, some stripes each.
 
-    Thread: any; `_lock` guards what follows it. The one that finishes the last stripe settles the block.
+    Thread: any; `_lock` guards what follows it. The one that finishes the last part settles the block.
     """
 
-    def __init__(self, reader: BlockReader, stripes: int) -> None:
+    def __init__(self, reader: BlockReader, parts: int) -> None:
         self.reader = reader
         self._lock = threading.Lock()
-        self._left = stripes
+        self._left = parts
         self._failure: BlockResult | None = None
         self.cancelled = False
 
@@ -189,18 +198,18 @@ class InflightRead:
         return self.cancelled or self._failure is not None
 
     def fail(self, failure: BlockResult) -> None:
-        """A stripe cannot be had; the first reason stays."""
+        """A part cannot be had; the first reason stays."""
         with self._lock:
             self._failure = self._failure or failure
 
-    def end_stripe(self) -> bool:
-        """One stripe is through, well or not. Returns: whether it was the last."""
+    def end_part(self) -> bool:
+        """One part is through, well or not. Returns: whether it was the last."""
         with self._lock:
             self._left -= 1
             return self._left == 0
 
     def close(self) -> BlockResult:
-        """What became of the block. Requires: every stripe is through. Blocks: as long as storage does."""
+        """What became of the block. Requires: every part is through. Blocks: as long as storage does."""
         try:
             return self._failure or (BlockResult(False) if self.cancelled else self.reader.check())
         finally:
@@ -209,23 +218,29 @@ class InflightRead:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a thread takes: a block nobody has begun, or one more stripe of a block that is being read.
+    """What a thread takes: a run of blocks nobody has begun, or some more stripes of a block that is being read.
 
-    chunk: index of the CPU tier's chunk that the block is copied to or from.
-    whole: there are blocks for all threads, so that this one is to be read by one.
+    blocks: (key, index of the CPU tier's chunk that the block is copied to or from), one after the other in their job.
+    readers: threads that may read the one block together; 1: it is to be read by one, as is each of several.
     """
 
     job: Job
-    key: bytes
-    chunk: int
-    whole: bool = True
+    blocks: tuple[tuple[bytes, int], ...]
+    readers: int = 1
     read: InflightRead | None = None
-    stripe: int = 0
+    stripes: range = range(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What became of a task. result: of its block, None when that is not over, or nobody wants it any more."""
+    """What became of a task. results: of its first blocks; of none when they are not over, or nobody wants them any
+    more; of not all where one leaves a hole.
+    """
 
     task: Task
-    result: BlockResult | None = None
+    results: tuple[BlockResult, ...] = ()
+
+    @property
+    def settled(self) -> dict[bytes, BlockResult]:
+        """What became of which block."""
+        return {key: result for (key, _), result in zip(self.task.blocks, self.results, strict=False)}
