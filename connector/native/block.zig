@@ -13,6 +13,7 @@ const XxHash3 = std.hash.XxHash3;
 
 const STRIPES_AT = 256;
 const MAX_KEY_BYTES = 128;
+const SCRATCH_BYTES = 40;
 const SUFFIX = ".kvb";
 const CHECKSUM_BYTES = 8;
 /// What is hashed and then copied: it stays in a processor's own cache in between.
@@ -106,13 +107,35 @@ pub const Item = extern struct {
     folder: i32,
     key_bytes: u32,
     key: [MAX_KEY_BYTES]u8,
+    /// What its file is called while it is written, and zeros.
+    scratch: [SCRATCH_BYTES]u8,
 
-    /// The name of its file (layout.py), which ends with a 0.
-    fn nameIn(self: *const Item, name: *[2 * MAX_KEY_BYTES + SUFFIX.len + 1]u8) [*:0]const u8 {
-        const key = self.key[0..self.key_bytes];
-        for (key, 0..) |byte, index| name[2 * index ..][0..2].* = std.fmt.hex(byte);
-        name[2 * key.len ..][0 .. SUFFIX.len + 1].* = (SUFFIX ++ "\x00").*;
-        return name[0 .. 2 * key.len + SUFFIX.len :0];
+    pub fn scratchName(self: *const Item) ?[*:0]const u8 {
+        const end = std.mem.indexOfScalar(u8, &self.scratch, 0) orelse return null;
+        return if (end == 0) null else self.scratch[0..end :0];
+    }
+};
+
+/// What is different for each block of a run.
+pub const Aim = struct {
+    name: [2 * MAX_KEY_BYTES + SUFFIX.len + 1]u8,
+    prefix: [STRIPES_AT]u8,
+
+    /// The transfer of one, which refers to what is kept here; null for a key that no block has.
+    pub fn at(self: *Aim, t: *const Transfer, item: *const Item) ?Transfer {
+        const fields = t.prefix_bytes;
+        if (item.key_bytes > MAX_KEY_BYTES or fields > STRIPES_AT or item.key_bytes > STRIPES_AT - fields) return null;
+        const key = item.key[0..item.key_bytes];
+        @memcpy(self.prefix[0..fields], t.prefix[0..fields]);
+        @memcpy(self.prefix[fields..][0..key.len], key);
+        // layout.py's name.
+        for (key, 0..) |byte, index| self.name[2 * index ..][0..2].* = std.fmt.hex(byte);
+        self.name[2 * key.len ..][0 .. SUFFIX.len + 1].* = (SUFFIX ++ "\x00").*;
+        var one = t.*;
+        one.row, one.folder = .{ item.row, item.folder };
+        one.name = self.name[0 .. 2 * key.len + SUFFIX.len :0];
+        one.prefix, one.prefix_bytes = .{ &self.prefix, fields + key.len };
+        return one;
     }
 };
 
@@ -139,14 +162,8 @@ pub fn read(t: *Transfer) Status {
 /// key in their headers. times: of each that is in its row, when it was last changed: seconds, and never 0.
 pub fn readRun(t: *const Transfer, items: []const Item, times: []std.atomic.Value(i64)) void {
     for (items, times) |*item, *time| {
-        if (item.key_bytes > MAX_KEY_BYTES or t.prefix_bytes + item.key_bytes > STRIPES_AT) return;
-        var name: [2 * MAX_KEY_BYTES + SUFFIX.len + 1]u8 = undefined;
-        var prefix: [STRIPES_AT]u8 = undefined;
-        @memcpy(prefix[0..t.prefix_bytes], t.prefix[0..t.prefix_bytes]);
-        @memcpy(prefix[t.prefix_bytes..][0..item.key_bytes], item.key[0..item.key_bytes]);
-        var one = t.*;
-        one.name, one.folder, one.row = .{ item.nameIn(&name), item.folder, item.row };
-        one.prefix, one.prefix_bytes = .{ &prefix, t.prefix_bytes + item.key_bytes };
+        var aim: Aim = undefined;
+        var one = aim.at(t, item) orelse return;
         if (read(&one) != .ok) return;
         time.store(@max(one.mtime_s, 1), .release);
     }

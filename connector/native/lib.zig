@@ -5,6 +5,7 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const block = @import("block.zig");
+const publishing = @import("publish.zig");
 const Gate = @import("gate.zig").Gate;
 
 pub const panic = std.debug.FullPanic(stop);
@@ -24,6 +25,10 @@ export fn llmd_transfer_bytes() usize {
 
 export fn llmd_item_bytes() usize {
     return @sizeOf(block.Item);
+}
+
+export fn llmd_publishing_bytes() usize {
+    return @sizeOf(publishing.Publishing);
 }
 
 export fn llmd_gate_enter(gate: *Gate) bool {
@@ -57,4 +62,14 @@ export fn llmd_read_stripes(transfer: *block.Transfer) i32 {
 
 export fn llmd_write(transfer: *block.Transfer) i32 {
     return @intFromEnum(block.write(transfer));
+}
+
+export fn llmd_publish_run(
+    transfer: *const block.Transfer,
+    how: *const publishing.Publishing,
+    items: [*]const block.Item,
+    stored: [*]std.atomic.Value(i64),
+    count: u64,
+) void {
+    publishing.publishRun(transfer, how, items[0..count], stored[0..count]);
 }

@@ -175,7 +175,7 @@ def time_native() -> list[float]:
 
         return run
 
-    for name in ("_read", "_read_run", "_read_stripes", "_write"):
+    for name in ("_read", "_read_run", "_read_stripes", "_write", "_publish_run"):
         setattr(path, name, timed(getattr(path, name)))
     return taken
 

@@ -128,12 +128,24 @@ def measure(strategy: str, folder: str, payload: bytes) -> float:
     """Seconds to publish a file this way: the median of a few. Raises: OSError. Blocks: as long as storage does."""
     took = []
     for _ in range(SAMPLES):
-        name = scratch_name(_WRITER, next(_numbers))
+        name = next_scratch()
         began = time.perf_counter()
         publish(strategy, folder, name, whole([payload]))
         took.append(time.perf_counter() - began)
         _remove(folder, name)
     return statistics.median(took)
+
+
+def next_scratch() -> str:
+    """A name for a file that is being written, which no other file has. Thread: any."""
+    return scratch_name(_WRITER, next(_numbers))
+
+
+def sets_mode() -> bool:
+    """Whether a new file's mode has to be set, since the umask takes of FILE_MODE: others of the group must be able to
+    mark it as used.
+    """
+    return bool(_umask() & FILE_MODE)
 
 
 def _at(folder: Folder) -> tuple[str, int | None]:
@@ -144,8 +156,8 @@ def _at(folder: Folder) -> tuple[str, int | None]:
 def _open(folder: Folder, name: str) -> int:
     at, dir_fd = _at(folder)
     fd = os.open(at + name, _CREATE, FILE_MODE, dir_fd=dir_fd)
-    if _umask() & FILE_MODE:
-        # Others of the group must be able to mark it as used. Where modes cannot be set, the mount decides them.
+    if sets_mode():
+        # Where modes cannot be set, the mount decides them.
         with contextlib.suppress(OSError):
             os.fchmod(fd, FILE_MODE)
     return fd
@@ -162,7 +174,7 @@ def _umask() -> int:
 
 
 def _write_scratch(folder: Folder, write: Write) -> tuple[str, int]:
-    scratch = scratch_name(_WRITER, next(_numbers))
+    scratch = next_scratch()
     fd = _open(folder, scratch)
     try:
         write(fd)

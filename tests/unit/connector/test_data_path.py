@@ -13,6 +13,7 @@ import logging
 import mmap
 import os
 import platform
+import resource
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ from llmd_storage_connector.blocks.format import MAX_KEY_BYTES, BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.blocks.native import NativePath, best_path, library_file
 from llmd_storage_connector.errors import Cancelled, Corrupt, Rule
+from llmd_storage_core import publish
+from llmd_storage_core.strategies import STRATEGIES
 from tests.unit.connector.conftest import address_of
 from tests.unit.connector.test_format_properties import Block, blocks
 
@@ -169,6 +172,7 @@ def payload_of(number: int) -> bytes:
 
 
 def a_run(path: DataPath, folder: Path, memory: bytearray) -> Run:
+    _KEPT.append(memory)
     count, begin = len(memory) // SIZE, address_of(memory)
     blocks = [(key_of(number), begin + number * SIZE) for number in range(count)]
     times = (ctypes.c_int64 * count)()
@@ -230,6 +234,71 @@ def test_a_run_finds_a_block_by_any_key(key: bytes) -> None:
             path.read_run(run, MOUNT)
             fits = len(layout.block_name(key)) <= 255
             assert (memory == block.payload) is fits, name
+
+
+# ---- published, one after the other --------------------------------------------------------------------------
+
+
+@pytest.fixture(params=NATIVE)
+def quick(request: pytest.FixtureRequest) -> DataPath:
+    """A path that publishes by itself; the reference leaves it to publish.py."""
+    return PATHS[request.param]
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_run_of_rows_becomes_blocks_bit_for_bit(quick: DataPath, tmp_path: Path, strategy: str) -> None:
+    run = a_run(quick, tmp_path, bytearray(b"".join(map(payload_of, range(5)))))
+    for forgets in (False, True):
+        quick.publish_run(run, strategy, forgets=forgets)
+        assert list(run.times) == [1] * 5
+        for number in range(5):
+            file = tmp_path / layout.block_name(key_of(number))
+            assert file.read_bytes() == Block(BLOCK.spec, key_of(number), payload_of(number)).file
+            assert file.stat().st_mode & 0o777 == publish.FILE_MODE
+            file.unlink()
+        assert names(tmp_path) == set(), "a file of another name stayed"
+    assert run.gate.close()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "harm", ["there already", "a link in its place", "no folder", "no room", "nobody waits for it"]
+)
+def test_a_run_ends_at_the_first_row_that_cannot_become_a_block_and_leaves_nothing_of_it(
+    quick: DataPath, tmp_path: Path, strategy: str, harm: str
+) -> None:
+    run = a_run(quick, tmp_path, bytearray(b"".join(map(payload_of, range(4)))))
+    third, before = tmp_path / layout.block_name(key_of(2)), resource.getrlimit(resource.RLIMIT_FSIZE)
+    stays = set[str]()
+    if harm == "there already":
+        third.write_bytes(b"somebody's")
+        stays = {third.name}
+    elif harm == "a link in its place":
+        third.symlink_to(tmp_path / "elsewhere")
+        stays = {third.name}
+    elif harm == "no folder":
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        run = run._replace(folders=[*run.folders[:2], Folder(str(gone)), run.folders[3]])
+        gone.rmdir()
+    elif harm == "no room":
+        # Of two stripes the second is written first, and this is in the middle of it.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(BLOCK.file) - 100, before[1]))
+    elif harm == "nobody waits for it":
+        run.gate.close()
+    try:
+        quick.publish_run(run, strategy, forgets=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    count = 0 if harm in ("no room", "nobody waits for it") else 2
+    assert list(run.times) == [1] * count + [0] * (4 - count)
+    assert names(tmp_path) == {layout.block_name(key_of(number)) for number in range(count)} | stays
+    if harm == "there already":
+        assert third.read_bytes() == b"somebody's"
 
 
 # ---- the same refusals, in the same words --------------------------------------------------------------------
@@ -482,8 +551,6 @@ def test_a_broken_library_is_an_error(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.skipif(not LIBRARIES, reason="no native code for this processor")
 def test_a_library_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        native, "_Transfer", type("_Transfer", (native._Transfer,), {"_fields_": [("new", native.ctypes.c_int)]})
-    )
+    monkeypatch.setitem(native._SIZES, "llmd_item_bytes", 1)
     with pytest.raises(OSError, match="made from other sources"):
         NativePath(native._FOLDER / LIBRARIES[0])

@@ -119,9 +119,10 @@ def test_stores_take_as_many_threads_as_the_storage_is_worth(
 @pytest.mark.parametrize(
     ("create_remove_s", "block_bytes", "writers"),
     [
-        pytest.param(80e-6, 64 << 10, 1, id="a small file on a local disk: all of it is Python"),
-        pytest.param(80e-6, 2 * MIB, 13, id="a large one: most of it is the kernel's"),
-        pytest.param(1e-3, 64 << 10, 7, id="a small one on a server nearby: most of it is waiting"),
+        pytest.param(10e-6, 4 << 10, 1, id="a tiny file in memory: all of it is Python"),
+        pytest.param(80e-6, 64 << 10, 7, id="a small one on a local disk: most of it is the kernel's"),
+        pytest.param(80e-6, 2 * MIB, 101, id="a large one: nearly all is"),
+        pytest.param(1e-3, 64 << 10, 53, id="a small one on a server nearby: most of it is waiting"),
         pytest.param(0.0, 1, 1, id="nothing"),
     ],
 )

@@ -52,10 +52,11 @@ class BlockRead(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Blocks that a thread reads one after the other, and how far it is.
+    """Blocks that a thread moves one after the other, and how far it is.
 
     blocks: (key, address of its row); folders: of each, kept open by the run. times: of each block whose row has what
-    was stored, when it was last changed, in whole seconds; 0 of the others. Thread: one reads, any looks at `times`.
+    was stored, when it was last changed, in whole seconds, and 1 of each that was published; 0 of the others.
+    Thread: one moves, any looks at `times`.
     """
 
     spec: BlockSpec
@@ -90,6 +91,15 @@ class DataPath(Protocol):
         """Read the run's blocks one after the other, each as read() does, up to the first that it would not give.
 
         Requires: as many bytes in each key. Raises nothing: who wants to know what a block lacks calls read().
+        """
+        ...
+
+    def publish_run(self, run: Run, strategy: str, *, forgets: bool) -> None:
+        """Publish the run's blocks one after the other, up to the first that is there already or cannot be written.
+
+        It may do so with none of them: who wants to know why one is not published uses publish.py with write().
+        strategy: of strategies.STRATEGIES; forgets: whether what is on storage leaves the page cache. Requires: as many
+        bytes in each key. Raises nothing.
         """
         ...
 
@@ -146,6 +156,9 @@ class PythonPath:
             if read.failure is not None or not may_be_read(read.found, run.spec, mount):
                 return
             run.times[index] = max(1, int(read.found.st_mtime))
+
+    def publish_run(self, run: Run, strategy: str, *, forgets: bool) -> None:
+        """See DataPath. None: by itself Python would do nothing else than publish.py."""
 
     def read_stripes(self, move: Move, fd: int, indices: range) -> list[int]:
         """See DataPath."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import logging
 import os
 import platform
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -20,6 +21,8 @@ from llmd_storage_connector.blocks.format import MAX_KEY_BYTES, check_header, fi
 from llmd_storage_connector.blocks.gate import Gate
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.errors import Cancelled, Corrupt, Rule
+from llmd_storage_core import publish
+from llmd_storage_core.strategies import STRATEGIES
 
 logger = logging.getLogger("vllm.llmd_storage_connector.blocks.native")
 
@@ -80,8 +83,26 @@ class _Transfer(ctypes.Structure):
     )
 
 
-# block.zig's Item: row, folder, length of the key, key.
-_ITEM = struct.Struct(f"=QiI{MAX_KEY_BYTES}s")
+# block.zig's Item: row, folder, length of the key, key, name while it is written.
+_ITEM = struct.Struct(f"=QiI{MAX_KEY_BYTES}s40s")
+
+
+class _Publishing(ctypes.Structure):
+    """publish.zig's Publishing."""
+
+    _fields_ = (
+        ("way", ctypes.c_uint32),
+        ("mode", ctypes.c_uint32),
+        ("sets_mode", ctypes.c_bool),
+        ("forgets", ctypes.c_bool),
+    )
+
+
+_SIZES = {
+    "llmd_transfer_bytes": ctypes.sizeof(_Transfer),
+    "llmd_item_bytes": _ITEM.size,
+    "llmd_publishing_bytes": ctypes.sizeof(_Publishing),
+}
 
 
 class _SharedGate(ctypes.Structure):
@@ -140,11 +161,7 @@ class NativePath:
     def __init__(self, file: Path) -> None:
         """Raises: OSError when the library cannot be loaded, or is not of this version."""
         library, quick = ctypes.CDLL(str(file)), ctypes.PyDLL(str(file))
-        try:
-            sizes = int(library.llmd_transfer_bytes()), int(library.llmd_item_bytes())
-        except AttributeError:
-            sizes = (0, 0)
-        if sizes != (ctypes.sizeof(_Transfer), _ITEM.size):
+        if any(getattr(library, name, int)() != size for name, size in _SIZES.items()):
             raise OSError(f"{file} was made from other sources than the Python beside it")
         self._read, self._read_stripes, self._write = library.llmd_read, library.llmd_read_stripes, library.llmd_write
         for call in (self._read, self._read_stripes, self._write):
@@ -152,6 +169,9 @@ class NativePath:
         self._read_run = library.llmd_read_run
         self._read_run.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint64)
         self._read_run.restype = None
+        self._publish_run = library.llmd_publish_run
+        self._publish_run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, *self._read_run.argtypes[1:])
+        self._publish_run.restype = None
         self._calls = threading.local()
         # These never wait: giving the interpreter away for them costs more than they do.
         self._quick = quick
@@ -187,18 +207,24 @@ class NativePath:
 
     def read_run(self, run: Run, mount: Mount) -> None:
         """See DataPath."""
-        key, address = run.blocks[0]
-        fields = fields_of(run.spec, key)
-        # Names of files, and headers with other keys, are made by native code.
-        move = Move(run.spec, key, run.buffer, Row(address, run.gate))
-        transfer = self._transfer(move, fields[: len(fields) - len(key)])
+        transfer = self._transfer_of(run)
         transfer.flags, transfer.group = mount.read_flags, mount.group
         transfer.owner, transfer.other_owner = mount.owner_pair
-        length, pack = len(key), _ITEM.pack
-        items = b"".join(
-            [pack(at, folder.fd, length, key) for (key, at), folder in zip(run.blocks, run.folders, strict=True)]
-        )
+        items = _packed(run, itertools.repeat(b""))
         self._read_run(ctypes.addressof(transfer), items, run.times, len(run.blocks))
+
+    def publish_run(self, run: Run, strategy: str, *, forgets: bool) -> None:
+        """See DataPath."""
+        how = _Publishing(STRATEGIES.index(strategy), publish.FILE_MODE, publish.sets_mode(), forgets)
+        items = _packed(run, (publish.next_scratch().encode() for _ in run.blocks))
+        transfer = self._transfer_of(run)
+        self._publish_run(ctypes.addressof(transfer), ctypes.addressof(how), items, run.times, len(run.blocks))
+
+    def _transfer_of(self, run: Run) -> _Transfer:
+        """This thread's, for blocks whose names, and headers behind the fields, are made by native code."""
+        key, address = run.blocks[0]
+        fields = fields_of(run.spec, key)
+        return self._transfer(Move(run.spec, key, run.buffer, Row(address, run.gate)), fields[: len(fields) - len(key)])
 
     def read_stripes(self, move: Move, fd: int, indices: range) -> list[int]:
         """See DataPath."""
@@ -242,6 +268,13 @@ class NativePath:
         transfer.first_stripe, transfer.stripe_count = 0, transfer.stripes
         transfer.errno = 0
         return transfer
+
+
+def _packed(run: Run, scratches: Iterable[bytes]) -> bytes:
+    """The run's Items."""
+    pack, length = _ITEM.pack, len(run.blocks[0][0])
+    blocks = zip(run.blocks, run.folders, scratches, strict=False)
+    return b"".join([pack(address, folder.fd, length, key, scratch) for (key, address), folder, scratch in blocks])
 
 
 def _raise(status: int, transfer: _Transfer) -> NoReturn:

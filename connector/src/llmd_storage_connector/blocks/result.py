@@ -47,6 +47,8 @@ class BlockResult:
 # Of nearly all blocks that are read.
 LOADED = BlockResult(True)
 LOADED_OLD = BlockResult(True, refresh=True)
+# Of nearly all that are written.
+STORED = BlockResult(True)
 
 
 def result_of(error: OSError | Corrupt) -> BlockResult:

@@ -16,7 +16,7 @@ from llmd_storage_connector.blocks.folders import Folders
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.gate import Gate
 from llmd_storage_connector.blocks.mount_probe import Mount
-from llmd_storage_connector.blocks.result import LOADED, LOADED_OLD, BlockResult
+from llmd_storage_connector.blocks.result import LOADED, LOADED_OLD, STORED, BlockResult
 
 
 def begin(
@@ -40,3 +40,12 @@ def load(run: Run, path: DataPath, mount: Mount, refresh_before: float) -> list[
     """
     path.read_run(run, mount)
     return [LOADED_OLD if time < refresh_before else LOADED for time in itertools.takewhile(bool, run.times)]
+
+
+def put(run: Run, path: DataPath, mount: Mount) -> list[BlockResult]:
+    """Publish the run's rows as blocks, up to the first that is there already or cannot be written.
+
+    Returns: of those before it. Raises nothing.
+    """
+    path.publish_run(run, mount.publish_strategy, forgets=mount.is_read_past_cache)
+    return [STORED for _ in itertools.takewhile(bool, run.times)]

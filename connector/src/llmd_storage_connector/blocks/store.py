@@ -147,7 +147,7 @@ class BlockStore:
         return result_of(read.failure) if checked.ok and read.failure is not None else checked
 
     def run(self, blocks: Sequence[tuple[bytes, int]], buffer: BlockBuffer, gate: Gate) -> Run | None:
-        """What load_run() takes (runs.begin)."""
+        """What load_run() and put_run() take (runs.begin)."""
         return runs.begin(self._folders, self.spec, blocks, buffer, gate)
 
     def load_run(self, run: Run) -> list[BlockResult]:
@@ -192,6 +192,10 @@ class BlockStore:
                 return BlockResult(False, reason_of(error))
             present = self.contains(key)
         return BlockResult(True, already_stored=True) if present.ok else BlockResult(False, UNFINISHED)
+
+    def put_run(self, run: Run) -> list[BlockResult]:
+        """Publish several rows (runs.put); put() says what is the matter with the first that there is no result of."""
+        return runs.put(run, self.data_path, self.mount)
 
     def is_healthy(self) -> bool:
         """Whether storage answers (mount_probe.is_healthy); never before it is open. May hang."""

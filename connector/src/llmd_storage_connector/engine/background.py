@@ -36,9 +36,9 @@ PENDING = "pending"
 REOPEN_S = 5.0
 # Between two looks whether refused writing is due for a trial, or whether storage is used again.
 MAINTENANCE_EVERY_S = 1.0
-# What storing a block costs the interpreter, and what a thread writes without it meanwhile, about
+# What storing a block of a run costs the interpreter, and what a thread writes without it meanwhile, about
 # (docs/decisions/0003-transfers.md). The figures only have to be right to a factor of two.
-_STORE_PYTHON_S = 150e-6
+_STORE_PYTHON_S = 20e-6
 _WRITTEN_BYTES_S = 1 << 30
 
 

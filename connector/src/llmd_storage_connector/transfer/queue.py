@@ -16,7 +16,7 @@ from llmd_storage_connector.transfer.tasks import Direction, Job, Task
 # the interpreter from the engine's own now and then.
 _BLOCKS_PER_WRITER = 8
 _BYTES_PER_WRITER = 16 << 20
-# A thread reads several blocks before it asks for more: each time it does, it takes the interpreter. No more than this,
+# A thread moves several blocks before it asks for more: each time it does, it takes the interpreter. No more than this,
 # so that loads take turns, and that what is left at the end is spread.
 _RUN_BYTES = 16 << 20
 _RUN_BLOCKS = 16
@@ -76,8 +76,12 @@ class TaskQueue:
         """How many more threads may write: what waits is worth so many, and some are kept for loads."""
         waiting = self.queued_bytes // self._chunk_bytes
         worth = 1 + max(waiting // self.blocks_per_writer, self.queued_bytes // _BYTES_PER_WRITER)
+        return max(0, min(worth, self._most_writers) - self._writing)
+
+    @property
+    def _most_writers(self) -> int:
         most = max(1, self.threads - self.threads // 4)
-        return max(0, min(worth, most, self.max_writers or most) - self._writing)
+        return min(most, self.max_writers or most)
 
     def pop(self, may_store: Callable[[], bool]) -> Task | None:
         """The next task, None when there is none for one more thread. may_store: asked before a block to be stored."""
@@ -121,9 +125,9 @@ class TaskQueue:
         without a block in its middle is of no use, so that one is stored whole before the next is begun.
         """
         if self._loads:
-            queue = self._loads
+            queue, movers = self._loads, self.threads
         elif self._stores and self.free_writers and may_store():
-            queue = self._stores
+            queue, movers = self._stores, self._most_writers
             self._writing += 1
         else:
             return None
@@ -131,19 +135,22 @@ class TaskQueue:
         waiting = sum(len(job.pending) for job in queue)
         job = queue.popleft()
         is_load = job.direction is Direction.LOAD
-        count = min(self._run_of(waiting), len(job.pending)) if is_load else 1
-        blocks = tuple(job.pending.popleft() for _ in range(count))
+        blocks = [job.pending.popleft()]
+        for _ in range(min(self._run_of(waiting, movers), 1 + len(job.pending)) - 1):
+            if not is_load and not may_store():
+                break
+            blocks.append(job.pending.popleft())
         if job.pending and is_load:
             queue.append(job)
         elif job.pending:
             queue.appendleft(job)
-        return Task(job, blocks, readers=max(1, self.threads // waiting))
+        return Task(job, tuple(blocks), readers=max(1, movers // waiting))
 
-    def _run_of(self, waiting: int) -> int:
-        """How many blocks a thread takes at once while so many wait: the less are left, the fewer, as all threads are
-        to end together.
+    def _run_of(self, waiting: int, movers: int) -> int:
+        """How many blocks one of so many threads takes at once while so many wait: the less are left, the fewer, as
+        all threads are to end together.
         """
-        return max(1, min(waiting // self.threads, _RUN_BYTES // self._chunk_bytes, _RUN_BLOCKS))
+        return max(1, min(waiting // movers, _RUN_BYTES // self._chunk_bytes, _RUN_BLOCKS))
 
     def _queue_of(self, job: Job) -> deque[Job]:
         return self._loads if job.direction is Direction.LOAD else self._stores

@@ -9,9 +9,9 @@ does not match the checksum that was taken before.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.data_path import DataPath, Row, Run
@@ -30,6 +30,14 @@ logger = logging.getLogger("vllm.llmd_storage_connector.transfer.task_runner")
 _INTERNAL = BlockResult(False, "internal")
 
 
+class _Way(NamedTuple):
+    """by_run: moves as many blocks as it is good for, where there are at least `least`; single: the one after them."""
+
+    least: int
+    by_run: Callable[[Run], list[BlockResult]]
+    single: Callable[[bytes, BlockBuffer, Row], BlockResult]
+
+
 class Store(Protocol):
     """What moving blocks needs of a block store; every method may hang."""
 
@@ -39,6 +47,7 @@ class Store(Protocol):
     def load(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult: ...
     def run(self, blocks: Sequence[tuple[bytes, int]], buffer: BlockBuffer, gate: Gate) -> Run | None: ...
     def load_run(self, run: Run) -> list[BlockResult]: ...
+    def put_run(self, run: Run) -> list[BlockResult]: ...
     def open_block(self, key: bytes) -> BlockReader | BlockResult: ...
     def reread(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult: ...
     def put(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult: ...
@@ -91,29 +100,37 @@ class TaskRunner:
         return Row(self._chunks.address(task.blocks[0][1]), task.job.gate)
 
     def _write(self, task: Task, buffer: BlockBuffer) -> Completion:
-        written = False
+        results: list[BlockResult] = []
         try:
-            result = self._store.put(task.blocks[0][0], buffer, self._row(task))
-            written = result.ok and not result.already_stored
+            self._move(task, buffer, _Way(1, self._store.put_run, self._store.put), results)
         finally:
-            self._budget.settle(self._store.spec.file_bytes, written)
-        return Completion(task, (result,))
+            size, written = self._store.spec.file_bytes, sum(one.ok and not one.already_stored for one in results)
+            self._budget.settle(written * size, True)
+            self._budget.settle((len(task.blocks) - written) * size, False)
+        return Completion(task, tuple(results))
 
     def _load(self, task: Task, buffer: BlockBuffer) -> Completion:
-        """Read blocks by this thread alone, up to a hole in a prefix."""
-        gate, results = task.job.gate, list[BlockResult]()
+        def load(key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult:
+            return self._reread_if_corrupt(key, self._store.load(key, buffer, row), buffer, row)
+
+        results: list[BlockResult] = []
+        self._move(task, buffer, _Way(2, self._store.load_run, load), results)
+        return Completion(task, tuple(results))
+
+    def _move(self, task: Task, buffer: BlockBuffer, way: _Way, results: list[BlockResult]) -> None:
+        """Move a task's blocks by this thread alone, up to a hole in a prefix. results: where theirs are noted."""
+        job = task.job
         rows = [(key, self._chunks.address(chunk)) for key, chunk in task.blocks]
         while len(results) < len(rows):
             left = rows[len(results) :]
-            if len(left) > 1 and (run := self._store.run(left, buffer, gate)):
-                task.job.runs.append(run)
-                results += self._store.load_run(run)
+            if len(left) >= way.least and (run := self._store.run(left, buffer, job.gate)):
+                job.runs.append(run)
+                results += way.by_run(run)
             if len(results) < len(rows):
-                key, row = rows[len(results)][0], Row(rows[len(results)][1], gate)
-                results.append(self._reread_if_corrupt(key, self._store.load(key, buffer, row), buffer, row))
-                if task.job.is_hole(results[-1]):
-                    break
-        return Completion(task, tuple(results))
+                key, address = rows[len(results)]
+                results.append(way.single(key, buffer, Row(address, job.gate)))
+                if job.is_hole(results[-1]):
+                    return
 
     def _begin(self, task: Task, buffer: BlockBuffer) -> Completion:
         """Open a block that several threads are to read, and read the first part of it."""
