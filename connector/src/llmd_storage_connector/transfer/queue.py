@@ -131,8 +131,10 @@ class TaskQueue:
             self._writing += 1
         else:
             return None
-        self._moving += 1
         waiting = sum(len(job.pending) for job in queue)
+        # Threads that have other work leave this block's stripes alone.
+        readers = -(-movers // (waiting + self._moving))
+        self._moving += 1
         job = queue.popleft()
         is_load = job.direction is Direction.LOAD
         blocks = [job.pending.popleft()]
@@ -144,7 +146,7 @@ class TaskQueue:
             queue.append(job)
         elif job.pending:
             queue.appendleft(job)
-        return Task(job, tuple(blocks), readers=max(1, movers // waiting))
+        return Task(job, tuple(blocks), readers)
 
     def _run_of(self, waiting: int, movers: int) -> int:
         """How many blocks one of so many threads takes at once while so many wait: the less are left, the fewer, as
