@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,11 +89,14 @@ class Bench:
             self._sides.popitem()[1].end()
 
     def alternate(self, case: str, repeats: int, measures: Mapping[str, Measure]) -> dict[str, list[Any]]:
-        """Take all measures `repeats` times in turn, another one first each time, so that pairs share a mood."""
+        """Take all measures `repeats` times in turn, so that pairs share a mood, in an order by chance: what one leaves
+        to the next, such as a disk's used-up credit, is not always left to the same.
+        """
         taken: dict[str, list[Any]] = {name: [] for name in measures}
         names = list(measures)
         for repeat in range(repeats):
-            for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
+            random.shuffle(names)
+            for name in names:
                 value = measures[name]()
                 taken[name].append(value)
                 self.raw.append({"case": case, "measure": name, "repeat": repeat, "value": value})

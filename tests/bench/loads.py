@@ -38,6 +38,7 @@ def _load(bench: Bench, place: Place, mib: int, goals: list[Goal]) -> None:
         bench.say(f"{case}: {side} stores what it will load")
         bench.side(side).open(root.seen, blocks, block)
         bench.side(side).move("store", seed, jobs=16)
+        settle()  # what is written by and by would else lie among the next side's, which no load can help
     laid = place.folder("load-fio")
     files = fio.Files(laid.behind, block, blocks)
     settle()

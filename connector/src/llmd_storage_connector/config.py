@@ -22,8 +22,6 @@ LOOKUP_DEADLINE_S = 2.0
 
 
 IO_THREADS = 32
-# Where a call takes no time worth mentioning, more threads only take processors and interpreter from each other.
-LOW_LATENCY_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,8 @@ class Config:
     io_threads: Annotated[
         int | None,
         Setting(
-            "Threads that read and write blocks; each holds one buffer of 2 MiB, or of a smaller block. Unset: "
-            f"{IO_THREADS}, of which {LOW_LATENCY_THREADS} work where storage answers at once.",
+            "Threads that read and write blocks; each holds one buffer of 2 MiB, or of a smaller block. "
+            f"Unset: {IO_THREADS}.",
             minimum=1,
         ),
     ] = None
@@ -160,11 +158,6 @@ class Config:
     def effective_io_threads(self) -> int:
         """Threads that are started for reading and writing."""
         return IO_THREADS if self.io_threads is None else self.io_threads
-
-    @property
-    def low_latency_threads(self) -> int:
-        """How many of them work where storage answers at once: all, if somebody said how many."""
-        return LOW_LATENCY_THREADS if self.io_threads is None else self.io_threads
 
     @property
     def effective_store_queue_bytes(self) -> int:

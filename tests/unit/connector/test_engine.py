@@ -858,14 +858,12 @@ def test_a_retired_engine_uses_storage_for_nothing(bench: Callable[..., Bench], 
     assert play.engine.close(5) == 0
 
 
-@pytest.mark.parametrize(("given", "working"), [(None, 16), (4, 4), (24, 24)])
+@pytest.mark.parametrize(("given", "working"), [(None, 32), (4, 4), (48, 48)])
 def test_as_many_threads_work_as_the_operator_said(tmp_path: Path, given: int | None, working: int) -> None:
-    """Also on storage that answers at once, where fewer would do."""
     store = SickStore(tmp_path / "root", best_path())
     play = Bench(store, io_threads=given)
     assert play.engine.wait_open(CEILING_S) is Phase.READY
-    if store.mount.is_low_latency:
-        assert play.engine.parts.scheduler.queue.threads == working
+    assert play.engine.parts.scheduler.queue.threads == working
     assert play.engine.close(5) == 0
 
 

@@ -113,7 +113,7 @@ class Background:
         logger.info("KV cache storage is open: %s, blocks are published by %s", store.folder, store.publish_strategy)
         if store.mount.is_low_latency:
             writers = useful_writers(store.mount.create_remove_s, store.spec.payload_bytes)
-            scheduler.queue.limit(threads=parts.config.low_latency_threads, max_writers=writers)
+            scheduler.queue.limit(max_writers=writers)
         else:
             scheduler.queue.limit(blocks_per_writer=1)  # who waits for storage takes the interpreter from nobody
         self._poll_budget()

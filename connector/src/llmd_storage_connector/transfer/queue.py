@@ -44,9 +44,8 @@ class TaskQueue:
         self._moving = 0
         self._writing = 0
 
-    def limit(self, *, threads: int | None = None, max_writers: int = 0, blocks_per_writer: int | None = None) -> None:
-        """Set what the class says of these. threads: at most as many as before."""
-        self.threads = min(self.threads, threads or self.threads)
+    def limit(self, *, max_writers: int = 0, blocks_per_writer: int | None = None) -> None:
+        """Set what the class says of these."""
         self.max_writers = max_writers
         self.blocks_per_writer = blocks_per_writer or self.blocks_per_writer
 
