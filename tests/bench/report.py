@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.rows import Row
+from tests.bench.why import why
 
 TITLES = {
     "loads": "Loading",
@@ -137,6 +138,20 @@ def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"machine": machine, "failures": results[-1]["failures"], "rows": rows}
 
 
+def _missed(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a page begins with."""
+    missed = [row for row in rows if row["met"] is False]
+    if not missed:
+        return []
+    lines = ["| missed | reached | target | why |", "| --- | --- | --- | --- |"]
+    said: set[str] = set()
+    for row in missed:
+        text = why(row["name"])
+        lines.append(f"| {row['name']} | {distance(row)} | {row['target']} | {'see above' if text in said else text} |")
+        said.add(text)
+    return ["## What is missed, and why", "\n".join(lines)]
+
+
 def page(result: Mapping[str, Any], plots: Mapping[str, str]) -> str:
     """docs/benchmarks/README.md. plots: {group: file name}."""
     about, rows = result["machine"], result["rows"]
@@ -149,6 +164,7 @@ def page(result: Mapping[str, Any], plots: Mapping[str, str]) -> str:
         f"Python {about['python']}; load average {about['load_average_before']} before the run{quick}. "
         f"A virtual machine: read the ratios, not the seconds.{runs}",
         f"**{summary(rows)}.**",
+        *_missed(rows),
     ]
     for group, title in TITLES.items():
         of_group = [row for row in rows if row["group"] == group]

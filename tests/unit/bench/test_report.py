@@ -72,3 +72,11 @@ def test_of_several_runs_a_row_is_the_last_ones_that_has_it() -> None:
     assert report.merged([both, run(("tokens", 5))])["machine"]["runs"] == 3
     raw = [[{"case": "a", "value": 1}, {"case": "a", "value": 2}], [{"case": "a", "value": 3}, {"case": "b"}]]
     assert report.latest(raw, "case") == [{"case": "a", "value": 3}, {"case": "b"}]
+
+
+def test_a_page_begins_with_what_is_missed_and_why() -> None:
+    row = Row("CPU of load 1 MiB", "s/GiB", [4.0], [1.0], (), Goal(STOCK, 1.3, at_least=False), group="cpu")
+    text = report.page({"machine": ABOUT, "failures": {}, "rows": [*shown(), row.as_json()]}, {})
+    assert text.index("| CPU of load 1 MiB | 4 x | ≤ 1.3 x stock | the stock tier") < text.index("## Loading")
+    met = [one for one in shown() if one["met"] is not False]
+    assert "## What is missed" not in report.page({"machine": ABOUT, "failures": {}, "rows": met}, {})
