@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 from tests.bench.bench import Bench
-from tests.bench.places import LINK_MIB_S, Place, set_cache, settle
+from tests.bench.places import LINK_MIB_S, Place, in_memory, set_cache, settle
 from tests.bench.rows import LIMIT, OURS, Goal, Row
 
 MIB = 1 << 20
@@ -22,8 +20,7 @@ REQUESTS = 4
 def memory_speed(bench: Bench) -> None:
     """Blocks that storage gives for nothing, beside what copying and hashing alone take."""
     case = f"load {TOTAL_MIB} MiB, 2 MiB blocks, from tmpfs, {THREADS} threads"
-    with _in_memory() as folder:
-        memory = Place("tmpfs", Path(folder), Path(folder))
+    with in_memory() as memory:
         root, seed = memory.folder("ours"), random.getrandbits(60)
         side = bench.side("ours")
         side.open(root.seen, TOTAL_MIB // 2, 2 * MIB, io_threads=THREADS)
@@ -52,8 +49,7 @@ def interpreter(bench: Bench) -> None:
         "its hand"
     )
     goal = Goal(OURS, 5, at_least=False)
-    with _in_memory() as folder:
-        memory = Place("tmpfs", Path(folder), Path(folder))
+    with in_memory() as memory:
         for mib in (2, 32):
             case, side = f"interpreter taken, {mib} MiB blocks", bench.side("timed")
             root = memory.folder("ours")
@@ -113,7 +109,3 @@ def _steps(bench: Bench, slow: Place, mib: int, processor: int) -> None:
     for name, side in sides.items():
         side.ask("close")
         roots[name].remove()
-
-
-def _in_memory() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(dir="/dev/shm")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,13 @@ def fresh_disk(local: Place) -> Iterator[Place]:
     finally:
         subprocess.run(["losetup", "--detach", device], check=True)
         image.unlink()
+
+
+@contextlib.contextmanager
+def in_memory() -> Iterator[Place]:
+    """Storage that costs nothing, so that the processor is all."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Place("tmpfs", Path(folder), Path(folder))
 
 
 def set_cache(place: Place, paths: Iterable[Path]) -> None:

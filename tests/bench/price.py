@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from functools import partial
-from pathlib import Path
 
 from tests.bench.bench import Bench
 from tests.bench.loads import COLD
-from tests.bench.places import Place, set_cache, settle
+from tests.bench.places import Place, in_memory, set_cache, settle
 from tests.bench.rows import LIMIT, OURS, Goal, Row
 
 MIB = 1 << 20
@@ -27,8 +25,7 @@ def checksum(bench: Bench) -> None:
     ours, bare = ([one["cpu_s_gib"] for one in taken[side]] for side in ("reference", "unchecked"))
     note = "for information; limit: the same without checksums"
     bench.add(Row(f"CPU of {case}", "s/GiB", ours, (), bare, None, note, "", "checksum"))
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        memory = Place("memory", Path(folder), Path(folder))
+    with in_memory() as memory:
         case = f"load {TOTAL_MIB} MiB, 2 MiB blocks, from memory, with checksums"
         taken = _both(bench, memory, case, bench.times(9, 3))
         ours, bare = ([one["mib_s"] for one in taken[side]] for side in ("reference", "unchecked"))

@@ -21,9 +21,6 @@ SCHEMA_ID = "urn:llm-d-storage:schema:connector-config:1"
 LOOKUP_DEADLINE_S = 2.0
 
 
-IO_THREADS = 32
-
-
 @dataclass(frozen=True, slots=True)
 class Config:
     """The settings, checked, defaults filled in."""
@@ -44,13 +41,11 @@ class Config:
         Setting("Tokens per block file, a multiple of vLLM's block size. Unset: one vLLM block.", minimum=1),
     ] = None
     io_threads: Annotated[
-        int | None,
+        int,
         Setting(
-            "Threads that read and write blocks; each holds one buffer of 2 MiB, or of a smaller block. "
-            f"Unset: {IO_THREADS}.",
-            minimum=1,
+            "Threads that read and write blocks; each holds one buffer of 2 MiB, or of a smaller block.", minimum=1
         ),
-    ] = None
+    ] = 32
     lookup_threads: Annotated[int, Setting("Threads that ask whether blocks are there.", minimum=1)] = 64
     lookup_deadline_s: Annotated[
         float | None,
@@ -153,11 +148,6 @@ class Config:
     def has_adaptive_lookups(self) -> bool:
         """Whether a request may wait less than the longest, by what computing would take."""
         return self.lookup_deadline_s is None
-
-    @property
-    def effective_io_threads(self) -> int:
-        """Threads that are started for reading and writing."""
-        return IO_THREADS if self.io_threads is None else self.io_threads
 
     @property
     def effective_store_queue_bytes(self) -> int:

@@ -317,6 +317,21 @@ def test_a_hole_in_a_prefix_ends_its_load(
     assert play.results()[0].success
 
 
+def test_the_first_block_of_a_run_that_fails_is_judged_before_the_rest_is_tried(
+    bench: Callable[..., Bench], sick: SickStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a mount that is gone is asked for sixteen blocks by every thread before anybody hears of it."""
+    play = bench(io_threads=1)
+    play.store_rows(list(range(8)))
+    sick.failing[key(2)] = errno.EIO
+    tried: list[set[bytes]] = []
+    monkeypatch.setattr(play.engine.parts.breaker, "failed", lambda *_: tried.append(set(sick.opened)))
+    play.engine.submit_load(1, "r", [key(number) for number in range(8)], list(range(8, 16)))
+    (result,) = play.results()
+    assert tried == [{key(0), key(1), key(2)}]
+    assert set(result.failed) == {key(2)}, "the rest was to be had"
+
+
 def test_blocks_that_are_of_use_alone_are_loaded_whatever_is_missing(
     bench: Callable[..., Bench], sick: SickStore
 ) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from llmd_storage_connector.blocks.gate import LockedGate
+from llmd_storage_connector.blocks.result import LOADED, BlockResult
 from llmd_storage_connector.engine.background import useful_writers
 from llmd_storage_connector.eviction.write_budget import WriteBudget
 from llmd_storage_connector.transfer.scheduler import Phase, TransferScheduler
-from llmd_storage_connector.transfer.tasks import Direction, Job, Task
+from llmd_storage_connector.transfer.tasks import Completion, Direction, Job, Task
 from tests.patience import CEILING_S
 from tests.unit.connector.conftest import Clock
 
@@ -98,6 +99,28 @@ def test_stores_take_as_many_threads_as_their_backlog_is_worth(
     crowd = crowd_of(chunk_bytes)
     crowd.submit(Direction.STORE, blocks)
     assert crowd.taken(Direction.STORE, writers) == writers
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_what_a_thread_did_not_come_to_is_next_in_its_job_again(
+    crowd_of: Callable[[int], Crowd], direction: Direction
+) -> None:
+    scheduler = crowd_of(MIB).scheduler
+    scheduler.enter(Phase.OPENING)  # the crowd takes nothing
+    queue, job = scheduler.queue, Job(1, direction, "r", [], 0.0, float("inf"), LockedGate())
+    blocks = [(str(number).encode(), number) for number in range(20 * THREADS)]
+    scheduler.submit(job, blocks)
+    first, second = queue.pop(lambda: True), queue.pop(lambda: True)
+    assert first is not None and second is not None and len(first.blocks) > 2
+    scheduler._end_task(Completion(first, (LOADED, BlockResult(False, "eio"))))
+    assert (job.left, [block for block in job.pending]) == (
+        len(blocks) - 2,
+        [*first.blocks[2:], *blocks[len(first.blocks) + len(second.blocks) :]],
+    )
+    if direction is Direction.STORE:
+        assert queue.queued_bytes == job.left * MIB
+    again = queue.pop(lambda: True)
+    assert again is not None and again.blocks[: len(first.blocks) - 2] == first.blocks[2:]
 
 
 @pytest.mark.parametrize(

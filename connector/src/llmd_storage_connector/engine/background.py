@@ -74,7 +74,7 @@ class Background:
             ("feed", lambda: self._poll(lambda: parts.feed.pause_s, self._poll_feed)),
             ("budget", lambda: self._poll(lambda: parts.budget_client.pause_s, self._poll_budget)),
         ]
-        targets += [(f"io-{index}", self._move_blocks) for index in range(parts.config.effective_io_threads)]
+        targets += [(f"io-{index}", self._move_blocks) for index in range(parts.config.io_threads)]
         for name, target in targets:
             thread = threading.Thread(target=target, name=f"llmd-{name}", daemon=True)
             self._threads.append(thread)

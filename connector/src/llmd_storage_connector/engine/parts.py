@@ -98,7 +98,7 @@ def assemble(
         chunk_bytes=store.spec.payload_bytes,
         file_bytes=store.spec.file_bytes,
         store_queue_bytes=config.effective_store_queue_bytes,
-        threads=config.effective_io_threads,
+        threads=config.io_threads,
         budget=budget,
         clock=clock,
     )

@@ -110,6 +110,12 @@ class TaskQueue:
             job.pending.clear()
             self._queue_of(job).remove(job)
 
+    def put_back(self, job: Job, untried: Sequence[tuple[bytes, int]]) -> None:
+        """Blocks that a thread has taken and will not come to: they are next in their job again."""
+        if not job.pending:
+            self._queue_of(job).appendleft(job)
+        job.pending.extendleft(reversed(untried))
+
     def end_at_hole(self, job: Job, untried: Sequence[tuple[bytes, int]]) -> None:
         """A block of a prefix cannot be had. What no thread has taken is behind it, as blocks are taken in their order.
 

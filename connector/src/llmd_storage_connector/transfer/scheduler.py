@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
+from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.eviction.write_budget import WriteBudget
 from llmd_storage_connector.transfer.queue import TaskQueue
 from llmd_storage_connector.transfer.tasks import (
@@ -206,14 +207,20 @@ class TransferScheduler:
         self.queue.end(done.task, len(results))
         if results:
             job.settle(done.settled)
-            if job.is_hole(results[-1]):  # nothing was tried behind one
-                self.queue.end_at_hole(job, done.task.blocks[len(results) :])
+            self._settle_untried(job, done.task.blocks[len(results) :], results[-1])
         if job.direction is Direction.LOAD:
             job.see_copied(self._clock())
         if job.state is JobState.LIVE and job.left == 0:
             self._finish(job)
         elif job.state is JobState.CANCELLED:  # jobs are many, and this is done for each block
             self._end_cancelled()
+
+    def _settle_untried(self, job: Job, untried: Sequence[tuple[bytes, int]], last: BlockResult) -> None:
+        """Blocks that a thread took and did not come to, since the last one that it tried failed."""
+        if job.is_hole(last):
+            self.queue.end_at_hole(job, untried)
+        elif untried:
+            self.queue.put_back(job, untried)
 
     @property
     def _copied(self) -> int:

@@ -118,7 +118,10 @@ class TaskRunner:
         return Completion(task, tuple(results))
 
     def _move(self, task: Task, buffer: BlockBuffer, way: _Way, results: list[BlockResult]) -> None:
-        """Move a task's blocks by this thread alone, up to a hole in a prefix. results: where theirs are noted."""
+        """Move a task's blocks by this thread alone, up to the first that fails. results: where theirs are noted.
+
+        What is behind that one waits until its reason is known: storage may be given up for it, or writing paused.
+        """
         job = task.job
         rows = [(key, self._chunks.address(chunk)) for key, chunk in task.blocks]
         while len(results) < len(rows):
@@ -129,7 +132,7 @@ class TaskRunner:
             if len(results) < len(rows):
                 key, address = rows[len(results)]
                 results.append(way.single(key, buffer, Row(address, job.gate)))
-                if job.is_hole(results[-1]):
+                if not results[-1].ok:
                     return
 
     def _begin(self, task: Task, buffer: BlockBuffer) -> Completion:

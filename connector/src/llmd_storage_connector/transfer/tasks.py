@@ -234,7 +234,7 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What became of a task. results: of its first blocks; of none when they are not over, or nobody wants them any
-    more; of not all where one leaves a hole.
+    more; of not all where one fails.
     """
 
     task: Task
