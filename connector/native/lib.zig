@@ -6,6 +6,7 @@ const std = @import("std");
 const builtin = @import("builtin");
 const block = @import("block.zig");
 const publishing = @import("publish.zig");
+const crew = @import("crew.zig");
 const Gate = @import("gate.zig").Gate;
 
 pub const panic = std.debug.FullPanic(stop);
@@ -31,6 +32,22 @@ export fn llmd_publishing_bytes() usize {
     return @sizeOf(publishing.Publishing);
 }
 
+export fn llmd_order_bytes() usize {
+    return @sizeOf(crew.Order);
+}
+
+export fn llmd_gate_bytes() usize {
+    return @sizeOf(Gate);
+}
+
+export fn llmd_mover_bytes() usize {
+    return @sizeOf(crew.Mover);
+}
+
+export fn llmd_crew_bytes() usize {
+    return @sizeOf(crew.Crew);
+}
+
 export fn llmd_gate_enter(gate: *Gate) bool {
     return gate.enter();
 }
@@ -47,15 +64,6 @@ export fn llmd_read(transfer: *block.Transfer) i32 {
     return @intFromEnum(block.read(transfer));
 }
 
-export fn llmd_read_run(
-    transfer: *const block.Transfer,
-    items: [*]const block.Item,
-    times: [*]std.atomic.Value(i64),
-    count: u64,
-) void {
-    block.readRun(transfer, items[0..count], times[0..count]);
-}
-
 export fn llmd_read_stripes(transfer: *block.Transfer) i32 {
     return @intFromEnum(block.readStripes(transfer));
 }
@@ -64,12 +72,26 @@ export fn llmd_write(transfer: *block.Transfer) i32 {
     return @intFromEnum(block.write(transfer));
 }
 
-export fn llmd_publish_run(
-    transfer: *const block.Transfer,
-    how: *const publishing.Publishing,
-    items: [*]const block.Item,
-    stored: [*]std.atomic.Value(i64),
-    count: u64,
-) void {
-    publishing.publishRun(transfer, how, items[0..count], stored[0..count]);
+export fn llmd_crew_work(self: *crew.Crew, mover: *crew.Mover, is_done: bool) u64 {
+    return self.work(mover, is_done);
+}
+
+export fn llmd_crew_add(self: *crew.Crew, orders: [*]const *crew.Order, count: u64, low: i64, in_front: bool) void {
+    self.add(orders[0..count], low, in_front);
+}
+
+export fn llmd_crew_wait(self: *crew.Crew, tokens: [*]u64, count: u64) u64 {
+    return self.wait(tokens[0..count]);
+}
+
+export fn llmd_crew_tell(self: *crew.Crew) void {
+    self.tell();
+}
+
+export fn llmd_crew_limit(self: *crew.Crew, writers: u32) void {
+    self.limit(writers);
+}
+
+export fn llmd_crew_close(self: *crew.Crew) void {
+    self.close();
 }

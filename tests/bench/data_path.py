@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import DataPath, PythonPath, Row
+from llmd_storage_connector.blocks.data_path import DataPath, Row
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.native import best_path
+from llmd_storage_connector.blocks.python_path import PythonPath
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,10 @@ class Side(Child):
 class Worker:
     """What runs there."""
 
-    def __init__(self, side: str, native_s: list[float] | None = None) -> None:
-        """native_s: to which native code adds how long each call took."""
+    def __init__(self, side: str, native: NativeTime | None = None) -> None:
+        """native: of native code, where it is measured."""
         self._side = side
-        self._native_s = native_s
+        self._native = native
         self._region: Any = None
         self._driver: Any = None
         self._filled = (0, [0])
@@ -88,8 +89,7 @@ class Worker:
         return result
 
     def _move(self, seed: int, *, load: bool, jobs: int) -> dict[str, Any]:
-        native_s = [] if self._native_s is None else self._native_s
-        native_s.clear()
+        before = self._native.seconds() if self._native else 0.0
         took = self._driver.move(seed, load=load, jobs=jobs)
         size = self._region.rows * self._region.row_bytes
         rates = {
@@ -97,8 +97,8 @@ class Worker:
             "seconds": took["seconds"],
             "cpu_s_gib": took["cpu_s"] / (size / (1 << 30)),
         }
-        if self._native_s is not None:
-            rates["python_us_mib"] = 1e6 * (took["threads_s"] - sum(native_s)) / (size / MIB)
+        if self._native:
+            rates["python_us_mib"] = 1e6 * (took["threads_s"] - self._native.seconds() + before) / (size / MIB)
         return rates
 
     def copy_and_hash(self, threads: int) -> dict[str, Any]:
@@ -154,30 +154,55 @@ def uncheck() -> None:
 def use_reference() -> None:
     """Have Python move the bytes."""
     from llmd_storage_connector.blocks import native
-    from llmd_storage_connector.blocks.data_path import PythonPath
+    from llmd_storage_connector.blocks.python_path import PythonPath
 
     native.best_path = PythonPath
 
 
-def time_native() -> list[float]:
-    """Have native code take down the processor time of its calls. Returns: where, in seconds."""
-    from llmd_storage_connector.blocks import native
+class NativeTime:
+    """Processor seconds of native code, all threads together; of what they are in now, too."""
 
-    path, taken = native.best_path(), list[float]()
-    assert isinstance(path, native.NativePath), "there is no native code for this processor"
+    def __init__(self) -> None:
+        self._done = 0.0
+        self._inside: dict[int, float] = {}
 
-    def timed(call: Any) -> Any:
+    def seconds(self) -> float:
+        """From the start."""
+        inside = list(self._inside.items())
+        return self._done + sum(time.clock_gettime(time.pthread_getcpuclockid(who)) - at for who, at in inside)
+
+    def of(self, call: Any) -> Any:
+        """The call, measured."""
+
         def run(*arguments: Any) -> Any:
-            began = time.thread_time()
-            result = call(*arguments)
-            taken.append(time.thread_time() - began)
-            return result
+            me = threading.get_ident()
+            self._inside[me] = began = time.thread_time()
+            try:
+                return call(*arguments)
+            finally:
+                del self._inside[me]
+                self._done += time.thread_time() - began
 
         return run
 
-    for name in ("_read", "_read_run", "_read_stripes", "_write", "_publish_run"):
-        setattr(path, name, timed(getattr(path, name)))
-    return taken
+
+def time_native() -> NativeTime:
+    """Have native code take down the processor time of its calls."""
+    from llmd_storage_connector.blocks import native
+
+    path, native_time = native.best_path(), NativeTime()
+    assert isinstance(path, native.NativePath), "there is no native code for this processor"
+    for name in ("_read", "_read_stripes", "_write"):
+        setattr(path, name, native_time.of(getattr(path, name)))
+    new_crew = path.new_crew
+
+    def new_timed_crew() -> Any:
+        crew = new_crew()
+        crew._work = native_time.of(crew._work)
+        return crew
+
+    path.new_crew = new_timed_crew
+    return native_time
 
 
 def main() -> None:
@@ -186,8 +211,8 @@ def main() -> None:
         uncheck()  # first: others import it by its name
     if "--reference" in flags:
         use_reference()
-    native_s = time_native() if "--timed" in flags else None
-    serve(lambda: Worker(side, native_s))
+    native = time_native() if "--timed" in flags else None
+    serve(lambda: Worker(side, native))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import DataPath, PythonPath, Row
+from llmd_storage_connector.blocks.data_path import DataPath, Row
 from llmd_storage_connector.blocks.format import FORMAT_VERSION, BlockSpec
 from llmd_storage_connector.blocks.native import best_path
+from llmd_storage_connector.blocks.python_path import PythonPath
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.config import Config, parse

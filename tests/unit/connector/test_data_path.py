@@ -26,13 +26,15 @@ from hypothesis import strategies as st
 
 from llmd_storage_connector.blocks import layout, native
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, PythonPath, Row, Run
+from llmd_storage_connector.blocks.crew import Order
+from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, Row, Run
 from llmd_storage_connector.blocks.file_check import may_be_read
 from llmd_storage_connector.blocks.files import READ
 from llmd_storage_connector.blocks.folders import Folder
 from llmd_storage_connector.blocks.format import MAX_KEY_BYTES, BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.blocks.native import NativePath, best_path, library_file
+from llmd_storage_connector.blocks.python_path import PythonPath
 from llmd_storage_connector.errors import Cancelled, Corrupt, Rule
 from llmd_storage_core import publish
 from llmd_storage_core.strategies import STRATEGIES
@@ -171,21 +173,45 @@ def payload_of(number: int) -> bytes:
     return bytes((number + index) % 253 for index in range(SIZE))
 
 
+@pytest.fixture(params=NATIVE)
+def quick(request: pytest.FixtureRequest) -> DataPath:
+    """A path that moves runs without Python; the reference leaves them to it."""
+    return PATHS[request.param]
+
+
 def a_run(path: DataPath, folder: Path, memory: bytearray) -> Run:
     _KEPT.append(memory)
     count, begin = len(memory) // SIZE, address_of(memory)
     blocks = [(key_of(number), begin + number * SIZE) for number in range(count)]
     times = (ctypes.c_int64 * count)()
-    return Run(BLOCK.spec, blocks, [Folder(str(folder))] * count, BlockBuffer(BLOCK.spec), path.new_gate(), times)
+    return Run(BLOCK.spec, MOUNT, blocks, [Folder(str(folder))] * count, path.new_gate(), times)
 
 
-def test_a_run_of_blocks_comes_into_its_rows(path: DataPath, tmp_path: Path) -> None:
+def carry_out(path: DataPath, run: Run) -> bool:
+    """Have the run done by a crew of this thread alone: stored, where its mount can be published on.
+
+    Returns: whether something of it is left to Python.
+    """
+    crew = path.new_crew()
+    crew.limit(1)
+    crew.add([Order(7, run.gate, bool(run.mount.publish_strategy), len(run.blocks), run)])
+    crew.close()
+    buffer = BlockBuffer(run.spec)
+    returned = crew.work(buffer)
+    if returned is not None:
+        assert returned == (7, next(index for index, time in enumerate(run.times) if not time))
+        assert crew.work(buffer) is None
+    assert crew.wait() == [7]
+    return returned is not None
+
+
+def test_a_run_of_blocks_comes_into_its_rows(quick: DataPath, tmp_path: Path) -> None:
     stored(tmp_path, *range(5))
     os.utime(tmp_path / layout.block_name(key_of(3)), (7, 7))
     os.utime(tmp_path / layout.block_name(key_of(4)), (0, 0))
     memory = bytearray(5 * SIZE)
-    run = a_run(path, tmp_path, memory)
-    path.read_run(run, MOUNT)
+    run = a_run(quick, tmp_path, memory)
+    carry_out(quick, run)
     assert memory == b"".join(map(payload_of, range(5)))
     assert list(run.times)[3:] == [7, 1], "when they were changed; never 0"
     assert all(abs(time - os.stat(tmp_path).st_mtime) < 60 for time in list(run.times)[:3])
@@ -193,7 +219,7 @@ def test_a_run_of_blocks_comes_into_its_rows(path: DataPath, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("harm", ["gone", "short", "a flipped bit", "another block", "a folder"])
-def test_a_run_ends_at_the_first_block_that_is_not_as_it_should_be(path: DataPath, tmp_path: Path, harm: str) -> None:
+def test_a_run_ends_at_the_first_block_that_is_not_as_it_should_be(quick: DataPath, tmp_path: Path, harm: str) -> None:
     stored(tmp_path, *range(5))
     file = tmp_path / layout.block_name(key_of(2))
     data = file.read_bytes()
@@ -207,19 +233,19 @@ def test_a_run_ends_at_the_first_block_that_is_not_as_it_should_be(path: DataPat
     elif harm == "a folder":
         file.mkdir()
     memory = bytearray(b"\xee" * 5 * SIZE)
-    run = a_run(path, tmp_path, memory)
-    path.read_run(run, MOUNT)
+    run = a_run(quick, tmp_path, memory)
+    carry_out(quick, run)
     assert [bool(time) for time in run.times] == [True, True, False, False, False]
     assert memory[: 2 * SIZE] == payload_of(0) + payload_of(1)
     assert memory[3 * SIZE :] == b"\xee" * 2 * SIZE, "what is behind it was touched"
 
 
-def test_a_run_whose_gate_is_closed_touches_nothing(path: DataPath, tmp_path: Path) -> None:
+def test_a_run_whose_gate_is_closed_touches_nothing(quick: DataPath, tmp_path: Path) -> None:
     stored(tmp_path, 0, 1)
     memory = bytearray(2 * SIZE)
-    run = a_run(path, tmp_path, memory)
+    run = a_run(quick, tmp_path, memory)
     run.gate.close()
-    path.read_run(run, MOUNT)
+    carry_out(quick, run)
     assert list(run.times) == [0, 0] and memory == bytes(2 * SIZE)
 
 
@@ -228,21 +254,15 @@ def test_a_run_finds_a_block_by_any_key(key: bytes) -> None:
     block = Block(BLOCK.spec, key, BLOCK.payload)
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / layout.block_name(key)[-255:]).write_bytes(block.file)
-        for name, path in PATHS.items():
+        for name, path in NATIVE.items():
             memory = bytearray(SIZE)
             run = a_run(path, Path(scratch), memory)._replace(blocks=[(key, address_of(memory))])
-            path.read_run(run, MOUNT)
+            carry_out(path, run)
             fits = len(layout.block_name(key)) <= 255
             assert (memory == block.payload) is fits, name
 
 
 # ---- published, one after the other --------------------------------------------------------------------------
-
-
-@pytest.fixture(params=NATIVE)
-def quick(request: pytest.FixtureRequest) -> DataPath:
-    """A path that publishes by itself; the reference leaves it to publish.py."""
-    return PATHS[request.param]
 
 
 def names(folder: Path) -> set[str]:
@@ -252,8 +272,8 @@ def names(folder: Path) -> set[str]:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_run_of_rows_becomes_blocks_bit_for_bit(quick: DataPath, tmp_path: Path, strategy: str) -> None:
     run = a_run(quick, tmp_path, bytearray(b"".join(map(payload_of, range(5)))))
-    for forgets in (False, True):
-        quick.publish_run(run, strategy, forgets=forgets)
+    for flags in (READ, READ | os.O_DIRECT):
+        carry_out(quick, run._replace(mount=dataclasses.replace(MOUNT, publish_strategy=strategy, read_flags=flags)))
         assert list(run.times) == [1] * 5
         for number in range(5):
             file = tmp_path / layout.block_name(key_of(number))
@@ -291,7 +311,7 @@ def test_a_run_ends_at_the_first_row_that_cannot_become_a_block_and_leaves_nothi
     elif harm == "nobody waits for it":
         run.gate.close()
     try:
-        quick.publish_run(run, strategy, forgets=False)
+        carry_out(quick, run._replace(mount=dataclasses.replace(MOUNT, publish_strategy=strategy)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     count = 0 if harm in ("no room", "nobody waits for it") else 2
@@ -551,6 +571,6 @@ def test_a_broken_library_is_an_error(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.skipif(not LIBRARIES, reason="no native code for this processor")
 def test_a_library_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(native._SIZES, "llmd_item_bytes", 1)
+    monkeypatch.setitem(native.SIZES, "llmd_item_bytes", 1)
     with pytest.raises(OSError, match="made from other sources"):
         NativePath(native._FOLDER / LIBRARIES[0])

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import errno
 import itertools
@@ -19,7 +18,8 @@ from typing import Any
 import pytest
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, Row, Run
+from llmd_storage_connector.blocks.crew import PythonCrew
+from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, Row
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.gate import LockedGate
 from llmd_storage_connector.blocks.mount_probe import Mount
@@ -35,7 +35,7 @@ from llmd_storage_connector.eviction.budget_client import ROOM, WRITERS
 from llmd_storage_connector.eviction.invalidation_feed import STATE
 from llmd_storage_connector.lookup.service import LookupStatus
 from llmd_storage_connector.telemetry.metrics import Counters
-from llmd_storage_connector.transfer import cost_model, queue
+from llmd_storage_connector.transfer import cost_model
 from llmd_storage_connector.transfer.scheduler import Phase
 from llmd_storage_connector.transfer.tasks import Direction, FinishedJob, Job
 from tests.patience import CEILING_S, eventually
@@ -81,24 +81,9 @@ class SickPath:
             return BlockRead(self._real.read(move, *arguments).found, error)
         return self._real.read(move, *arguments)
 
-    def read_run(self, run: Run, mount: Mount) -> None:
-        """Up to the first block that has something."""
-        for index, (block, folder) in enumerate(zip(run.blocks, run.folders, strict=True)):
-            try:
-                self._store.suffer(block[0])
-            except OSError:
-                return
-            one = run._replace(blocks=[block], folders=[folder], times=(ctypes.c_int64 * 1)())
-            self._real.read_run(one, mount)
-            if not one.times[0]:
-                return  # load() is going to open it
-            self._store.opened.append(block[0])
-            run.times[index] = one.times[0]
-
-    def publish_run(self, *arguments: Any, **named: Any) -> None:
-        """One by one, where something is to happen."""
-        if not self._store.refuses and not self._store.hanging:
-            self._real.publish_run(*arguments, **named)
+    def new_crew(self) -> PythonCrew:
+        """Every block goes through here, one by one."""
+        return PythonCrew()
 
     def read_stripes(self, *arguments: Any) -> list[int]:
         return self._real.read_stripes(*arguments)
@@ -449,15 +434,17 @@ def test_loads_pass_hanging_stores(bench: Callable[..., Bench], sick: SickStore)
     assert play.results()[0].job_id == 2
 
 
-def test_requests_take_turns(bench: Callable[..., Bench], sick: SickStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "_RUN_BLOCKS", 2)
+def test_requests_take_turns(bench: Callable[..., Bench], sick: SickStore) -> None:
     play = bench(io_threads=1)
     play.store_rows(list(range(8)))
     sick.opened.clear()
+    sick.stuck.add(key(0))
     play.engine.submit_load(1, "long", [key(n) for n in range(7)], list(range(8, 15)))
     play.engine.submit_load(2, "short", [key(7)], [15])
+    eventually(lambda: play.engine.parts.crew._waiting == 7, "both to be handed out", every_s=0.001)
+    sick.well.set()
     play.results(2)
-    assert sick.opened.index(key(7)) <= 2
+    assert sick.opened[:2] == [key(0), key(7)]
 
 
 def test_drain_ends_everything_in_time(bench: Callable[..., Bench], sick: SickStore) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -12,9 +11,9 @@ from llmd_storage_connector.blocks.gate import LockedGate
 from llmd_storage_connector.blocks.result import LOADED, BlockResult
 from llmd_storage_connector.engine.background import useful_writers
 from llmd_storage_connector.eviction.write_budget import WriteBudget
+from llmd_storage_connector.transfer.queue import TaskQueue
 from llmd_storage_connector.transfer.scheduler import Phase, TransferScheduler
-from llmd_storage_connector.transfer.tasks import Completion, Direction, Job, Task
-from tests.patience import CEILING_S
+from llmd_storage_connector.transfer.tasks import Completion, Direction, Job
 from tests.unit.connector.conftest import Clock
 
 MIB = 1 << 20
@@ -22,65 +21,23 @@ THREADS = 8
 pytestmark = pytest.mark.timeout(30)
 
 
-class Crowd:
-    """A ledger, and threads that take one piece each and keep it."""
-
-    def __init__(self, chunk_bytes: int) -> None:
-        budget = WriteBudget()
-        budget.update(None)
-        self.scheduler = TransferScheduler(
-            chunk_bytes=chunk_bytes,
-            file_bytes=chunk_bytes,
-            store_queue_bytes=1 << 40,
-            threads=THREADS,
-            budget=budget,
-            clock=time.monotonic,
-        )
-        self.scheduler.enter(Phase.READY)
-        self.tasks: list[Task] = []
-        self._threads = [threading.Thread(target=self._take, daemon=True) for _ in range(2 * THREADS)]
-        for thread in self._threads:
-            thread.start()
-
-    def _take(self) -> None:
-        task = self.scheduler.next_task(None)
-        if task is not None:
-            self.tasks.append(task)
-
-    def submit(self, direction: Direction, blocks: int, number: int = 1) -> None:
-        keys = [f"{number}-{index}".encode() for index in range(blocks)]
-        job = Job(number, direction, "r", keys, 0.0, float("inf"), LockedGate())
-        self.scheduler.submit(job, [(key, chunk) for chunk, key in enumerate(keys)])
-
-    def taken(self, direction: Direction, expected: int) -> int:
-        """How many pieces of a kind were taken, once as many as expected are, and no more come."""
-        limit = time.monotonic() + 10
-        while (count := self._count(direction)) < expected and time.monotonic() < limit:
-            time.sleep(0.001)
-        time.sleep(0.05)
-        return max(count, self._count(direction))
-
-    def _count(self, direction: Direction) -> int:
-        return sum(task.job.direction is direction for task in self.tasks)
-
-    def end(self) -> None:
-        self.scheduler.enter(Phase.CLOSED)
-        for thread in self._threads:
-            thread.join(CEILING_S)
+def a_scheduler(chunk_bytes: int = MIB, clock: Callable[[], float] = time.monotonic) -> TransferScheduler:
+    """Ready, for THREADS threads, and with room for all that is stored."""
+    budget = WriteBudget()
+    budget.update(None)
+    queue, nothing = TaskQueue(chunk_bytes, 1 << 40, THREADS, is_split=False), lambda: None
+    scheduler = TransferScheduler(
+        queue, chunk_bytes=chunk_bytes, file_bytes=chunk_bytes, budget=budget, clock=clock, tell=nothing
+    )
+    scheduler.enter(Phase.READY)
+    return scheduler
 
 
-@pytest.fixture
-def crowd_of() -> Iterator[Callable[[int], Crowd]]:
-    """crowd_of(bytes of a chunk); ended with the test."""
-    made: list[Crowd] = []
-
-    def make(chunk_bytes: int) -> Crowd:
-        made.append(Crowd(chunk_bytes))
-        return made[-1]
-
-    yield make
-    for crowd in made:
-        crowd.end()
+def submitted(scheduler: TransferScheduler, direction: Direction, blocks: int, number: int = 1) -> Job:
+    keys = [f"{number}-{index}".encode() for index in range(blocks)]
+    job = Job(number, direction, "r", keys, 0.0, float("inf"), LockedGate())
+    scheduler.submit(job, [(key, chunk) for chunk, key in enumerate(keys)])
+    return job
 
 
 @pytest.mark.parametrize(
@@ -93,34 +50,38 @@ def crowd_of() -> Iterator[Callable[[int], Crowd]]:
         pytest.param(MIB, 200, THREADS - THREADS // 4, id="a backlog, with the last quarter kept for loads"),
     ],
 )
-def test_stores_take_as_many_threads_as_their_backlog_is_worth(
-    crowd_of: Callable[[int], Crowd], chunk_bytes: int, blocks: int, writers: int
-) -> None:
-    crowd = crowd_of(chunk_bytes)
-    crowd.submit(Direction.STORE, blocks)
-    assert crowd.taken(Direction.STORE, writers) == writers
+def test_stores_take_as_many_threads_as_their_backlog_is_worth(chunk_bytes: int, blocks: int, writers: int) -> None:
+    scheduler = a_scheduler(chunk_bytes)
+    submitted(scheduler, Direction.STORE, blocks)
+    assert scheduler.queue.writers == writers
 
 
 @pytest.mark.parametrize("direction", Direction)
-def test_what_a_thread_did_not_come_to_is_next_in_its_job_again(
-    crowd_of: Callable[[int], Crowd], direction: Direction
-) -> None:
-    scheduler = crowd_of(MIB).scheduler
-    scheduler.enter(Phase.OPENING)  # the crowd takes nothing
-    queue, job = scheduler.queue, Job(1, direction, "r", [], 0.0, float("inf"), LockedGate())
-    blocks = [(str(number).encode(), number) for number in range(20 * THREADS)]
-    scheduler.submit(job, blocks)
-    first, second = queue.pop(lambda: True), queue.pop(lambda: True)
-    assert first is not None and second is not None and len(first.blocks) > 2
-    scheduler._end_task(Completion(first, (LOADED, BlockResult(False, "eio"))))
-    assert (job.left, [block for block in job.pending]) == (
-        len(blocks) - 2,
-        [*first.blocks[2:], *blocks[len(first.blocks) + len(second.blocks) :]],
-    )
+def test_what_no_thread_came_to_is_next_in_its_job_again(direction: Direction) -> None:
+    scheduler = a_scheduler()
+    job = submitted(scheduler, direction, 20 * THREADS)
+    before = list(job.pending)
+    task, *_ = handed_out = scheduler.hand_out()
+    count = sum(len(one.blocks) for one in handed_out)
+    results = {task.blocks[0][0]: LOADED, task.blocks[1][0]: BlockResult(False, "eio")}
+    scheduler.ended([Completion(task, results, task.blocks[2:])])
+    assert (job.left, list(job.pending)) == (len(before) - 2, [*task.blocks[2:], *before[count:]])
     if direction is Direction.STORE:
-        assert queue.queued_bytes == job.left * MIB
-    again = queue.pop(lambda: True)
-    assert again is not None and again.blocks[: len(first.blocks) - 2] == first.blocks[2:]
+        assert scheduler.queue.queued_bytes == job.left * MIB
+
+
+def test_what_is_handed_out_is_bounded_and_of_both_kinds() -> None:
+    """Behind a hole all of it is read in vain; and another job is not to wait for it."""
+    scheduler = a_scheduler()
+    kinds = (Direction.LOAD, Direction.STORE, Direction.LOAD)
+    jobs = [submitted(scheduler, direction, 1000, number) for number, direction in enumerate(kinds)]
+    tasks = scheduler.hand_out()
+    for job in jobs:
+        blocks = [block for task in tasks if task.job is job for block in task.blocks]
+        assert len(blocks) == 128
+    assert scheduler.hand_out() == []
+    scheduler.ended([Completion(task, dict.fromkeys((key for key, _ in task.blocks), LOADED)) for task in tasks])
+    assert sum(len(task.blocks) for task in scheduler.hand_out()) == 3 * 128
 
 
 @pytest.mark.parametrize(
@@ -131,12 +92,12 @@ def test_what_a_thread_did_not_come_to_is_next_in_its_job_again(
     ],
 )
 def test_stores_take_as_many_threads_as_the_storage_is_worth(
-    crowd_of: Callable[[int], Crowd], setting: str, value: int, blocks: int, writers: int
+    setting: str, value: int, blocks: int, writers: int
 ) -> None:
-    crowd = crowd_of(MIB)
-    crowd.scheduler.queue.limit(**{setting: value})
-    crowd.submit(Direction.STORE, blocks)
-    assert crowd.taken(Direction.STORE, writers) == writers
+    scheduler = a_scheduler()
+    scheduler.queue.limit(**{setting: value})
+    submitted(scheduler, Direction.STORE, blocks)
+    assert scheduler.queue.writers == writers
 
 
 @pytest.mark.parametrize(
@@ -155,29 +116,17 @@ def test_writers_are_as_many_as_have_something_to_wait_for(
     assert useful_writers(create_remove_s, block_bytes) == writers
 
 
-def test_a_growing_backlog_gets_more_threads(crowd_of: Callable[[int], Crowd]) -> None:
-    crowd = crowd_of(MIB)
-    crowd.submit(Direction.STORE, 4)
-    assert crowd.taken(Direction.STORE, 1) == 1
-    crowd.submit(Direction.STORE, 40, number=2)
-    assert crowd.taken(Direction.STORE, 6) == 6
-
-
-def test_loads_get_every_thread_that_stores_left(crowd_of: Callable[[int], Crowd]) -> None:
-    crowd = crowd_of(MIB)
-    crowd.submit(Direction.STORE, 4)
-    assert crowd.taken(Direction.STORE, 1) == 1
-    crowd.submit(Direction.LOAD, 20, number=2)
-    assert crowd.taken(Direction.LOAD, THREADS - 1) == THREADS - 1
+def test_a_growing_backlog_gets_more_threads() -> None:
+    scheduler = a_scheduler()
+    submitted(scheduler, Direction.STORE, 4)
+    assert scheduler.queue.writers == 1
+    submitted(scheduler, Direction.STORE, 40, number=2)
+    assert scheduler.queue.writers == 6
 
 
 def test_a_cancelled_job_ends_when_the_last_copy_into_its_rows_is_over() -> None:
     """Its rows are given away then: not before, and without anyone waiting for it."""
-    budget = WriteBudget()
-    scheduler = TransferScheduler(
-        chunk_bytes=MIB, file_bytes=MIB, store_queue_bytes=MIB, threads=1, budget=budget, clock=time.monotonic
-    )
-    scheduler.enter(Phase.READY)
+    scheduler = a_scheduler()
     job = Job(1, Direction.LOAD, "r", [b"key"], 0.0, float("inf"), LockedGate())
     scheduler.submit(job, [(b"key", 0)])
     assert job.gate.enter()
@@ -191,10 +140,7 @@ def test_a_cancelled_job_ends_when_the_last_copy_into_its_rows_is_over() -> None
 
 def test_progress_is_what_was_copied_through_the_gates() -> None:
     clock = Clock()
-    scheduler = TransferScheduler(
-        chunk_bytes=MIB, file_bytes=MIB, store_queue_bytes=MIB, threads=2, budget=WriteBudget(), clock=clock
-    )
-    scheduler.enter(Phase.READY)
+    scheduler = a_scheduler(clock=clock)
     keys = [b"a", b"b"]
     jobs = [Job(number, Direction.LOAD, "r", keys, clock.now, float("inf"), LockedGate()) for number in (1, 2)]
     for job in jobs:

@@ -255,13 +255,15 @@ def test_files_and_folders_are_the_groups_whatever_the_umask(tmp_path: Path, str
         "from pathlib import Path\n"
         "from llmd_storage_connector.blocks.store import BlockStore\n"
         "from llmd_storage_connector.blocks.buffer import BlockBuffer\n"
+        "from llmd_storage_connector.blocks.crew import Order\n"
         "from tests.unit.connector.conftest import address_of, content, key, make_facts, make_spec, put\n"
         "facts = make_facts()\n"
         "store = BlockStore(Path(sys.argv[1]), facts, make_spec(facts), sys.argv[2]); store.open()\n"
         "assert put(store, key(1), content(7)).ok\n"
         "row = bytearray(content(8))\n"
-        "run = store.run([(key(2), address_of(row))], BlockBuffer(store.spec), store.data_path.new_gate())\n"
-        "assert len(store.put_run(run)) == 1\n"
+        "run = store.run([(key(2), address_of(row))], store.data_path.new_gate())\n"
+        "crew = store.data_path.new_crew(); crew.add([Order(1, run.gate, True, 1, run)]); crew.close()\n"
+        "assert crew.work(BlockBuffer(store.spec)) is None\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "root"), strategy], check=True, cwd=Path.cwd())
     for path in (tmp_path / "root").rglob("*"):

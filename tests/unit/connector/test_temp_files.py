@@ -163,6 +163,7 @@ class Claim:
         self.root = root
         self.counters = Counters()
         self.store = SimpleNamespace(folder=str(root))
+        self.crew = self.scheduler = self.runner = None
         self.temp_files = TempFileCollector(lambda: NOW, spread=lambda most: most / 2)
         self.in_use = True
         for name in [*layout.fanout_names(), layout.DAMAGED]:

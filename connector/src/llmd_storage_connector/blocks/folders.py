@@ -56,6 +56,10 @@ class Folders:
             folder = self._open.setdefault(name, Folder(f"{self.root}/{name}"))
         return folder
 
+    def opened(self, name: str) -> Folder | None:
+        """The folder `name` where it is open: storage is not asked."""
+        return self._open.get(name)
+
     def open_all(self, names: Iterable[str], threads: int) -> None:
         """Open these at once, so that nobody who waits has to. Raises: OSError."""
         with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="llmd-folders") as pool:

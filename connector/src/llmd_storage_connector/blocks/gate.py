@@ -8,10 +8,19 @@ from typing import Protocol
 
 
 class Gate(Protocol):
-    """See the module's head. Thread: any. copied: bytes that were copied into the rows, all threads together."""
+    """See the module's head. Thread: any. copied: bytes that were copied into the rows, all threads together.
+
+    began: monotonic seconds at which a thread first had something to do with the rows; None: not yet.
+    """
 
     @property
     def copied(self) -> int: ...
+    @property
+    def began(self) -> float | None: ...
+
+    def begin(self, now: float) -> None:
+        """A thread has something to do with the rows."""
+        ...
 
     def enter(self) -> bool:
         """Whether the rows may be touched until leave(), which is then required."""
@@ -34,6 +43,12 @@ class LockedGate:
         self._inside = 0
         self._closed = False
         self.copied = 0
+        self.began: float | None = None
+
+    def begin(self, now: float) -> None:
+        """See Gate.begin."""
+        with self._lock:
+            self.began = now if self.began is None else self.began
 
     def enter(self) -> bool:
         """See Gate.enter."""

@@ -9,6 +9,7 @@ Thread: all methods from any thread. What they share (folders, the mount) is rep
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmd_storage_connector.blocks import layout, runs
+from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.data_path import DataPath, Move, Row, Run
 from llmd_storage_connector.blocks.file_check import FileStat, check_file
@@ -32,7 +33,7 @@ from llmd_storage_connector.blocks.native import best_path
 from llmd_storage_connector.blocks.page_cache import forget_pages
 from llmd_storage_connector.blocks.quarantine import is_of_another_shape, quarantine
 from llmd_storage_connector.blocks.reader import BlockReader
-from llmd_storage_connector.blocks.result import UNFINISHED, BlockResult, reason_of, result_of
+from llmd_storage_connector.blocks.result import LOADED, LOADED_OLD, UNFINISHED, BlockResult, reason_of, result_of
 from llmd_storage_connector.errors import Cancelled, Rule, Unusable
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_core import publish
@@ -146,13 +147,21 @@ class BlockStore:
         checked = self._check(read.found)
         return result_of(read.failure) if checked.ok and read.failure is not None else checked
 
-    def run(self, blocks: Sequence[tuple[bytes, int]], buffer: BlockBuffer, gate: Gate) -> Run | None:
-        """What load_run() and put_run() take (runs.begin)."""
-        return runs.begin(self._folders, self.spec, blocks, buffer, gate)
+    def run(self, blocks: Sequence[tuple[bytes, int]], gate: Gate) -> Run | None:
+        """These blocks, (key, address of the row), for a crew; None where a folder is not open.
 
-    def load_run(self, run: Run) -> list[BlockResult]:
-        """Read several blocks (runs.load); load() says what the first one lacks that there is no result of."""
-        return runs.load(run, self.data_path, self.mount, self._now() - self.refresh_after_s)
+        Requires: as many bytes in each key. Never waits for storage. What a crew cannot move, load() and put() can, or
+        they say why not.
+        """
+        found = [self._folders.opened(layout.block_folder(key)) for key, _ in blocks]
+        folders = [folder for folder in found if folder is not None]
+        if len(folders) < len(blocks):
+            return None
+        return Run(self.spec, self.mount, blocks, folders, gate, (ctypes.c_int64 * len(blocks))())
+
+    def loaded(self, time: int) -> BlockResult:
+        """What became of a block of a run that was read: its time in the run."""
+        return LOADED_OLD if time < self._now() - self.refresh_after_s else LOADED
 
     def reread(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult:
         """Read a corrupt block once more: another node may have been writing it. Still so: into quarantine.
@@ -192,10 +201,6 @@ class BlockStore:
                 return BlockResult(False, reason_of(error))
             present = self.contains(key)
         return BlockResult(True, already_stored=True) if present.ok else BlockResult(False, UNFINISHED)
-
-    def put_run(self, run: Run) -> list[BlockResult]:
-        """Publish several rows (runs.put); put() says what is the matter with the first that there is no result of."""
-        return runs.put(run, self.data_path, self.mount)
 
     def is_healthy(self) -> bool:
         """Whether storage answers (mount_probe.is_healthy); never before it is open. May hang."""

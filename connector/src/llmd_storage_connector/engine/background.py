@@ -16,7 +16,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.page_cache import FORGET_EVERY_S
@@ -25,8 +26,9 @@ from llmd_storage_connector.engine.parts import Parts
 from llmd_storage_connector.engine.refreshes import Refreshes
 from llmd_storage_connector.errors import ConnectorError, Pending
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
+from llmd_storage_connector.transfer.foreman import Foreman
 from llmd_storage_connector.transfer.scheduler import Phase
-from llmd_storage_connector.transfer.tasks import Completion, Direction
+from llmd_storage_connector.transfer.tasks import Direction
 
 logger = logging.getLogger("vllm.llmd_storage_connector.engine.background")
 
@@ -57,6 +59,7 @@ class Background:
         self._parts = parts
         self._log = RateLimitedLog(logger)
         self._refreshes = Refreshes()
+        self._foreman = Foreman(parts.crew, parts.scheduler, parts.runner, self._judge)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self.fault: ConnectorError | None = None
@@ -74,7 +77,9 @@ class Background:
             ("feed", lambda: self._poll(lambda: parts.feed.pause_s, self._poll_feed)),
             ("budget", lambda: self._poll(lambda: parts.budget_client.pause_s, self._poll_budget)),
         ]
-        targets += [(f"io-{index}", self._move_blocks) for index in range(parts.config.io_threads)]
+        move = partial(self._foreman.move, partial(BlockBuffer, parts.store.spec))
+        targets += [("foreman", self._foreman.lead)]
+        targets += [(f"io-{index}", move) for index in range(parts.config.io_threads)]
         for name, target in targets:
             thread = threading.Thread(target=target, name=f"llmd-{name}", daemon=True)
             self._threads.append(thread)
@@ -87,6 +92,7 @@ class Background:
         """
         parts = self._parts
         parts.pool.close()
+        self._foreman.close()
         parts.breaker.close()
         self._closing.set()
         self._refreshes.close()
@@ -134,28 +140,20 @@ class Background:
 
     # ---- moving blocks --------------------------------------------------------------------------------
 
-    def _move_blocks(self) -> None:
-        buffer: BlockBuffer | None = None
-        done: Completion | None = None
-        while (task := self._parts.scheduler.next_task(done)) is not None:
-            # Made at first use: a thread that never works costs no memory.
-            buffer = buffer or BlockBuffer(self._parts.store.spec)
-            done = self._parts.runner.run(task, buffer)
-            if any(result is not LOADED for result in done.results):
-                for key, result in done.settled.items():
-                    self._judge(task.job.direction, key, result)
-            elif done.results:
-                self._parts.breaker.answered(task.job.direction.value)
+    def _judge(self, direction: Direction, results: Mapping[bytes, BlockResult]) -> None:
+        """What blocks' results say of the storage."""
+        for key, result in results.items():
+            if result is not LOADED:
+                self._judge_one(direction, key, result)
+        if any(result.ok for result in results.values()):
+            self._parts.breaker.answered(direction.value)
 
-    def _judge(self, direction: Direction, key: bytes, result: BlockResult) -> None:
-        """What one block's result says of the storage."""
+    def _judge_one(self, direction: Direction, key: bytes, result: BlockResult) -> None:
         parts = self._parts
         if result.corrupt:
             parts.counters.add("corrupt_blocks", detail=result.reason)
         if result.refresh:
             self._refreshes.add(key)
-        if result.ok:
-            parts.breaker.answered(direction.value)
         if direction is Direction.LOAD and result.reason in UNHEALTHY:
             parts.breaker.failed(direction.value, result.reason)
         elif direction is Direction.STORE and not result.ok:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from llmd_storage_connector.blocks.crew import Crew
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.blocks.page_cache import WrittenFiles
 from llmd_storage_connector.blocks.result import BlockResult
@@ -23,6 +24,7 @@ from llmd_storage_connector.lookup.pool import Blocks, LookupPool
 from llmd_storage_connector.lookup.service import LookupService
 from llmd_storage_connector.telemetry.metrics import Counters
 from llmd_storage_connector.transfer.cost_model import CostModel
+from llmd_storage_connector.transfer.queue import TaskQueue
 from llmd_storage_connector.transfer.scheduler import Phase, TransferScheduler
 from llmd_storage_connector.transfer.task_runner import ChunkMemory, Store, TaskRunner
 
@@ -60,6 +62,7 @@ class Parts:
     budget: WriteBudget
     scheduler: TransferScheduler
     runner: TaskRunner
+    crew: Crew
     pool: LookupPool
     lookups: LookupService
     recorder: Recorder
@@ -94,13 +97,19 @@ def assemble(
     cache = LookupCache()
     breaker = Breaker(config.effective_lookup_deadline_s, clock)
     budget = WriteBudget(clock)
+    crew = store.data_path.new_crew()
     scheduler = TransferScheduler(
+        TaskQueue(
+            store.spec.payload_bytes,
+            config.effective_store_queue_bytes,
+            config.io_threads,
+            is_split=store.spec.stripe_count > 1,
+        ),
         chunk_bytes=store.spec.payload_bytes,
         file_bytes=store.spec.file_bytes,
-        store_queue_bytes=config.effective_store_queue_bytes,
-        threads=config.io_threads,
         budget=budget,
         clock=clock,
+        tell=crew.tell,
     )
     pool = LookupPool(
         store,
@@ -132,7 +141,8 @@ def assemble(
         backoff=WriteBackoff(clock),
         budget=budget,
         scheduler=scheduler,
-        runner=TaskRunner(store, chunks, scheduler, budget),
+        runner=TaskRunner(store, chunks, budget),
+        crew=crew,
         pool=pool,
         lookups=lookups,
         recorder=Recorder(counters, cache, store.spec.payload_bytes, clock),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be moved next: blocks that were begun, then loads, then stores.
+"""What is to be moved next: loads, then stores.
 
 Pure. Every method is called under the scheduler's lock. Several loads take turns run by run, since requests wait
 for them. Stores go one after the other and never take all threads.
@@ -8,41 +8,41 @@ for them. Stores go one after the other and never take all threads.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from llmd_storage_connector.transfer.tasks import Direction, Job, Task
 
 # So much that waits to be stored is one more thread's work. Nobody waits for a store, but every thread that works takes
-# the interpreter from the engine's own now and then.
+# processor time from the engine's own now and then.
 _BLOCKS_PER_WRITER = 8
 _BYTES_PER_WRITER = 16 << 20
-# A thread moves several blocks before it asks for more: each time it does, it takes the interpreter. No more than this,
-# so that loads take turns, and that what is left at the end is spread.
-_RUN_BYTES = 16 << 20
-_RUN_BLOCKS = 16
+# A task is many blocks, which threads share: each one costs the interpreter, whatever is in it.
+_TASK_BLOCKS = 64
+# Of a job, that are handed out: enough for threads to go on while nobody hands out more, few enough that little is done
+# in vain behind a hole.
+_BLOCKS_HANDED_OUT = 2 * _TASK_BLOCKS
 
 
 class TaskQueue:
     """See the module's head. chunk_bytes: of a block in memory; queue_bytes: that may wait to be stored.
 
     threads: how many may move something at once; a quarter of them is always free for loads, and stores take no more
-    than their backlog is worth. max_writers: how many may store at once, however long the backlog; 0: no such limit.
+    than their backlog is worth. is_split: whether several threads can read one block.
+    max_writers: how many may store at once, however long the backlog; 0: no such limit.
     blocks_per_writer: how many that wait are worth one more thread.
     queued_bytes: that wait to be stored, or are being stored.
     """
 
-    def __init__(self, chunk_bytes: int, queue_bytes: int, threads: int) -> None:
+    def __init__(self, chunk_bytes: int, queue_bytes: int, threads: int, *, is_split: bool) -> None:
         self.threads = threads
         self.max_writers = 0
         self.blocks_per_writer = _BLOCKS_PER_WRITER
         self.queued_bytes = 0
         self._chunk_bytes = chunk_bytes
         self._queue_bytes = queue_bytes
-        self._stripes: deque[Task] = deque()
-        self._loads: deque[Job] = deque()
-        self._stores: deque[Job] = deque()
-        self._moving = 0
-        self._writing = 0
+        self._is_split = is_split
+        self._pending: dict[Direction, deque[Job]] = {direction: deque() for direction in Direction}
+        self._loading = 0
 
     def limit(self, *, max_writers: int = 0, blocks_per_writer: int | None = None) -> None:
         """Set what the class says of these."""
@@ -58,48 +58,79 @@ class TaskQueue:
         job.pending.extend(blocks)
         job.left = len(blocks)
         if blocks:
-            self._queue_of(job).append(job)
+            self._pending[job.direction].append(job)
         return len(blocks)
 
-    def add_stripes(self, stripes: Iterable[Task]) -> None:
-        """More of a block that was begun."""
-        self._stripes.extend(stripes)
+    def begin_stripes(self, parts: Sequence[Task]) -> None:
+        """More tasks, of a block that was begun, are handed out."""
+        self._loading += len(parts)
+        parts[0].job.handed_out += len(parts)
 
     @property
-    def has_stores(self) -> bool:
-        """Whether a block waits to be stored."""
-        return bool(self._stores)
+    def has_pending(self) -> bool:
+        """Whether a block waits that was not handed out."""
+        return any(self._pending.values())
 
     @property
-    def free_writers(self) -> int:
-        """How many more threads may write: what waits is worth so many, and some are kept for loads."""
+    def writers(self) -> int:
+        """How many threads may store now: what waits is worth so many, and some are kept for loads."""
         waiting = self.queued_bytes // self._chunk_bytes
         worth = 1 + max(waiting // self.blocks_per_writer, self.queued_bytes // _BYTES_PER_WRITER)
-        return max(0, min(worth, self._most_writers) - self._writing)
-
-    @property
-    def _most_writers(self) -> int:
         most = max(1, self.threads - self.threads // 4)
-        return min(most, self.max_writers or most)
+        return min(max(1, waiting), worth, most, self.max_writers or most)
 
     def pop(self, may_store: Callable[[], bool]) -> Task | None:
-        """The next task, None when there is none for one more thread. may_store: asked before a block to be stored."""
-        if self._moving >= self.threads:
-            return None
-        return self.pop_stripe() or self._pop_block(may_store)
+        """The next task; None when enough is handed out. may_store: asked before a block to be stored.
 
-    def pop_stripe(self) -> Task | None:
-        """The next task of a block that was begun."""
-        if not self._stripes:
+        The first blocks of the first job. A load then goes to the end of its queue. A store does not: a prefix without
+        a block in its middle is of no use, so that one is stored whole before the next is begun.
+        """
+        return self._pop_load() or self._pop_store(may_store)
+
+    def _pop_load(self) -> Task | None:
+        queue = self._pending[Direction.LOAD]
+        job, room = self._first_with_room(queue)
+        if job is None:
             return None
-        self._moving += 1
-        return self._stripes.popleft()
+        # Threads that have other work leave this block's stripes alone.
+        readers = -(-self.threads // (sum(len(job.pending) for job in queue) + self._loading))
+        is_shared = self._is_split and readers > 1
+        queue.remove(job)
+        task = self._task(job, 1 if is_shared else room, readers if is_shared else 1)
+        self._loading += len(task.blocks)
+        if job.pending:
+            queue.append(job)
+        return task
+
+    def _pop_store(self, may_store: Callable[[], bool]) -> Task | None:
+        queue, count = self._pending[Direction.STORE], 0
+        job, room = self._first_with_room(queue)
+        while job and count < room and may_store():
+            count += 1
+        if not job or not count:
+            return None
+        task = self._task(job, count)
+        if not job.pending:
+            queue.remove(job)
+        return task
+
+    def _first_with_room(self, queue: deque[Job]) -> tuple[Job | None, int]:
+        """The first job of which there may be more handed out, and how many blocks at once."""
+        most = max(_BLOCKS_HANDED_OUT, 2 * self.threads)
+        # Not before half of them are over: each time costs the interpreter.
+        found = next((job for job in queue if job.handed_out <= most // 2), None)
+        return found, min(_TASK_BLOCKS, len(found.pending), most - found.handed_out) if found else 0
+
+    def _task(self, job: Job, count: int, readers: int = 1) -> Task:
+        job.handed_out += count
+        return Task(job, tuple(job.pending.popleft() for _ in range(count)), readers)
 
     def end(self, task: Task, settled: int) -> None:
         """A task that was popped is over. settled: so many of its blocks, while its job still waited for them."""
-        self._moving -= 1
-        if task.job.direction is Direction.STORE:
-            self._writing -= 1
+        task.job.handed_out -= len(task.blocks)
+        if task.job.direction is Direction.LOAD:
+            self._loading -= len(task.blocks)
+        else:
             self.queued_bytes -= settled * self._chunk_bytes
 
     def remove(self, job: Job) -> None:
@@ -108,12 +139,12 @@ class TaskQueue:
             self.queued_bytes -= job.left * self._chunk_bytes
         if job.pending:
             job.pending.clear()
-            self._queue_of(job).remove(job)
+            self._pending[job.direction].remove(job)
 
     def put_back(self, job: Job, untried: Sequence[tuple[bytes, int]]) -> None:
         """Blocks that a thread has taken and will not come to: they are next in their job again."""
         if not job.pending:
-            self._queue_of(job).appendleft(job)
+            self._pending[job.direction].appendleft(job)
         job.pending.extendleft(reversed(untried))
 
     def end_at_hole(self, job: Job, untried: Sequence[tuple[bytes, int]]) -> None:
@@ -124,40 +155,3 @@ class TaskQueue:
         job.behind_hole += tuple(key for key, _ in (*untried, *job.pending))
         job.left -= len(untried) + len(job.pending)
         self.remove(job)
-
-    def _pop_block(self, may_store: Callable[[], bool]) -> Task | None:
-        """The first blocks of the first job. A load then goes to the end of its queue. A store does not: a prefix
-        without a block in its middle is of no use, so that one is stored whole before the next is begun.
-        """
-        if self._loads:
-            queue, movers = self._loads, self.threads
-        elif self._stores and self.free_writers and may_store():
-            queue, movers = self._stores, self._most_writers
-            self._writing += 1
-        else:
-            return None
-        waiting = sum(len(job.pending) for job in queue)
-        # Threads that have other work leave this block's stripes alone.
-        readers = -(-movers // (waiting + self._moving))
-        self._moving += 1
-        job = queue.popleft()
-        is_load = job.direction is Direction.LOAD
-        blocks = [job.pending.popleft()]
-        for _ in range(min(self._run_of(waiting, movers), 1 + len(job.pending)) - 1):
-            if not is_load and not may_store():
-                break
-            blocks.append(job.pending.popleft())
-        if job.pending and is_load:
-            queue.append(job)
-        elif job.pending:
-            queue.appendleft(job)
-        return Task(job, tuple(blocks), readers)
-
-    def _run_of(self, waiting: int, movers: int) -> int:
-        """How many blocks one of so many threads takes at once while so many wait: the less are left, the fewer, as
-        all threads are to end together.
-        """
-        return max(1, min(waiting // movers, _RUN_BYTES // self._chunk_bytes, _RUN_BLOCKS))
-
-    def _queue_of(self, job: Job) -> deque[Job]:
-        return self._loads if job.direction is Direction.LOAD else self._stores

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
-from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.eviction.write_budget import WriteBudget
 from llmd_storage_connector.transfer.queue import TaskQueue
 from llmd_storage_connector.transfer.tasks import (
@@ -43,32 +42,31 @@ class Phase(Enum):
 class TransferScheduler:
     """See the module's head. chunk_bytes: of a block in memory; file_bytes: of a block on storage.
 
-    store_queue_bytes: that may wait to be stored. budget: a block is handed out to be stored only when it has been
-    reserved there; when the budget grows, wake() has to follow.
+    budget: a block is handed out to be stored only when it has been reserved there; when the budget grows, wake() has
+    to follow. tell: called when there may be something to hand out; it must not wait.
     """
 
     def __init__(
         self,
+        queue: TaskQueue,
         *,
         chunk_bytes: int,
         file_bytes: int,
-        store_queue_bytes: int,
-        threads: int,
         budget: WriteBudget,
         clock: Callable[[], float],
+        tell: Callable[[], None],
     ) -> None:
         self._chunk_bytes = chunk_bytes
         self._file_bytes = file_bytes
         self._budget = budget
         self._clock = clock
-        self.queue = TaskQueue(chunk_bytes, store_queue_bytes, threads)
+        self._tell = tell
+        self.queue = queue
         self._jobs: dict[int, Job] = {}
         self._copied_before = 0
         self._finished: deque[FinishedJob] = deque()
         self.phase = Phase.OPENING
         self._lock = threading.RLock()
-        # Threads that want work wait for the one, all others for the other: waking one of them is enough.
-        self._work = threading.Condition(self._lock)
         self._changed = threading.Condition(self._lock)
 
     # ---- phases ---------------------------------------------------------------------------------------
@@ -86,7 +84,7 @@ class TransferScheduler:
             if self.refuses:
                 self.cancel_all(reason)
             self._changed.notify_all()
-            self._work.notify_all()
+        self._tell()
 
     def wait_phase(self, timeout_s: float) -> Phase:
         """The phase after opening, or OPENING at the timeout."""
@@ -103,10 +101,10 @@ class TransferScheduler:
             job.others_bytes = self._copied
             if queued:
                 self._jobs[job.job_id] = job
-                self._work.notify(queued if job.direction is Direction.LOAD else self.queue.free_writers)
             else:
                 self._finish(job)
-            return len(blocks) - queued
+        self._tell()
+        return len(blocks) - queued
 
     def progress(self) -> list[LoadProgress]:
         """The loads under way. For one that no thread has begun with, all counts from its submission."""
@@ -163,64 +161,54 @@ class TransferScheduler:
 
     # ---- the threads' side ----------------------------------------------------------------------------
 
-    def next_task(self, done: Completion | None) -> Task | None:
-        """Note what became of the thread's last task; the next one, waiting for it. None: there will be no more."""
+    def hand_out(self) -> list[Task]:
+        """What threads are to do next, as much as they may have. Every task has to come back by ended()."""
+        tasks = []
         with self._lock:
-            if done is not None:
-                self._end_task(done)
-            while self.phase is not Phase.CLOSED:
-                task = self.queue.pop(self._may_store) if self.phase is Phase.READY else None
-                if task is not None:
-                    return self._begun(task)
-                self._work.wait()
-            # What was begun has files open: they are closed by the threads, never by whoever closes the scheduler.
-            return self.queue.pop_stripe()
+            while self.phase is Phase.READY and (task := self.queue.pop(self._may_store)) is not None:
+                self._begin(task.job)
+                tasks.append(task)
+        return tasks
+
+    def ended(self, done: Iterable[Completion]) -> None:
+        """What became of tasks."""
+        with self._lock:
+            for one in done:
+                self._end_task(one)
 
     def share(self, parts: Sequence[Task]) -> None:
-        """More of a block that was opened, which other threads may read."""
+        """More of a block that was opened, which other threads are given to read."""
         with self._lock:
-            self.queue.add_stripes(parts)
-            self._work.notify(len(parts))
+            self.queue.begin_stripes(parts)
 
     def wake(self) -> None:
         """There may be budget for blocks that wait to be stored."""
-        with self._lock:
-            if self.queue.has_stores:
-                self._work.notify_all()
+        if self.queue.has_pending:
+            self._tell()
 
     # ---- under the lock -------------------------------------------------------------------------------
 
     def _may_store(self) -> bool:
         return self._budget.reserve(self._file_bytes)
 
-    def _begun(self, task: Task) -> Task:
-        job = task.job
-        if job.began is None:
-            job.began, job.others_bytes = self._clock(), self._copied
-        if job.direction is Direction.LOAD and self.queue.has_stores and self.queue.free_writers:
-            self._work.notify()  # this thread may have been the one that stored
-        return task
+    def _begin(self, job: Job) -> None:
+        if not job.is_begun:
+            job.is_begun, job.others_bytes = True, self._copied
 
     def _end_task(self, done: Completion) -> None:
         job = done.task.job
-        results = done.results if job.state is JobState.LIVE else ()
-        self.queue.end(done.task, len(results))
-        if results:
-            job.settle(done.settled)
-            self._settle_untried(job, done.task.blocks[len(results) :], results[-1])
+        results = done.results if job.state is JobState.LIVE else {}
+        self.queue.end(done.task, job.settle(results))
+        if any(job.is_hole(result) for result in results.values()):
+            self.queue.end_at_hole(job, done.untried)
+        elif done.untried and job.state is JobState.LIVE:
+            self.queue.put_back(job, done.untried)
         if job.direction is Direction.LOAD:
             job.see_copied(self._clock())
         if job.state is JobState.LIVE and job.left == 0:
             self._finish(job)
-        elif job.state is JobState.CANCELLED:  # jobs are many, and this is done for each block
+        elif job.state is JobState.CANCELLED:  # jobs are many, and this is done for each task
             self._end_cancelled()
-
-    def _settle_untried(self, job: Job, untried: Sequence[tuple[bytes, int]], last: BlockResult) -> None:
-        """Blocks that a thread took and did not come to, since the last one that it tried failed."""
-        if job.is_hole(last):
-            self.queue.end_at_hole(job, untried)
-        elif untried:
-            self.queue.put_back(job, untried)
 
     @property
     def _copied(self) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Doing one task: what an I/O thread does between taking it and saying what became of it.
+"""Moving what a task has: what a crew is given of it, and what Python does when a crew cannot.
 
 What is read passes through a buffer of the thread's own: a read that hangs can never land in memory that was given
 back. What is written comes straight from the chunks: a write that hangs may pick up what replaced its block, and then
@@ -9,33 +9,26 @@ does not match the checksum that was taken before.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.data_path import DataPath, Row, Run
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.gate import Gate
 from llmd_storage_connector.blocks.reader import BlockReader
-from llmd_storage_connector.blocks.result import BlockResult, result_of
+from llmd_storage_connector.blocks.result import STORED, BlockResult, result_of
 from llmd_storage_connector.errors import Cancelled, Corrupt
 from llmd_storage_connector.eviction.write_budget import WriteBudget
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
-from llmd_storage_connector.transfer.scheduler import TransferScheduler
-from llmd_storage_connector.transfer.tasks import Completion, Direction, InflightRead, Task
+from llmd_storage_connector.transfer.tasks import Direction, InflightRead, Task
 
 logger = logging.getLogger("vllm.llmd_storage_connector.transfer.task_runner")
 
+Share = Callable[[Sequence[Task]], None]
+
 _INTERNAL = BlockResult(False, "internal")
-
-
-class _Way(NamedTuple):
-    """by_run: moves as many blocks as it is good for, where there are at least `least`; single: the one after them."""
-
-    least: int
-    by_run: Callable[[Run], list[BlockResult]]
-    single: Callable[[bytes, BlockBuffer, Row], BlockResult]
 
 
 class Store(Protocol):
@@ -44,10 +37,9 @@ class Store(Protocol):
     spec: BlockSpec
     data_path: DataPath
 
+    def run(self, blocks: Sequence[tuple[bytes, int]], gate: Gate) -> Run | None: ...
+    def loaded(self, time: int) -> BlockResult: ...
     def load(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult: ...
-    def run(self, blocks: Sequence[tuple[bytes, int]], buffer: BlockBuffer, gate: Gate) -> Run | None: ...
-    def load_run(self, run: Run) -> list[BlockResult]: ...
-    def put_run(self, run: Run) -> list[BlockResult]: ...
     def open_block(self, key: bytes) -> BlockReader | BlockResult: ...
     def reread(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult: ...
     def put(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult: ...
@@ -68,88 +60,82 @@ class TaskRunner:
     it writes them out.
     """
 
-    def __init__(self, store: Store, chunks: ChunkMemory, scheduler: TransferScheduler, budget: WriteBudget) -> None:
+    def __init__(self, store: Store, chunks: ChunkMemory, budget: WriteBudget) -> None:
         self._store = store
         self._chunks = chunks
-        self._scheduler = scheduler
         self._budget = budget
         self._log = RateLimitedLog(logger)
         self._stripes = store.spec.stripe_count
 
-    def run(self, task: Task, buffer: BlockBuffer) -> Completion:
-        """Read or write what the task stands for. Never raises. Blocks: as long as storage does."""
+    def run_of(self, task: Task) -> Run | None:
+        """The task's blocks for a crew; None where Python has to move them. Never raises, or waits."""
+        if task.read is not None or self._is_for_several(task):
+            return None
         try:
-            return self._run(task, buffer)
+            rows = [(key, self._chunks.address(chunk)) for key, chunk in task.blocks]
+            run = self._store.run(rows, task.job.gate)
+        except Exception:
+            self._log.unexpected("beginning with blocks")
+            return None
+        if run is not None:
+            task.job.runs.append(run)
+        return run
+
+    def move(self, task: Task, index: int, buffer: BlockBuffer, share: Share) -> BlockResult | None:
+        """Move the block of this index, or the stripes that are the task. Returns: what became of the block; None where
+        that is not to be said yet, or to nobody any more.
+
+        share: is given parts for other threads. Never raises. Blocks: as long as storage does.
+        """
+        key, chunk = task.blocks[index]
+        try:
+            row = Row(self._chunks.address(chunk), task.job.gate)
+            if task.read is not None:
+                return self._read_stripes(task, task.read, buffer, row)
+            if self._is_for_several(task):
+                return self._begin(task, buffer, row, share)
+            if task.job.direction is Direction.STORE:
+                return self._store.put(key, buffer, row)
+            return self._reread_if_corrupt(key, self._store.load(key, buffer, row), buffer, row)
         except Cancelled:
-            return Completion(task)  # its job was reported: nothing is left to settle
+            return None  # its job was reported
         except Exception:
             self._log.unexpected("moving a block")
-            return Completion(task, (_INTERNAL,) * len(task.blocks))
+            return _INTERNAL
 
-    def _run(self, task: Task, buffer: BlockBuffer) -> Completion:
-        if task.read is not None:
-            return self._read_stripes(task, task.read, buffer)
+    def moved(self, task: Task, run: Run | None) -> dict[bytes, BlockResult]:
+        """What became of the blocks that a crew moved by itself."""
+        if run is None:
+            return {}
+        is_store, had = task.job.direction is Direction.STORE, task.job.had
+        times = ((key, time) for (key, _), time in zip(run.blocks, run.times, strict=True) if time and key not in had)
+        return {key: STORED if is_store else self._store.loaded(time) for key, time in times}
+
+    def settle_budget(self, task: Task, results: Iterable[BlockResult]) -> None:
+        """Give back what was reserved for a task that is over."""
         if task.job.direction is Direction.STORE:
-            return self._write(task, buffer)
-        if task.readers == 1 or self._stripes == 1:
-            return self._load(task, buffer)
-        return self._begin(task, buffer)
-
-    def _row(self, task: Task) -> Row:
-        """Of a task's only block."""
-        return Row(self._chunks.address(task.blocks[0][1]), task.job.gate)
-
-    def _write(self, task: Task, buffer: BlockBuffer) -> Completion:
-        results: list[BlockResult] = []
-        try:
-            self._move(task, buffer, _Way(1, self._store.put_run, self._store.put), results)
-        finally:
             size, written = self._store.spec.file_bytes, sum(one.ok and not one.already_stored for one in results)
             self._budget.settle(written * size, True)
             self._budget.settle((len(task.blocks) - written) * size, False)
-        return Completion(task, tuple(results))
 
-    def _load(self, task: Task, buffer: BlockBuffer) -> Completion:
-        def load(key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult:
-            return self._reread_if_corrupt(key, self._store.load(key, buffer, row), buffer, row)
+    def _is_for_several(self, task: Task) -> bool:
+        """Whether several threads are to read its only block."""
+        return task.job.direction is Direction.LOAD and task.readers > 1 and self._stripes > 1
 
-        results: list[BlockResult] = []
-        self._move(task, buffer, _Way(2, self._store.load_run, load), results)
-        return Completion(task, tuple(results))
-
-    def _move(self, task: Task, buffer: BlockBuffer, way: _Way, results: list[BlockResult]) -> None:
-        """Move a task's blocks by this thread alone, up to the first that fails. results: where theirs are noted.
-
-        What is behind that one waits until its reason is known: storage may be given up for it, or writing paused.
-        """
-        job = task.job
-        rows = [(key, self._chunks.address(chunk)) for key, chunk in task.blocks]
-        while len(results) < len(rows):
-            left = rows[len(results) :]
-            if len(left) >= way.least and (run := self._store.run(left, buffer, job.gate)):
-                job.runs.append(run)
-                results += way.by_run(run)
-            if len(results) < len(rows):
-                key, address = rows[len(results)]
-                results.append(way.single(key, buffer, Row(address, job.gate)))
-                if not results[-1].ok:
-                    return
-
-    def _begin(self, task: Task, buffer: BlockBuffer) -> Completion:
+    def _begin(self, task: Task, buffer: BlockBuffer, row: Row, share: Share) -> BlockResult | None:
         """Open a block that several threads are to read, and read the first part of it."""
         reader = self._store.open_block(task.blocks[0][0])
         if isinstance(reader, BlockResult):
-            return Completion(task, (reader,))
+            return reader
         each = -(-self._stripes // min(self._stripes, task.readers))
         starts = range(0, self._stripes, each)
         read = InflightRead(reader, len(starts))
         first, *others = (replace(task, read=read, stripes=range(at, min(at + each, self._stripes))) for at in starts)
-        self._scheduler.share(others)
-        return self._read_stripes(first, read, buffer)
+        share(others)
+        return self._read_stripes(first, read, buffer, row)
 
-    def _read_stripes(self, task: Task, read: InflightRead, buffer: BlockBuffer) -> Completion:
+    def _read_stripes(self, task: Task, read: InflightRead, buffer: BlockBuffer, row: Row) -> BlockResult | None:
         """Read the task's stripes of a block; whoever ends the last ones settles the block."""
-        key, row = task.blocks[0][0], self._row(task)
         try:
             if not read.is_over:
                 read.reader.read(task.stripes, buffer, row)
@@ -161,11 +147,9 @@ class TaskRunner:
             self._log.unexpected("reading a block")
             read.fail(_INTERNAL)
         if not read.end_part():
-            return Completion(task)
+            return None
         result = read.close()
-        if read.cancelled:
-            return Completion(task)
-        return Completion(task, (self._reread_if_corrupt(key, result, buffer, row),))
+        return None if read.cancelled else self._reread_if_corrupt(task.blocks[0][0], result, buffer, row)
 
     def _reread_if_corrupt(self, key: bytes, result: BlockResult, buffer: BlockBuffer, row: Row) -> BlockResult:
         """A corrupt block is read once more: another node may have been writing it."""

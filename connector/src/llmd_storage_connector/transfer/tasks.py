@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -95,15 +95,16 @@ class LoadProgress:
 
 @dataclass(slots=True)
 class Job:
-    """Guarded by the scheduler's lock. pending: (key, chunk) of blocks no thread has taken; left: not settled yet;
+    """Guarded by the scheduler's lock. pending: (key, chunk) of blocks that were not handed out; handed_out: how many
+    were, and are not over; left: not settled yet;
     results: of the rest.
     is_prefix: keys are in their order in a prefix, of which a block is of use only with all before it.
     behind_hole: keys that are not wanted any more, since one before them could not be had.
 
-    gate: of its chunks, which counts the bytes that were copied into them.
-    began: when a thread first took one; others_bytes: the scheduler's count of copied bytes then, or at submission;
+    gate: of its chunks, which counts the bytes that were copied into them, and knows when the first thread began.
+    others_bytes: the scheduler's count of copied bytes when a block was first handed out, or at submission;
     first_copy: when the first of its own were seen, and how many. Times are monotonic seconds.
-    runs: blocks that threads read one after the other, whose results come together (any thread appends).
+    runs, had: what movers have already, of tasks that are not over: by themselves, and by Python (any thread adds).
     """
 
     job_id: int
@@ -119,11 +120,13 @@ class Job:
     state: JobState = JobState.LIVE
     cancel_reason: str = ""
     left: int = 0
-    began: float | None = None
+    is_begun: bool = False
+    handed_out: int = 0
     first_copy: tuple[float, int] = (0.0, 0)
     others_bytes: int = 0
     results: dict[bytes, BlockResult] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
+    had: dict[bytes, BlockResult] = field(default_factory=dict)
 
     @property
     def wanted(self) -> int:
@@ -133,7 +136,8 @@ class Job:
     def progress(self, now: float, chunk_bytes: int, copied: int) -> LoadProgress:
         """How far a load is. copied: the scheduler's count of bytes."""
         self.see_copied(now)
-        began, whole = self.submitted if self.began is None else self.began, self.wanted * chunk_bytes
+        began = self.submitted if self.gate.began is None else self.gate.began
+        whole = self.wanted * chunk_bytes
         first_at, first_bytes = self.first_copy
         own = self.gate.copied
         return LoadProgress(
@@ -150,10 +154,12 @@ class Job:
         if not self.first_copy[1]:
             self.first_copy = (now, self.gate.copied)
 
-    def settle(self, results: Mapping[bytes, BlockResult]) -> None:
-        """Note what became of blocks."""
-        self.left -= len(results)
-        self.results |= results
+    def settle(self, results: Mapping[bytes, BlockResult]) -> int:
+        """Note what became of blocks. Returns: of how many that was not known (several tasks may read one block)."""
+        news = {key: result for key, result in results.items() if key not in self.results}
+        self.left -= len(news)
+        self.results |= news
+        return len(news)
 
     def is_hole(self, result: BlockResult) -> bool:
         """Whether a block with this result makes all behind it useless."""
@@ -162,9 +168,9 @@ class Job:
 
     def finished(self, now: float) -> FinishedJob:
         """What to report. Requires: it is over."""
-        # Of threads that are not heard of any more.
-        loaded = {key for run in self.runs for (key, _), time in zip(run.blocks, run.times, strict=True) if time}
-        self.settle(dict.fromkeys(loaded - self.results.keys(), LOADED))
+        # Of tasks that are not heard of any more.
+        moved = (key for run in self.runs for (key, _), time in zip(run.blocks, run.times, strict=True) if time)
+        self.settle(dict.fromkeys(moved, LOADED) | self.had)
         return FinishedJob(
             self.job_id,
             self.direction,
@@ -175,7 +181,7 @@ class Job:
             self.left,
             self.behind_hole,
             now - self.submitted,
-            0.0 if self.began is None else now - self.began,
+            0.0 if self.gate.began is None else now - self.gate.began,
         )
 
 
@@ -218,10 +224,10 @@ class InflightRead:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a thread takes: a run of blocks nobody has begun, or some more stripes of a block that is being read.
+    """What is handed out: blocks nobody has begun, or some more stripes of a block that is being read.
 
     blocks: (key, index of the CPU tier's chunk that the block is copied to or from), one after the other in their job.
-    readers: threads that may read the one block together; 1: it is to be read by one, as is each of several.
+    readers: threads that may read the one block together; 1: each is to be moved by one.
     """
 
     job: Job
@@ -233,14 +239,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What became of a task. results: of its first blocks; of none when they are not over, or nobody wants them any
-    more; of not all where one fails.
+    """What became of a task. results: of its blocks that are over and wanted; untried: those that no thread came to,
+    since another one failed.
     """
 
     task: Task
-    results: tuple[BlockResult, ...] = ()
-
-    @property
-    def settled(self) -> dict[bytes, BlockResult]:
-        """What became of which block."""
-        return {key: result for (key, _), result in zip(self.task.blocks, self.results, strict=False)}
+    results: Mapping[bytes, BlockResult] = field(default_factory=dict)
+    untried: Sequence[tuple[bytes, int]] = ()

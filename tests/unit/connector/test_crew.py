@@ -1,0 +1,246 @@
+"""A user would lose: a block that two threads move, or none; a thread that sleeps while there is work."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmd_storage_connector.blocks import layout
+from llmd_storage_connector.blocks.buffer import BlockBuffer
+from llmd_storage_connector.blocks.crew import Crew, Order
+from llmd_storage_connector.blocks.data_path import DataPath, Run
+from llmd_storage_connector.blocks.files import READ
+from llmd_storage_connector.blocks.folders import Folder
+from llmd_storage_connector.blocks.format import BlockSpec
+from llmd_storage_connector.blocks.gate import Gate
+from llmd_storage_connector.blocks.mount_probe import Mount
+from llmd_storage_connector.blocks.native import best_path
+from tests.patience import CEILING_S, eventually
+from tests.unit.connector.conftest import PATHS, address_of
+
+SPEC = BlockSpec(bytes(32), 4096, 1, 4096)
+MOUNT = Mount(owners=frozenset({os.geteuid()}), group=os.getegid(), read_flags=READ)
+pytestmark = pytest.mark.timeout(CEILING_S)
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest) -> DataPath:
+    return PATHS[request.param]()
+
+
+@pytest.fixture
+def crew(path: DataPath) -> Crew:
+    crew = path.new_crew()
+    crew.limit(1)
+    return crew
+
+
+def for_python(token: int, gate: Gate, blocks: int = 1, *, is_store: bool = False) -> Order:
+    return Order(token, gate, is_store, blocks)
+
+
+def test_an_order_is_taken_block_by_block_and_told_when_it_is_over(path: DataPath, crew: Crew) -> None:
+    crew.add([for_python(5, path.new_gate(), 3)])
+    crew.close()
+    buffer = BlockBuffer(SPEC)
+    assert [crew.work(buffer, is_done=True) for _ in range(4)] == [(5, 0), (5, 1), (5, 2), None]
+    assert crew.wait() == [5]
+
+
+def test_behind_a_block_that_failed_nothing_of_its_order_is_taken(path: DataPath, crew: Crew) -> None:
+    crew.add([for_python(5, path.new_gate(), 3), for_python(6, path.new_gate())])
+    crew.close()
+    buffer = BlockBuffer(SPEC)
+    assert crew.work(buffer) == (5, 0)
+    assert crew.work(buffer, is_done=False) == (6, 0)
+    assert crew.work(buffer, is_done=True) is None
+    assert crew.wait() == [5, 6]
+
+
+def test_loads_take_turns_and_stores_do_not(path: DataPath, crew: Crew) -> None:
+    gates = [path.new_gate() for _ in range(4)]
+    orders = [for_python(token, gate, 2, is_store=token > 2) for token, gate in enumerate(gates, 1)]
+    crew.add(orders)
+    crew.add([for_python(9, gates[0])], in_front=True)
+    crew.close()
+    buffer, had = BlockBuffer(SPEC), []
+    while one := crew.work(buffer, is_done=True):
+        had.append(one[0])
+    assert had[0] == 9
+    assert sorted(had[1:5]) == [1, 1, 2, 2] and had[1] != had[2]
+    assert had[5:] == [3, 3, 4, 4]
+
+
+def test_no_more_than_may_store_at_once(path: DataPath, crew: Crew) -> None:
+    crew.add([for_python(1, path.new_gate(), 5, is_store=True), for_python(2, path.new_gate())])
+    crew.limit(2)
+    buffers, had = [BlockBuffer(SPEC) for _ in range(4)], list[tuple[int, int] | None]()
+
+    def work(buffer: BlockBuffer) -> None:
+        had.append(crew.work(buffer))
+
+    threads = [threading.Thread(target=work, args=(buffer,), daemon=True) for buffer in buffers]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(had) == 3, "three to have one", every_s=0.001)
+    time.sleep(0.05)
+    assert sorted(one[0] for one in had if one) == [1, 1, 2], "the fourth waits, as two store"
+    crew.limit(3)
+    eventually(lambda: len(had) == 4, "the fourth to have one", every_s=0.001)
+
+
+def test_news_are_heard_once_and_low_orders_are_news(path: DataPath, crew: Crew) -> None:
+    heard = list[list[int]]()
+    listener = threading.Thread(target=lambda: heard.extend(crew.wait() for _ in range(3)), daemon=True)
+    listener.start()
+    crew.tell()
+    eventually(lambda: len(heard) == 1, "the news", every_s=0.001)
+    crew.add([for_python(1, path.new_gate(), 4)], low=2)
+    buffer = BlockBuffer(SPEC)
+    crew.work(buffer)
+    time.sleep(0.02)
+    assert len(heard) == 1
+    crew.work(buffer, is_done=True)
+    eventually(lambda: len(heard) == 2, "that two are left", every_s=0.001)
+    threading.Thread(target=lambda: crew.work(buffer, is_done=False), daemon=True).start()  # it waits for more
+    eventually(lambda: len(heard) == 3, "that it is over", every_s=0.001)
+    assert heard == [[], [], [1]]
+
+
+def test_a_gate_knows_when_the_first_thread_began(path: DataPath, crew: Crew) -> None:
+    gate, before = path.new_gate(), time.monotonic()
+    assert gate.began is None
+    crew.add([for_python(1, gate, 2)])
+    crew.close()
+    buffer = BlockBuffer(SPEC)
+    crew.work(buffer)
+    began = gate.began
+    assert began is not None and before - 0.001 <= began <= time.monotonic()
+    crew.work(buffer, is_done=True)
+    assert gate.began == began
+
+
+# ---- without Python ------------------------------------------------------------------------------------------
+
+
+class Gang:
+    """Threads that work for a native crew; what comes back to Python is failed, or said to be done."""
+
+    def __init__(self, path: DataPath, count: int, says_done: bool = False) -> None:
+        self.crew = path.new_crew()
+        self.crew.limit(count)
+        self.back: list[tuple[int, int]] = []
+        self.over: list[int] = []
+        self._says_done = says_done
+        self._ends = threading.Event()
+        self._threads = [threading.Thread(target=self._work) for _ in range(count)]
+        self._leader = threading.Thread(target=self._lead)
+        for thread in (*self._threads, self._leader):
+            thread.start()
+
+    def _work(self) -> None:
+        buffer, is_done = BlockBuffer(SPEC), False
+        while one := self.crew.work(buffer, is_done=is_done):
+            self.back.append(one)
+            is_done = self._says_done
+
+    def _lead(self) -> None:
+        while not self._ends.is_set():
+            self.over += self.crew.wait()
+
+    def end(self) -> None:
+        self._ends.set()
+        self.crew.close()
+        for thread in (*self._threads, self._leader):
+            thread.join(CEILING_S)
+            assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def gang_of(path: DataPath, count: int, *, says_done: bool = False) -> Iterator[Gang]:
+    gang = Gang(path, count, says_done)
+    try:
+        yield gang
+    finally:
+        gang.end()
+
+
+def key_of(number: int) -> bytes:
+    return number.to_bytes(36, "big")
+
+
+def payload_of(number: int) -> bytes:
+    return random.Random(number).randbytes(SPEC.payload_bytes)
+
+
+def run_of(path: DataPath, folder: Path, memory: bytearray, numbers: range, strategy: str = "") -> Run:
+    begin, opened = address_of(memory), Folder(str(folder))
+    blocks = [(key_of(number), begin + number * SPEC.payload_bytes) for number in numbers]
+    mount = dataclasses.replace(MOUNT, publish_strategy=strategy)
+    return Run(SPEC, mount, blocks, [opened] * len(blocks), path.new_gate(), (ctypes.c_int64 * len(blocks))())
+
+
+ORDERS, EACH = 40, 16
+
+
+def test_many_threads_move_each_block_once_and_byte_for_byte(tmp_path: Path) -> None:
+    path, count = best_path(), ORDERS * EACH
+    memory = bytearray(b"".join(map(payload_of, range(count))))
+    back = bytearray(len(memory))
+    with gang_of(path, 8) as gang:
+        for source, strategy, first in ((memory, "rename", 1), (back, "", 1001)):
+            runs = [run_of(path, tmp_path, source, range(at, at + EACH), strategy) for at in range(0, count, EACH)]
+            for at in range(0, ORDERS, 5):
+                some = list(enumerate(runs, first))[at : at + 5]
+                gang.crew.add([Order(token, run.gate, bool(strategy), EACH, run) for token, run in some])
+            eventually(lambda: len(gang.over) == ORDERS, "all to be over", every_s=0.001)
+            assert sorted(gang.over) == list(range(first, first + ORDERS)) and gang.back == []
+            assert all(all(run.times) for run in runs)
+            gang.over.clear()
+    assert back == memory
+    assert len(list(tmp_path.iterdir())) == count
+
+
+@pytest.mark.parametrize("says_done", [False, True], ids=["that fails", "that Python moves"])
+def test_a_block_that_is_not_there_goes_to_python_and_stops_its_own_order_alone(
+    tmp_path: Path, says_done: bool
+) -> None:
+    path = best_path()
+    memory = bytearray(b"".join(map(payload_of, range(3 * EACH))))
+    with gang_of(path, 4, says_done=says_done) as gang:
+        gang.crew.add(
+            [Order(1, (run := run_of(path, tmp_path, memory, range(3 * EACH), "link")).gate, True, 3 * EACH, run)]
+        )
+        eventually(lambda: gang.over == [1], "all to be stored", every_s=0.001)
+        gang.over.clear()
+        gone = EACH + 5
+        (tmp_path / layout.block_name(key_of(gone))).unlink()
+        back = bytearray(len(memory))
+        runs = [run_of(path, tmp_path, back, range(at, at + EACH)) for at in (0, EACH, 2 * EACH)]
+        gang.crew.add([Order(token, run.gate, False, EACH, run) for token, run in enumerate(runs, 1)])
+        eventually(lambda: sorted(gang.over) == [1, 2, 3], "all to be over", every_s=0.001)
+    assert gang.back == [(2, 5)]
+    assert all(runs[0].times) and all(runs[2].times)
+    moved = [bool(time) for time in runs[1].times]
+    assert all(moved[:5]) and not moved[5]
+    assert all(moved[6:]) if says_done else not all(moved[6:])
+
+
+def test_orders_of_a_job_that_nobody_waits_for_are_over_and_touch_nothing(tmp_path: Path) -> None:
+    path = best_path()
+    memory = bytearray(b"".join(map(payload_of, range(EACH))))
+    run = run_of(path, tmp_path, memory, range(EACH), "link")
+    run.gate.close()
+    with gang_of(path, 4) as gang:
+        gang.crew.add([Order(1, run.gate, True, EACH, run)])
+        eventually(lambda: gang.over == [1], "it to be over", every_s=0.001)
+    assert gang.back == [] and not any(run.times) and list(tmp_path.iterdir()) == []
