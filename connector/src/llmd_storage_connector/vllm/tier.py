@@ -38,7 +38,7 @@ from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.unidentified import UnidentifiedStore
 from llmd_storage_connector.config import parse
-from llmd_storage_connector.engine.engine import BYPASSED, StorageEngine
+from llmd_storage_connector.engine.engine import BYPASSED, RECEIVED, StorageEngine
 from llmd_storage_connector.errors import ConnectorError, Unusable
 from llmd_storage_connector.identity.digest_cache import DigestCache
 from llmd_storage_connector.identity.facts import digest_of
@@ -152,6 +152,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         self._shown: dict[tuple[str, str], int] = {}
         self._log = RateLimitedLog(logger)
         self._bypassed: set[str] = set()  # ids of requests
+        self._only_reads = False
         # Nobody takes events that vLLM was not asked to publish.
         self._emits_events = bool(offloading_spec.kv_events_config.enable_kv_cache_events)
         self._chunks = CpuTierChunks(primary_kv_view)
@@ -208,6 +209,16 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         """Use storage no more."""
         self._engine.retire(fault)
 
+    def only_read(self) -> None:
+        """Store nothing from now on: another connector filled blocks, with bytes that nobody checked.
+
+        Those blocks have names like all others, and what is computed after them is as wrong as they are. Whoever
+        computed them stores them.
+        """
+        if not self._only_reads:
+            logger.info("another connector brought a prompt from elsewhere: from now on nothing is stored here")
+        self._only_reads = True
+
     def on_request_finished(self, req_context: ReqContext) -> None:
         """Forget what the request waited for."""
         self._bypassed.discard(req_context.req_id)
@@ -244,7 +255,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         job = job_metadata
         request = job.req_context.req_id
         # vLLM was asked not to, and does so all the same for the last, unfinished block of recurrent layers.
-        no_store = BYPASSED if request in self._bypassed else ""
+        no_store = BYPASSED if request in self._bypassed else RECEIVED if self._only_reads else ""
         self._engine.submit_store(job.job_id, request, *_blocks(job), no_store=no_store)
 
     def get_finished_jobs(self) -> Iterable[JobResult]:
