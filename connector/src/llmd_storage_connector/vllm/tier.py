@@ -210,10 +210,9 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         self._engine.retire(fault)
 
     def only_read(self) -> None:
-        """Store nothing from now on: another connector filled blocks, with bytes that nobody checked.
+        """Store nothing from now on: another connector brought blocks, which nobody checked, and which others follow.
 
-        Those blocks have names like all others, and what is computed after them is as wrong as they are. Whoever
-        computed them stores them.
+        Whoever computed them stores them.
         """
         if not self._only_reads:
             logger.info("another connector brought a prompt from elsewhere: from now on nothing is stored here")
@@ -260,17 +259,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
 
     def get_finished_jobs(self) -> Iterable[JobResult]:
         """Report ended jobs."""
-        return [self._result(job) for job in self._engine.finished()]
-
-    def _result(self, job: FinishedJob) -> JobResult:
-        partly = job.direction is Direction.LOAD and not job.success
-        return JobResult(
-            job.job_id,
-            success=job.success,
-            successful_keys=[OffloadKey(key) for key in job.succeeded] if partly else None,
-            transfer_time=job.seconds,
-            transfer_bytes=len(job.moved) * self.block_size_bytes,
-        )
+        return [_result(job, self.block_size_bytes) for job in self._engine.finished()]
 
     def drain_jobs(self) -> None:
         """End every job; those that storage does not finish soon, by force. Blocks up to _DRAIN_TIMEOUT_S.
@@ -322,6 +311,18 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         hanging = self._engine.close(_SHUTDOWN_TIMEOUT_S)
         if hanging:
             logger.warning("%d storage threads still hang in a system call; they hold no KV memory", hanging)
+
+
+def _result(job: FinishedJob, block_bytes: int) -> JobResult:
+    """The end of a job in vLLM's words."""
+    partly = job.direction is Direction.LOAD and not job.success
+    return JobResult(
+        job.job_id,
+        success=job.success,
+        successful_keys=[OffloadKey(key) for key in job.succeeded] if partly else None,
+        transfer_time=job.seconds,
+        transfer_bytes=len(job.moved) * block_bytes,
+    )
 
 
 def _runs(events: Iterable[tuple[bytes, bool]]) -> Iterator[tuple[list[OffloadKey], bool]]:
