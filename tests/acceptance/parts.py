@@ -174,10 +174,11 @@ PARTS = (
     ),
     Part(
         "nixl",
-        "within MultiConnector beside a real NIXL the connector stores and loads, and no block is taken for another",
+        "within MultiConnector beside a real NIXL the connector stores and loads, no block is taken for another, and a "
+        "prompt is handed from engine to engine while it is stored",
         ("tests/acceptance/engine/test_nixl.py",),
         ("core/src", "connector/src", "tests/engine"),
-        3,
+        5,
         build="engine",
         engine=True,
     ),

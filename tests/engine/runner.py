@@ -46,7 +46,7 @@ def main() -> None:
         match command.pop("do"):
             case "generate":
                 started = time.monotonic()
-                answer(tokens=generate(llm, **command), seconds=time.monotonic() - started)
+                answer(**generate(llm, **command), seconds=time.monotonic() - started)
             case "metrics":
                 # vLLM collects a tier's numbers while it steps: one step, too short for any block.
                 generate(llm, prompt=[3], max_tokens=1)
@@ -79,16 +79,21 @@ def generate(
     cache_salt: str | None = None,
     lora: str | None = None,
     lora_id: int = 1,
+    transfer: dict | None = None,
 ):
-    """The most likely tokens. lora: directory of an adapter; a lora_id that is new has vLLM read it (again)."""
+    """{"tokens": the most likely ones, "transfer": what vLLM answers as kv_transfer_params}.
+
+    lora: directory of an adapter; a lora_id that is new has vLLM read it (again). transfer: kv_transfer_params.
+    """
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 
-    params = SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=True, detokenize=False)
+    extra = {"kv_transfer_params": transfer} if transfer else None
+    params = SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=True, detokenize=False, extra_args=extra)
     request = {"prompt_token_ids": prompt} | ({"cache_salt": cache_salt} if cache_salt else {})
     adapter = LoRARequest("adapter", lora_id, lora) if lora else None
     outputs = llm.generate([request], params, use_tqdm=False, lora_request=adapter)
-    return list(outputs[0].outputs[0].token_ids)
+    return {"tokens": list(outputs[0].outputs[0].token_ids), "transfer": outputs[0].kv_transfer_params}
 
 
 def load_adapter(llm, path: str, lora_id: int = 1) -> None:

@@ -21,6 +21,9 @@ pytest.importorskip("vllm", reason="needs the engine environment")
 from vllm.config import KVTransferConfig
 from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading.metrics import OffloadingConnectorStats
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import (
+    OffloadingConnector as VllmOffloadingConnector,
+)
 from vllm.v1.kv_offload.base import (
     LookupResult,
     Medium,
@@ -30,6 +33,7 @@ from vllm.v1.kv_offload.base import (
     make_offload_key,
 )
 from vllm.v1.kv_offload.tiering.base import SecondaryTierManager, TransferJob
+from vllm.v1.outputs import KVConnectorOutput
 
 from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.lookup.service import LookupStatus
@@ -37,6 +41,7 @@ from llmd_storage_connector.telemetry.metrics import METRICS, PREFIX, MetricKind
 from llmd_storage_connector.transfer.scheduler import Phase
 from llmd_storage_connector.vllm import spec as spec_module
 from llmd_storage_connector.vllm import tier as tier_module
+from llmd_storage_connector.vllm.connector import LlmdStorageConnector
 from llmd_storage_connector.vllm.spec import LlmdStorageSpec
 from llmd_storage_connector.vllm.tier import CpuTierChunks, LlmdStorageTier
 
@@ -161,6 +166,39 @@ def test_nothing_of_a_request_that_is_kept_out_is_stored_or_found(tier: LlmdStor
     assert [no_store for *_, no_store in engine_of(tier).stored] == ["bypassed"]
     tier.on_request_finished(context)
     assert tier.lookup(key(1), context) is LookupResult.HIT, "another request of that name is another request"
+
+
+def test_an_engine_that_was_given_blocks_reads_and_stores_nothing(tier: LlmdStorageTier) -> None:
+    """Nobody checked them, and what is computed after them is as wrong as they may be."""
+    job = TransferJob(7, [key(1)], np.array([0], dtype=np.int32), False, ReqContext("one"))
+    tier.submit_store(job)
+    tier.only_read()
+    tier.submit_store(job)
+    assert [no_store for *_, no_store in engine_of(tier).stored] == ["", "received"]
+    assert tier.lookup(key(1), ReqContext("two")) is LookupResult.HIT
+
+
+@pytest.fixture
+def connector(monkeypatch: pytest.MonkeyPatch, tier: LlmdStorageTier) -> LlmdStorageConnector:
+    """Its scheduler's half, without vLLM's."""
+    for name in ("update_state_after_alloc", "update_connector_output"):
+        monkeypatch.setattr(VllmOffloadingConnector, name, lambda *_: None)
+    connector = object.__new__(LlmdStorageConnector)
+    connector._tiers, connector._loading = [tier], set()
+    monkeypatch.setattr(connector, "_heed_weight_change", lambda: None)
+    return connector
+
+
+@pytest.mark.parametrize(("external", "stores"), [(64, True), (0, False)])
+def test_blocks_are_given_by_another_connector_if_this_one_does_not_load_them(
+    connector: LlmdStorageConnector, tier: LlmdStorageTier, external: int, stores: bool
+) -> None:
+    connector.update_state_after_alloc(SimpleNamespace(request_id="one"), None, external)
+    connector.update_connector_output(KVConnectorOutput(finished_recving=None))
+    connector.update_connector_output(KVConnectorOutput(finished_recving={"one"}))
+    tier.submit_store(TransferJob(7, [key(1)], np.array([0], dtype=np.int32), False, ReqContext("two")))
+    assert [no_store for *_, no_store in engine_of(tier).stored] == ["" if stores else "received"]
+    assert not connector._loading
 
 
 def test_a_request_that_says_so_waits_for_storage(tier: LlmdStorageTier) -> None:

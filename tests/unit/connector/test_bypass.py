@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from llmd_storage_connector.vllm.bypass import EXPLANATIONS, bypass_reason, without_offloading
+from llmd_storage_connector.vllm.bypass import (
+    EXPLANATIONS,
+    bypass_reason,
+    is_handed_over,
+    without_looking,
+    without_offloading,
+)
 from tests.unit.connector.conftest import make_config
 
 
@@ -43,3 +49,25 @@ def test_a_clients_own_parameters_cannot_let_it_in_and_are_not_lost(given: Any) 
         assert one.kv_transfer_params == {**(given or {}), "max_load_tokens": 0, "max_offload_tokens": 0}
         raise ZeroDivisionError
     assert one.kv_transfer_params is given
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, False),
+        ({"do_remote_decode": True, "do_remote_prefill": False, "remote_block_ids": None}, False),
+        ({"do_remote_prefill": True, "remote_block_ids": [[1, 2]]}, True),
+        ({"do_remote_prefill": False, "remote_block_ids": [[1, 2]]}, False),  # it was tried
+    ],
+)
+def test_a_prompt_is_left_to_who_brings_it_until_that_was_tried(given: Any, expected: bool) -> None:
+    assert is_handed_over(request(kv_transfer_params=given)) is expected
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_nobody_looks_for_such_a_prompt_and_its_own_wish_is_not_lost(given: bool) -> None:
+    one = request(skip_reading_prefix_cache=given)
+    with pytest.raises(ZeroDivisionError), without_looking(one):
+        assert one.skip_reading_prefix_cache
+        raise ZeroDivisionError
+    assert one.skip_reading_prefix_cache is given

@@ -30,6 +30,7 @@ QUEUE_FULL = "queue_full"
 SLOW = "slow"
 NO_BUDGET = "no_budget"
 BYPASSED = "bypassed"
+RECEIVED = "received"
 
 
 class StorageEngine:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which requests are kept out of the cache: those whose blocks vLLM does not name by all that is in them.
+"""Which requests are kept out of the cache, for good or while another connector has their prompt.
+
+For good: those whose blocks vLLM does not name by all that is in them.
 
 vLLM's block hash (v1/core/kv_cache_utils.py, generate_block_hash_extra_keys) has of a LoRA adapter its name and path,
 not its weights, and of an image the id that a client gave, if it gave one, not its pixels. In one process that is a
@@ -51,3 +53,22 @@ def without_offloading(request: Request) -> Iterator[None]:
         yield
     finally:
         request.kv_transfer_params = given
+
+
+def is_handed_over(request: Request) -> bool:
+    """Whether another connector within MultiConnector still has to bring the prompt from where it was prefilled.
+
+    It unsets what the router set, once it has begun to: if it fails, vLLM asks again, and this cache is asked too.
+    """
+    return bool((request.kv_transfer_params or {}).get("do_remote_prefill"))
+
+
+@contextmanager
+def without_looking(request: Request) -> Iterator[None]:
+    """While vLLM asks what there is of a request: nothing, and no tier is asked for it."""
+    given = request.skip_reading_prefix_cache
+    request.skip_reading_prefix_cache = True
+    try:
+        yield
+    finally:
+        request.skip_reading_prefix_cache = given

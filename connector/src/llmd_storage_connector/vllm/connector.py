@@ -37,7 +37,7 @@ from vllm.v1.request import Request
 from llmd_storage_connector.config import Config, check_topology, parse
 from llmd_storage_connector.errors import Misconfigured
 from llmd_storage_connector.transfer.step_timer import StepTimer
-from llmd_storage_connector.vllm.bypass import bypass_reason, without_offloading
+from llmd_storage_connector.vllm.bypass import bypass_reason, is_handed_over, without_looking, without_offloading
 from llmd_storage_connector.vllm.config_adapter import identity_of
 from llmd_storage_connector.vllm.internals import before_weight_change, secondary_tiers
 from llmd_storage_connector.vllm.model_files import model_name, weights_of
@@ -67,6 +67,7 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
         if role == KVConnectorRole.WORKER:
             before_weight_change(self._engine_file.mark)
         self._weights_changed = False
+        self._loading: set[str] = set()  # ids of requests
         self._step_timer = StepTimer()
         self._tiers = [tier for tier in secondary_tiers(self) if isinstance(tier, LlmdStorageTier)]
 
@@ -83,16 +84,34 @@ class LlmdStorageConnector(VllmOffloadingConnector):  # type: ignore[misc]  # vL
             super().on_new_request(request)
 
     def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int) -> tuple[int | None, bool]:
-        """What the tiers have of a waiting request; asked after anything that changed weights."""
+        """What the tiers have of a waiting request; asked after anything that changed weights.
+
+        MultiConnector asks all of its connectors and waits for each, whichever it then takes: a prompt that another one
+        brings would wait for storage, and be read from there, for nothing.
+        """
         self._heed_weight_change()
-        if any(tier.is_waiting(request.request_id) for tier in self._tiers):
+        handed_over = is_handed_over(request)
+        if not handed_over and any(tier.is_waiting(request.request_id) for tier in self._tiers):
             return None, False
-        matched: tuple[int | None, bool] = super().get_num_new_matched_tokens(request, num_computed_tokens)
+        matched: tuple[int | None, bool]
+        with without_looking(request) if handed_over else contextlib.nullcontext():
+            matched = super().get_num_new_matched_tokens(request, num_computed_tokens)
         return matched
 
+    def update_state_after_alloc(self, request: Request, blocks: Any, num_external_tokens: int) -> None:
+        """A request has its blocks; none of its tokens are external where another connector brings them."""
+        if num_external_tokens:
+            self._loading.add(request.request_id)
+        super().update_state_after_alloc(request, blocks, num_external_tokens)
+
     def update_connector_output(self, connector_output: KVConnectorOutput) -> None:
-        """Workers are through with copies, which now go on to the tiers."""
+        """Workers are through with copies, which now go on to the tiers; or with what another connector brought."""
         self._heed_weight_change()
+        received = connector_output.finished_recving or set()
+        if received - self._loading:
+            for tier in self._tiers:
+                tier.only_read()
+        self._loading -= received
         super().update_connector_output(connector_output)
 
     def shutdown(self) -> None:

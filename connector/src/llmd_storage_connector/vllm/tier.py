@@ -38,7 +38,7 @@ from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.unidentified import UnidentifiedStore
 from llmd_storage_connector.config import parse
-from llmd_storage_connector.engine.engine import BYPASSED, StorageEngine
+from llmd_storage_connector.engine.engine import BYPASSED, RECEIVED, StorageEngine
 from llmd_storage_connector.errors import ConnectorError, Unusable
 from llmd_storage_connector.identity.digest_cache import DigestCache
 from llmd_storage_connector.identity.facts import digest_of
@@ -152,6 +152,7 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         self._shown: dict[tuple[str, str], int] = {}
         self._log = RateLimitedLog(logger)
         self._bypassed: set[str] = set()  # ids of requests
+        self._only_reads = False
         # Nobody takes events that vLLM was not asked to publish.
         self._emits_events = bool(offloading_spec.kv_events_config.enable_kv_cache_events)
         self._chunks = CpuTierChunks(primary_kv_view)
@@ -208,6 +209,15 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         """Use storage no more."""
         self._engine.retire(fault)
 
+    def only_read(self) -> None:
+        """Store nothing from now on: another connector brought blocks, which nobody checked, and which others follow.
+
+        Whoever computed them stores them.
+        """
+        if not self._only_reads:
+            logger.info("another connector brought a prompt from elsewhere: from now on nothing is stored here")
+        self._only_reads = True
+
     def on_request_finished(self, req_context: ReqContext) -> None:
         """Forget what the request waited for."""
         self._bypassed.discard(req_context.req_id)
@@ -244,22 +254,12 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         job = job_metadata
         request = job.req_context.req_id
         # vLLM was asked not to, and does so all the same for the last, unfinished block of recurrent layers.
-        no_store = BYPASSED if request in self._bypassed else ""
+        no_store = BYPASSED if request in self._bypassed else RECEIVED if self._only_reads else ""
         self._engine.submit_store(job.job_id, request, *_blocks(job), no_store=no_store)
 
     def get_finished_jobs(self) -> Iterable[JobResult]:
         """Report ended jobs."""
-        return [self._result(job) for job in self._engine.finished()]
-
-    def _result(self, job: FinishedJob) -> JobResult:
-        partly = job.direction is Direction.LOAD and not job.success
-        return JobResult(
-            job.job_id,
-            success=job.success,
-            successful_keys=[OffloadKey(key) for key in job.succeeded] if partly else None,
-            transfer_time=job.seconds,
-            transfer_bytes=len(job.moved) * self.block_size_bytes,
-        )
+        return [_result(job, self.block_size_bytes) for job in self._engine.finished()]
 
     def drain_jobs(self) -> None:
         """End every job; those that storage does not finish soon, by force. Blocks up to _DRAIN_TIMEOUT_S.
@@ -311,6 +311,18 @@ class LlmdStorageTier(SecondaryTierManager):  # type: ignore[misc]  # vLLM is un
         hanging = self._engine.close(_SHUTDOWN_TIMEOUT_S)
         if hanging:
             logger.warning("%d storage threads still hang in a system call; they hold no KV memory", hanging)
+
+
+def _result(job: FinishedJob, block_bytes: int) -> JobResult:
+    """The end of a job in vLLM's words."""
+    partly = job.direction is Direction.LOAD and not job.success
+    return JobResult(
+        job.job_id,
+        success=job.success,
+        successful_keys=[OffloadKey(key) for key in job.succeeded] if partly else None,
+        transfer_time=job.seconds,
+        transfer_bytes=len(job.moved) * block_bytes,
+    )
 
 
 def _runs(events: Iterable[tuple[bytes, bool]]) -> Iterator[tuple[list[OffloadKey], bool]]:
