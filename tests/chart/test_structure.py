@@ -184,6 +184,7 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
         ("", "secrets", "get", "llm-d-hf-token"),
         ("", "secrets", "get", "llm-d-hf-token mirror"),
         ("", "secrets", "get", "llm-d-hf-token vllm-key vllm-tls"),
+        ("resource.k8s.io", "resourceclaimtemplates", "get", "two-gpus"),
         # Whether the pods fit.
         *(("", resource, "list", "") for resource in ("resourcequotas", "limitranges", "pods")),
         ("", "namespaces", "get", helm.NAMESPACE),

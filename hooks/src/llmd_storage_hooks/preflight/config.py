@@ -45,10 +45,24 @@ class SecretRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accelerator:
-    """What each model server's pod requests."""
+class DeviceClaim:
+    """A ResourceClaim of accelerators, or a template of claims, in the release's namespace."""
 
-    resource: str = ""  # "" = CPU
+    resource: str  # resourceclaims or resourceclaimtemplates
+    name: str
+
+    @property
+    def key(self) -> str:
+        """resource/name: of `PreflightFacts.device_claims`, and the end of its path in the API."""
+        return f"{self.resource}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """What each model server's pod requests: an extended resource, or claims, or (neither) nothing, on CPU."""
+
+    resource: str = ""
+    claims: tuple[DeviceClaim, ...] = ()
     per_pod: int = 0
     replicas: int = 1
 

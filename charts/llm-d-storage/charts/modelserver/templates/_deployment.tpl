@@ -68,6 +68,10 @@ spec:
       {{- with .Values.schedulerName }}
       schedulerName: {{ . | quote }}
       {{- end }}
+      {{- with .Values.accelerator.resourceClaims }}
+      resourceClaims:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       {{- with .Values.nodeSelector }}
       nodeSelector:
         {{- toYaml . | nindent 8 }}

@@ -71,7 +71,7 @@ are refused by server-side apply.
 {{- toJson $key -}}
 {{- end -}}
 
-{{/* The values' resources, plus the accelerators that the engines take. */}}
+{{/* The values' resources, plus the accelerators that the engines take, or the claims that stand for them. */}}
 {{- define "llm-d-storage.modelserver.resources" -}}
 {{- $resources := deepCopy .Values.resources -}}
 {{- with include "llm-d-storage.accelerator" .Values -}}
@@ -82,7 +82,11 @@ are refused by server-side apply.
 {{- $_ := set $resources $kind $of -}}
 {{- end -}}
 {{- end -}}
-{{- include "llm-d-storage.resources" $resources -}}
+{{- $resources = include "llm-d-storage.resources" $resources | fromYaml -}}
+{{- range .Values.accelerator.resourceClaims -}}
+{{- $_ := set $resources "claims" (append ($resources.claims | default list) (dict "name" .name)) -}}
+{{- end -}}
+{{- toYaml $resources -}}
 {{- end -}}
 
 {{/* /dev/shm: vLLM keeps the whole CPU tier there, in one file. LMCache keeps its own in ordinary memory. */}}

@@ -49,7 +49,8 @@
 {{- $accelerator := include "llm-d-storage.accelerator" $server -}}
 {{- $_ := set $config "accelerator" (dict
       "resource" $accelerator
-      "perPod" (ternary (include "llm-d-storage.modelserver.accelerators" (dict "Values" $server) | int64) (int64 0) (ne $accelerator ""))
+      "perPod" (ternary (include "llm-d-storage.modelserver.accelerators" (dict "Values" $server) | int64) (int64 0) (ne (include "llm-d-storage.accelerated" $server) ""))
+      "claims" (include "llm-d-storage.preflight.deviceClaims" . | fromJsonArray)
       "replicas" (include "llm-d-storage.replicas" $server | int64)) -}}
 {{- $_ := set $config "workload" (include "llm-d-storage.preflight.workload" . | fromJson) -}}
 {{- with $server.modelSource -}}
@@ -86,6 +87,16 @@
 {{- if include "llm-d-storage.tls.hasCa" $ }}{{ $keys = append $keys .caKey }}{{ end -}}
 {{- end -}}
 {{- toJson $keys -}}
+{{- end -}}
+
+{{/* The claims of accelerators and their templates as a JSON list, by the names that the API has for the two. */}}
+{{- define "llm-d-storage.preflight.deviceClaims" -}}
+{{- $claims := list -}}
+{{- range .Values.modelserver.accelerator.resourceClaims -}}
+{{- with .resourceClaimTemplateName }}{{ $claims = append $claims (dict "resource" "resourceclaimtemplates" "name" .) }}{{ end -}}
+{{- with .resourceClaimName }}{{ $claims = append $claims (dict "resource" "resourceclaims" "name" .) }}{{ end -}}
+{{- end -}}
+{{- uniq $claims | toJson -}}
 {{- end -}}
 
 {{/* One model server's pod, as far as it decides on which nodes it fits, as JSON. */}}
@@ -137,6 +148,10 @@
 {{- end -}}
 {{- if eq .Values.alerts.kind "operator" -}}
 {{- $crds = append $crds (dict "name" "prometheusrules.monitoring.coreos.com" "version" "v1" "neededFor" "alerts.kind=operator") -}}
+{{- end -}}
+{{- if .Values.modelserver.accelerator.resourceClaims -}}
+{{- /* Built in, but only since Kubernetes 1.34: an older one would start pods without the claims. */ -}}
+{{- $crds = append $crds (dict "name" "resourceclaims.resource.k8s.io" "version" "v1" "neededFor" "modelserver.accelerator.resourceClaims") -}}
 {{- end -}}
 {{- if eq .Values.modelserver.autoscaling.kind "keda" -}}
 {{- $crds = append $crds (dict "name" "scaledobjects.keda.sh" "version" "v1alpha1" "neededFor" "modelserver.autoscaling.kind=keda") -}}
