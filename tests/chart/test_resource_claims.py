@@ -56,7 +56,7 @@ REFUSED = {
     "both sources": ("none", [GPUS | {"resourceClaimName": "mine"}, GPUS | {"name": "b"}], "with both of"),
     "no source": ("none", [{"name": "gpus"}], "with neither of"),
     "one name": ("none", [GPUS, GPUS], "has two of the name"),
-    "one claim for all": ("none", [{"name": "gpus", "resourceClaimName": "mine"}], "all 2 replicas would share"),
+    "one claim for all": ("none", [{"name": "gpus", "resourceClaimName": "mine"}], "all 2 pods would share"),
 }
 
 

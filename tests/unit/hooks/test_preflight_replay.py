@@ -321,3 +321,26 @@ def test_a_cluster_without_claims_is_to_be_upgraded() -> None:
     finding = found["preflight.crd.resourceclaims"]
     assert finding.verdict.value == "fail" and "only in v1beta1" in finding.sentence
     assert "from 1.34 on" in finding.remedy and "CRD" not in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("hard", "groups", "words"),
+    [
+        ({"count/leaderworkersets.leaderworkerset.x-k8s.io": "0"}, 2, "leaderworkersets"),
+        ({"count/statefulsets.apps": "2"}, 2, "count/statefulsets.apps 3"),  # one of the leaders, and one a group
+        ({"count/deployments.apps": "0"}, 2, ""),
+        ({"count/leaderworkersets.leaderworkerset.x-k8s.io": "0", "count/statefulsets.apps": "0"}, 0, ""),
+    ],
+)
+def test_a_quota_counts_what_a_leaderworkerset_makes(hard: dict[str, str], groups: int, words: str) -> None:
+    config = replace(CONFIG, workload=replace(CONFIG.workload, replicas=4, groups=groups))
+    said = verdicts(config, **{f"{CORE}/resourcequotas": quota(hard)})
+    assert said.get("preflight.namespace.quota", ("", ""))[0] == ("fail" if words else "")
+    assert words in said.get("preflight.namespace.quota", ("", ""))[1]
+
+
+def test_without_the_leaderworkersets_controller_nothing_is_made() -> None:
+    crd = Crd(name="leaderworkersets.leaderworkerset.x-k8s.io", version="v1", needed_for="modelserver.nodes")
+    finding = by_id(run(replace(CONFIG, crds=(crd,)), Recorded(SHARED)).findings)["preflight.crd.leaderworkersets"]
+    assert finding.verdict.value == "fail" and "modelserver.nodes" in finding.sentence
+    assert "lws.sigs.k8s.io" in finding.link

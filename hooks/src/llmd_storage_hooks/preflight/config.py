@@ -82,7 +82,8 @@ class Toleration:
 class Workload:
     """One model server's pod, as far as it decides where it fits. Amounts are Kubernetes quantities."""
 
-    replicas: int = 0  # 0 = nothing is looked at
+    replicas: int = 0  # such pods; 0 = nothing is looked at
+    groups: int = 0  # of a LeaderWorkerSet, into which they are put; 0 = a Deployment
     requests: dict[str, str] = field(default_factory=dict)
     limits: dict[str, str] = field(default_factory=dict)
     shm_size: str = ""  # of /dev/shm, which is memory of the pod

@@ -117,6 +117,7 @@ class ResourceRequests:
     shm_bytes: int | None
     cpu_tier_bytes: int | None
     priority_class: str = ""
+    groups: int = 0  # of a LeaderWorkerSet; 0 = a Deployment
 
 
 @dataclass(frozen=True, slots=True)

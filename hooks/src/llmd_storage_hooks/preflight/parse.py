@@ -124,6 +124,7 @@ def resource_requests(workload: Workload) -> facts.ResourceRequests:
         quantity(workload.shm_size),
         quantity(workload.cpu_tier_size),
         workload.priority_class,
+        workload.groups,
     )
 
 

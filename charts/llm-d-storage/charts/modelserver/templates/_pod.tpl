@@ -122,7 +122,7 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "llm-d-storage.selectorLabels" (list . "modelserver") | nindent 8 }}
-    matchLabelKeys: [pod-template-hash]
+    matchLabelKeys: [{{ gt (int64 .Values.nodes) 1 | ternary "leaderworkerset.sigs.k8s.io/template-revision-hash" "pod-template-hash" }}]
 {{- end }}
 {{- end -}}
 

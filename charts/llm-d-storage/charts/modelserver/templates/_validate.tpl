@@ -17,6 +17,14 @@ modelserver.extraArgs split the model over {{ $all }} accelerators but modelserv
 modelserver.tensorParallelSize is {{ $tp }} but modelserver.accelerator.resource is none (CPU): the model would be split over accelerators that are not asked for; set tensorParallelSize to 1, or accelerator.resource to what your nodes offer, such as nvidia.com/gpu.
 {{- end }}
 {{- include "llm-d-storage.validate.resourceClaims" . }}
+{{- $nodes := int64 $server.nodes }}
+{{- $engines := include "llm-d-storage.modelserver.allEngines" . | int64 }}
+{{- if mod $engines $nodes }}
+modelserver.nodes is {{ $nodes }} but --data-parallel-size in modelserver.extraArgs is {{ $engines }}{{ if eq $engines 1 }} (or not there){{ end }}: whole engines are spread over nodes, since the CPU tier of one is a node's memory, so that tensor and pipeline parallelism stay within a node; set --data-parallel-size to {{ $nodes }}, {{ mul 2 $nodes }}, {{ mul 4 $nodes }} …, or modelserver.nodes to 1.
+{{- end }}
+{{- if and (gt $nodes 1) (eq $server.updateStrategy.type "Recreate") }}
+modelserver.updateStrategy.type is Recreate but modelserver.nodes is {{ $nodes }}: a LeaderWorkerSet knows RollingUpdate alone; set updateStrategy.type to RollingUpdate.
+{{- end }}
 {{- range $kind := list "requests" "limits" }}
 {{- if and $accelerator (hasKey (get $server.resources $kind | default dict) $accelerator) }}
 modelserver.resources.{{ $kind }} names {{ $accelerator }}, which the chart sets from modelserver.tensorParallelSize and the parallel sizes in extraArgs ({{ $all }}): two numbers for one thing; remove it from resources.
@@ -113,8 +121,8 @@ modelserver.accelerator.resourceClaims has two of the name {{ .name | quote }}, 
 {{- if and $claims (include "llm-d-storage.accelerator" .Values) }}
 modelserver.accelerator.resourceClaims is set, and so is modelserver.accelerator.resource ({{ .Values.accelerator.resource }}): the pods would ask for accelerators twice; set accelerator.resource to none, or resourceClaims to [].
 {{- end }}
-{{- if and $claims (eq (int $shared) (len $claims)) (gt (include "llm-d-storage.replicas" .Values | int64) 1) }}
-modelserver.accelerator.resourceClaims has resourceClaimName alone, one claim of which all {{ include "llm-d-storage.replicas" .Values }} replicas would share the accelerators; set resourceClaimTemplateName, of which each pod gets a claim of its own.
+{{- if and $claims (eq (int $shared) (len $claims)) (gt (include "llm-d-storage.pods" .Values | int64) 1) }}
+modelserver.accelerator.resourceClaims has resourceClaimName alone, one claim of which all {{ include "llm-d-storage.pods" .Values }} pods would share the accelerators; set resourceClaimTemplateName, of which each pod gets a claim of its own.
 {{- end }}
 {{- end -}}
 
@@ -144,7 +152,7 @@ modelserver.accelerator.resourceClaims has resourceClaimName alone, one claim of
 {{- if hasKey $owned $flag }}
 modelserver.extraArgs holds {{ . | quote }}, a flag that the chart sets itself; remove it there and set {{ get $owned $flag }}.
 {{- else if has $flag $apart }}
-modelserver.extraArgs holds {{ . | quote }}, which splits one model server over several pods, or has a port of its own for each rank, and here a model server is one pod with one port; remove it, and set modelserver.tensorParallelSize and --data-parallel-size to what fits one node.
+modelserver.extraArgs holds {{ . | quote }}, which says where engines run, or gives each a port of its own, and here a model server is one pod with one port; remove it, set modelserver.tensorParallelSize to what fits one node, and modelserver.nodes to spread the engines of --data-parallel-size over several.
 {{- else if ne $value . }}
 modelserver.extraArgs holds {{ . | quote }}, a flag and its value in one item, which vLLM would take for one long flag and end; write two items: {{ regexFind "^[^[:space:]]+" . | quote }}, {{ $value | quote }}.
 {{- else if and (regexMatch "^--(ssl-|enable-ssl-refresh$)" $flag) (not (and (eq $flag "--ssl-ciphers") $.Values.global.modelserverTls.secretName)) }}

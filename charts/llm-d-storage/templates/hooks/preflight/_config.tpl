@@ -51,7 +51,7 @@
       "resource" $accelerator
       "perPod" (ternary (include "llm-d-storage.modelserver.accelerators" (dict "Values" $server) | int64) (int64 0) (ne (include "llm-d-storage.accelerated" $server) ""))
       "claims" (include "llm-d-storage.preflight.deviceClaims" . | fromJsonArray)
-      "replicas" (include "llm-d-storage.replicas" $server | int64)) -}}
+      "replicas" (include "llm-d-storage.pods" $server | int64)) -}}
 {{- $_ := set $config "workload" (include "llm-d-storage.preflight.workload" . | fromJson) -}}
 {{- with $server.modelSource -}}
 {{- $_ := set $config "modelClaim" (eq .type "claim" | ternary .claimName "" | default "") -}}
@@ -105,7 +105,8 @@
 {{- $scope := dict "Values" $server -}}
 {{- $resources := include "llm-d-storage.modelserver.resources" $scope | fromYaml -}}
 {{- dict
-      "replicas" (include "llm-d-storage.replicas" $server | int64)
+      "replicas" (include "llm-d-storage.pods" $server | int64)
+      "groups" (gt (int64 $server.nodes) 1 | ternary (include "llm-d-storage.replicas" $server) "0" | int64)
       "requests" ($resources.requests | default dict)
       "limits" ($resources.limits | default dict)
       "shmSize" (include "llm-d-storage.modelserver.shmSize" $scope)
@@ -152,6 +153,9 @@
 {{- if .Values.modelserver.accelerator.resourceClaims -}}
 {{- /* Built in, but only since Kubernetes 1.34: an older one would start pods without the claims. */ -}}
 {{- $crds = append $crds (dict "name" "resourceclaims.resource.k8s.io" "version" "v1" "neededFor" "modelserver.accelerator.resourceClaims") -}}
+{{- end -}}
+{{- if gt (int64 .Values.modelserver.nodes) 1 -}}
+{{- $crds = append $crds (dict "name" "leaderworkersets.leaderworkerset.x-k8s.io" "version" "v1" "neededFor" "modelserver.nodes") -}}
 {{- end -}}
 {{- if eq .Values.modelserver.autoscaling.kind "keda" -}}
 {{- $crds = append $crds (dict "name" "scaledobjects.keda.sh" "version" "v1alpha1" "neededFor" "modelserver.autoscaling.kind=keda") -}}

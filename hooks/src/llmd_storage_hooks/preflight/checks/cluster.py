@@ -14,6 +14,7 @@ OLDEST_KUBERNETES = (1, 29)
 _CRD_LINKS = {
     "gateway.networking.k8s.io": "https://gateway-api.sigs.k8s.io/guides/#installing-gateway-api",
     "inference.networking.k8s.io": "https://gateway-api-inference-extension.sigs.k8s.io/guides/",
+    "leaderworkerset.x-k8s.io": "https://lws.sigs.k8s.io/docs/installation/",
     "monitoring.coreos.com": "https://prometheus-operator.dev/docs/getting-started/installation/",
 }
 # Not by a CRD: from which version of Kubernetes on the API server brings them.
