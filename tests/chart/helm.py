@@ -59,11 +59,19 @@ def one(objs: list[Object], kind: str, suffix: str) -> Object:
     return found[0]
 
 
+def pod_template(obj: Object) -> Object | None:
+    """Of what makes pods; None for other kinds."""
+    if obj["kind"] == "LeaderWorkerSet":
+        template: Object = obj["spec"]["leaderWorkerTemplate"]["workerTemplate"]  # for leaders, too
+        return template
+    return obj["spec"]["template"] if obj["kind"] in ("Deployment", "Job") else None
+
+
 def pod_specs(objs: list[Object]) -> Iterator[tuple[str, Object]]:
     """(kind/name, pod spec) of everything that makes pods."""
     for o in objs:
-        if o["kind"] in ("Deployment", "Job"):
-            yield f"{o['kind']}/{o['metadata']['name']}", o["spec"]["template"]["spec"]
+        if template := pod_template(o):
+            yield f"{o['kind']}/{o['metadata']['name']}", template["spec"]
 
 
 def refusal(*args: str) -> str:

@@ -74,7 +74,7 @@ def test_preflight_is_told_what_the_release_needs() -> None:
             "neededFor": "modelserver.hfToken.enabled=true",
         }
     ]
-    assert seen["accelerator"] == {"resource": "nvidia.com/gpu", "perPod": 2, "replicas": 2}
+    assert seen["accelerator"] == {"resource": "nvidia.com/gpu", "claims": [], "perPod": 2, "replicas": 2}
     lab = json.loads(text("lab", "preflight"))
     assert lab["gatewayClass"] == "" and lab["secrets"] == []
     assert {c["name"] for c in lab["crds"]} == {

@@ -15,8 +15,8 @@ CONNECTOR_SCHEMA = helm.CHART.parents[1] / "schemas" / "connector-config.schema.
 
 
 def vllm(scenario: str, *extra: str) -> dict[str, Any]:
-    pod = helm.one(helm.objects(scenario, *extra), "Deployment", "-modelserver")["spec"]["template"]["spec"]
-    container = pod["containers"][0]
+    (pod,) = (spec for where, spec in helm.pod_specs(helm.objects(scenario, *extra)) if where.endswith("-modelserver"))
+    container: dict[str, Any] = pod["containers"][0]
     assert container["name"] == "vllm", "the first one is what kubectl logs and exec take"
     return container
 

@@ -27,7 +27,15 @@ def annotations(obj: dict[str, Any]) -> dict[str, str]:
 # Together they have every object that the chart can make.
 ALL_OBJECTS = ("everything", "lab", "gateway-gke", "gateway-agentgateway-openshift", "static-nfs", "default")
 ALL_OBJECTS += ("standalone", "tiered-router", "gateway-gke-internal")
-ALL_OBJECTS += ("lmcache", "model-claim-hpa", "model-image-keda", "network-policies", "evictor", "benchmark")
+ALL_OBJECTS += (
+    "lmcache",
+    "model-claim-hpa",
+    "model-image-keda",
+    "network-policies",
+    "evictor",
+    "benchmark",
+    "several-nodes",
+)
 
 
 def test_all_objects_are_among_those_scenarios() -> None:
@@ -47,6 +55,8 @@ def test_names_fit_whatever_the_release_is_called(scenario: str) -> None:
             name = name.partition(":")[2]  # its namespace stands before it
         if obj["kind"] == "PersistentVolume":
             name = name.partition(".")[2]
+        if obj["kind"] == "LeaderWorkerSet":
+            name += "-9999-0123456789"  # a revision of a group's StatefulSet, which is a label
         # An Indexed Job's pods are called <job>-<index>; a Lease's name is the picker's choice, and a label nowhere.
         assert len(name) + 2 * (obj["kind"] == "Job") <= (253 if obj["kind"] == "Lease" else 63)
         for value in obj["metadata"]["labels"].values():
@@ -101,7 +111,8 @@ def test_labels_and_namespace(scenario: str) -> None:
 @each_scenario
 def test_pool_service_monitor_and_proof_select_the_pods_that_serve(scenario: str) -> None:
     objs = helm.objects(scenario)
-    serving = helm.one(objs, "Deployment", "-modelserver")["spec"]["template"]["metadata"]["labels"]
+    templates = {o["metadata"]["name"]: t["metadata"]["labels"] for o in objs if (t := helm.pod_template(o))}
+    serving = templates.pop("kv-modelserver")
     assert serving["llm-d.ai/inference-serving"] == "true"
     selectors = [helm.one(objs, "Service", "-modelserver")["spec"]["selector"]]
     selectors += [
@@ -109,14 +120,9 @@ def test_pool_service_monitor_and_proof_select_the_pods_that_serve(scenario: str
         for o in objs
         if o["kind"] in ("InferencePool", "PodMonitor") and not o["metadata"]["name"].endswith("-evictor")
     ]
-    others = [
-        o["spec"]["template"]["metadata"]["labels"]
-        for o in objs
-        if o["kind"] in ("Deployment", "Job") and not o["metadata"]["name"].endswith("-modelserver")
-    ]
     for selector in selectors:
         assert selector.items() <= serving.items()
-        assert not any(selector.items() <= other.items() for other in others)
+        assert not any(selector.items() <= other.items() for other in templates.values())
 
 
 @each_scenario
@@ -184,6 +190,7 @@ ALLOWED: dict[str, set[tuple[str, str, str, str]]] = {
         ("", "secrets", "get", "llm-d-hf-token"),
         ("", "secrets", "get", "llm-d-hf-token mirror"),
         ("", "secrets", "get", "llm-d-hf-token vllm-key vllm-tls"),
+        ("resource.k8s.io", "resourceclaimtemplates", "get", "two-gpus"),
         # Whether the pods fit.
         *(("", resource, "list", "") for resource in ("resourcequotas", "limitranges", "pods")),
         ("", "namespaces", "get", helm.NAMESPACE),

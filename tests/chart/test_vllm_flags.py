@@ -69,8 +69,8 @@ REFUSED = {
     "a socket": ("--uds=/tmp/s", "ask on port 8000"),
     "offloading": ("--kv-offloading-size=10", "set modelserver.connector and modelserver.cpuTier.size"),
     "offloading's kind": ("--kv_offloading_backend=lmcache", "set modelserver.connector"),
-    "several pods": ("--nnodes=2", "splits one model server over several pods"),
-    "several pods, for short": ("-dpl=4", "splits one model server over several pods"),
+    "several pods": ("--nnodes=2", "modelserver.nodes to spread the engines"),
+    "several pods, for short": ("-dpl=4", "says where engines run"),
     "no number": ("--data-parallel-size=eight", "without a whole number"),
     "nothing after it": ("-dp", "without a whole number"),
 }

@@ -127,7 +127,8 @@ modelserver.connector is none but hooks.proof.enabled is true: there is no cache
 {{- if $proof.enabled }}
 {{- $replicas := include "llm-d-storage.replicas" .Values.modelserver | int64 }}
 {{- $key := ternary "replicas" "autoscaling.minReplicas" (eq .Values.modelserver.autoscaling.kind "none") }}
-{{- if and (lt $replicas 2) (not (and (eq $replicas 1) .Values.hooks.allowInconclusive)) }}
+{{- $pods := include "llm-d-storage.pods" .Values.modelserver | int64 }}
+{{- if and (lt $pods 2) (not (and (eq $pods 1) .Values.hooks.allowInconclusive)) }}
 modelserver.{{ $key }} is {{ $replicas }} but hooks.proof.enabled is true: one pod cannot prove that another one reads its cache, so the proof would end as inconclusive (exit code 3); set {{ $key }} to 2 or more, hooks.allowInconclusive to true to have one pod's writing proven only, or hooks.proof.enabled to false.
 {{- end }}
 {{- $needed := add (int64 $proof.readyTimeoutSeconds) (mul 4 (int64 $proof.requestTimeoutSeconds)) 60 }}
@@ -146,7 +147,7 @@ Only where the cluster's API is really seen: `helm template` knows a fixed list,
 {{- range include "llm-d-storage.preflight.crds" . | fromJsonArray }}
 {{- $group := regexReplaceAll "^[^.]+\\." .name "" }}
 {{- if not ($.Capabilities.APIVersions.Has (printf "%s/%s" $group .version)) }}
-{{ .neededFor }} needs {{ .name }} ({{ .version }}), which this cluster does not have: install its CRDs, or change that value (global.router.mode: service needs none).
+{{ .neededFor }} needs {{ .name }} ({{ .version }}), which this cluster does not have: {{ eq $group "resource.k8s.io" | ternary "upgrade it to Kubernetes 1.34 or later" "install its CRDs" }}, or change that value (global.router.mode: service needs none).
 {{- end }}
 {{- end }}
 {{- end }}

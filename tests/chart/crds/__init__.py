@@ -12,6 +12,7 @@ from tests.lab.proc import output
 HERE = Path(__file__).resolve().parent
 FILES = {
     "github.com/kedacore/keda/v2": "config/crd/bases/keda.sh_scaledobjects.yaml",
+    "sigs.k8s.io/lws": "config/crd/bases/leaderworkerset.x-k8s.io_leaderworkersets.yaml",
     "istio.io/api": "kubernetes/customresourcedefinitions.gen.yaml",
 }
 # Istio's file holds all its kinds in one; the chart makes some of networking.istio.io only.

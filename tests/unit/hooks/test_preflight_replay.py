@@ -9,8 +9,18 @@ from typing import Any
 import pytest
 
 from llmd_storage_hooks.core.errors import NotFound
-from llmd_storage_hooks.preflight.config import Accelerator, PreflightConfig, Storage, Toleration, Workload
-from llmd_storage_hooks.preflight.run import run
+from llmd_storage_hooks.core.kube.objects import Unknown
+from llmd_storage_hooks.preflight.collect import without_cluster
+from llmd_storage_hooks.preflight.config import (
+    Accelerator,
+    Crd,
+    DeviceClaim,
+    PreflightConfig,
+    Storage,
+    Toleration,
+    Workload,
+)
+from llmd_storage_hooks.preflight.run import check, run
 from tests.unit.hooks.support import by_id
 
 CORE = "/api/v1/namespaces/ns"
@@ -249,3 +259,88 @@ def test_what_a_class_lacks_is_said(
     verdict, sentence = said.get("preflight.storageclass.rwx", (None, ""))
     assert verdict == expected
     assert words in sentence
+
+
+CLAIM = DeviceClaim(resource="resourceclaimtemplates", name="two-gpus")
+TEMPLATE = "/apis/resource.k8s.io/v1/namespaces/ns/resourceclaimtemplates/two-gpus"
+
+
+def a_template(*requests: dict[str, Any]) -> dict[str, Any]:
+    named = [{"name": str(n), **one} for n, one in enumerate(requests)]
+    return {"metadata": {"name": "two-gpus"}, "spec": {"spec": {"devices": {"requests": named}}}}
+
+
+GPUS = {"exactly": {"deviceClassName": "gpu.nvidia.com", "count": 2}}
+GPU_OF_ONE = {"exactly": {"deviceClassName": "gpu.nvidia.com"}}
+
+
+@pytest.mark.parametrize(
+    ("template", "expected", "words"),
+    [
+        (a_template(GPUS), None, ""),
+        (a_template(GPU_OF_ONE, GPU_OF_ONE), None, ""),
+        (a_template(GPUS, GPU_OF_ONE), None, ""),  # a network card, perhaps
+        (a_template(GPU_OF_ONE), "warn", "ask for 1 device(s), but vLLM takes 2 accelerators"),
+        (a_template(), "warn", "ask for 0 device(s)"),
+        (a_template({"exactly": {"deviceClassName": "gpu.nvidia.com", "allocationMode": "All"}}), None, ""),
+        (a_template({"firstAvailable": [{"name": "h200", "deviceClassName": "gpu.nvidia.com"}]}), None, ""),
+        (None, "fail", 'names ResourceClaimTemplate "two-gpus", but there is none'),
+    ],
+)
+def test_claims_of_accelerators_are_looked_for_and_counted(
+    template: dict[str, Any] | None, expected: str | None, words: str
+) -> None:
+    """A name that nothing has is the first thing that goes wrong: the pods would wait for ever, with one event."""
+    config = replace(CONFIG, accelerator=Accelerator(claims=(CLAIM,), per_pod=2, replicas=2))
+    said = verdicts(config, **({TEMPLATE: template} if template else {}))
+    assert said.keys() == ({"preflight.accelerator.claims"} if expected else set())
+    if expected:
+        assert said["preflight.accelerator.claims"][0] == expected
+        assert words in said["preflight.accelerator.claims"][1]
+
+
+def test_a_claim_by_name_counts_its_own_devices() -> None:
+    claim = DeviceClaim(resource="resourceclaims", name="mine")
+    config = replace(CONFIG, accelerator=Accelerator(claims=(claim,), per_pod=2, replicas=1))
+    path = "/apis/resource.k8s.io/v1/namespaces/ns/resourceclaims/mine"
+    assert verdicts(config, **{path: {"spec": {"devices": {"requests": [GPUS]}}}}) == {}
+    assert verdicts(config)["preflight.accelerator.claims"][0] == "fail"
+
+
+def test_claims_that_cannot_be_read_are_a_warning() -> None:
+    config = replace(CONFIG, accelerator=Accelerator(claims=(CLAIM,), per_pod=2, replicas=2))
+    found = by_id(check(config, without_cluster(config, Unknown("not allowed (forbidden)"))))
+    assert found["preflight.accelerator.claims"].verdict.value == "warn"
+
+
+def test_a_cluster_without_claims_is_to_be_upgraded() -> None:
+    """An older API server drops the pod's claims: it would run, without a GPU."""
+    crd = Crd(name="resourceclaims.resource.k8s.io", version="v1", needed_for="modelserver.accelerator.resourceClaims")
+    beta = {"/apis/resource.k8s.io": {"versions": [{"version": "v1beta1"}]}}
+    found = by_id(run(replace(CONFIG, crds=(crd,)), Recorded({**SHARED, **beta})).findings)
+    finding = found["preflight.crd.resourceclaims"]
+    assert finding.verdict.value == "fail" and "only in v1beta1" in finding.sentence
+    assert "from 1.34 on" in finding.remedy and "CRD" not in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("hard", "groups", "words"),
+    [
+        ({"count/leaderworkersets.leaderworkerset.x-k8s.io": "0"}, 2, "leaderworkersets"),
+        ({"count/statefulsets.apps": "2"}, 2, "count/statefulsets.apps 3"),  # one of the leaders, and one a group
+        ({"count/deployments.apps": "0"}, 2, ""),
+        ({"count/leaderworkersets.leaderworkerset.x-k8s.io": "0", "count/statefulsets.apps": "0"}, 0, ""),
+    ],
+)
+def test_a_quota_counts_what_a_leaderworkerset_makes(hard: dict[str, str], groups: int, words: str) -> None:
+    config = replace(CONFIG, workload=replace(CONFIG.workload, replicas=4, groups=groups))
+    said = verdicts(config, **{f"{CORE}/resourcequotas": quota(hard)})
+    assert said.get("preflight.namespace.quota", ("", ""))[0] == ("fail" if words else "")
+    assert words in said.get("preflight.namespace.quota", ("", ""))[1]
+
+
+def test_without_the_leaderworkersets_controller_nothing_is_made() -> None:
+    crd = Crd(name="leaderworkersets.leaderworkerset.x-k8s.io", version="v1", needed_for="modelserver.nodes")
+    finding = by_id(run(replace(CONFIG, crds=(crd,)), Recorded(SHARED)).findings)["preflight.crd.leaderworkersets"]
+    assert finding.verdict.value == "fail" and "modelserver.nodes" in finding.sentence
+    assert "lws.sigs.k8s.io" in finding.link

@@ -526,6 +526,21 @@ def test_a_rollout_is_waited_for(monkeypatch):
     assert block["podA"] == "a"
 
 
+def test_a_rollout_of_a_leaderworkerset_is_waited_for(monkeypatch):
+    """Its pods have no pod-template-hash: by that label alone old and new ones would be of one generation."""
+
+    def grouped(name, revision, node="n1"):
+        found = pod(name, node)
+        found["metadata"]["labels"] = {"leaderworkerset.sigs.k8s.io/template-revision-hash": revision}
+        return found
+
+    new = [grouped("a", "r1"), grouped("b", "r1", "n2")]
+    kube = FakeKube([grouped("0", "r0"), grouped("0-1", "r0", "n2"), *new], new)
+    findings, block, _ = run(monkeypatch, kube=kube)
+    assert findings["proof.pods"].verdict.value == "pass"
+    assert (block["podA"], len(kube.polls)) == ("a", 1)
+
+
 def test_the_selector_goes_to_the_api_server(monkeypatch):
     kube = FakeKube(TWO)
     run(monkeypatch, kube=kube, pod_selector={"b": "2", "a": "1"})

@@ -41,6 +41,8 @@ CHECKS = (
           "https://gateway-api.sigs.k8s.io/api-types/gatewayclass/"),
     Check("preflight.accelerator.count", "Do the nodes open to the model servers have accelerators for all replicas?",
           "fail, warn", f"{_K8S}/tasks/manage-gpus/scheduling-gpus/"),
+    Check("preflight.accelerator.claims", "Are the ResourceClaims, or templates, of accelerators there, and enough?",
+          "fail, warn", f"{_K8S}/concepts/scheduling-eviction/dynamic-resource-allocation/"),
     Check("preflight.nodes.taints", "Do taints or the node selector leave two nodes?", "fail, warn",
           f"{_K8S}/concepts/scheduling-eviction/taint-and-toleration/"),
     Check("preflight.nodes.room", "Do the nodes have memory and CPU for all replicas, by their allocatable resources?",

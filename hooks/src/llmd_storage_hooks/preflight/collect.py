@@ -11,7 +11,7 @@ from llmd_storage_hooks.core.kube import parse as kube_parse
 from llmd_storage_hooks.core.kube.api import KubeApi
 from llmd_storage_hooks.core.kube.objects import Absent, Claim, Unknown
 from llmd_storage_hooks.preflight import facts, parse
-from llmd_storage_hooks.preflight.config import PreflightConfig
+from llmd_storage_hooks.preflight.config import DeviceClaim, PreflightConfig
 
 T = TypeVar("T")
 
@@ -38,6 +38,7 @@ def preflight_facts(kube: KubeApi, config: PreflightConfig) -> facts.PreflightFa
         claim=claim,
         secrets={ref.name: _secret(kube, core, ref.name) for ref in config.secrets},
         nodes=_nodes(kube, config),
+        device_claims={one.key: _devices(kube, config.namespace, one) for one in config.accelerator.claims},
         quotas=_quotas(kube, core),
         limits=_limits(kube, core),
         namespace=_read(lambda: parse.namespace(kube.get(core))) if config.pod_security else None,
@@ -58,6 +59,7 @@ def without_cluster(config: PreflightConfig, why: Unknown) -> facts.PreflightFac
         claim=why if has_claim else None,
         secrets={ref.name: why for ref in config.secrets},
         nodes=why,
+        device_claims={one.key: why for one in config.accelerator.claims},
         quotas=why,
         limits=why,
         namespace=why if config.pod_security else None,
@@ -119,6 +121,11 @@ def _nodes(kube: KubeApi, config: PreflightConfig) -> tuple[facts.Node, ...] | U
     if not config.accelerator.resource and not config.workload.replicas:
         return ()
     return _present(_read(lambda: tuple(parse.node(one) for one in kube_parse.items(kube.get("/api/v1/nodes")))))
+
+
+def _devices(kube: KubeApi, namespace: str, wanted: DeviceClaim) -> facts.Devices | Absent | Unknown:
+    path = f"/apis/resource.k8s.io/v1/namespaces/{namespace}/{wanted.key}"
+    return _read(lambda: parse.devices(kube.get(path)))
 
 
 def _quotas(kube: KubeApi, core: str) -> tuple[facts.Quota, ...] | Unknown:

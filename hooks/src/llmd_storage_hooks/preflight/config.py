@@ -45,10 +45,24 @@ class SecretRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accelerator:
-    """What each model server's pod requests."""
+class DeviceClaim:
+    """A ResourceClaim of accelerators, or a template of claims, in the release's namespace."""
 
-    resource: str = ""  # "" = CPU
+    resource: str  # resourceclaims or resourceclaimtemplates
+    name: str
+
+    @property
+    def key(self) -> str:
+        """resource/name: of `PreflightFacts.device_claims`, and the end of its path in the API."""
+        return f"{self.resource}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """What each model server's pod requests: an extended resource, or claims, or (neither) nothing, on CPU."""
+
+    resource: str = ""
+    claims: tuple[DeviceClaim, ...] = ()
     per_pod: int = 0
     replicas: int = 1
 
@@ -68,7 +82,8 @@ class Toleration:
 class Workload:
     """One model server's pod, as far as it decides where it fits. Amounts are Kubernetes quantities."""
 
-    replicas: int = 0  # 0 = nothing is looked at
+    replicas: int = 0  # such pods; 0 = nothing is looked at
+    groups: int = 0  # of a LeaderWorkerSet, into which they are put; 0 = a Deployment
     requests: dict[str, str] = field(default_factory=dict)
     limits: dict[str, str] = field(default_factory=dict)
     shm_size: str = ""  # of /dev/shm, which is memory of the pod

@@ -58,6 +58,13 @@ class SecretKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Devices:
+    """What a ResourceClaim, or a template, asks for."""
+
+    count: int | None  # None: as many as there are, or one of several
+
+
+@dataclass(frozen=True, slots=True)
 class Taint:
     """Of a node."""
 
@@ -110,6 +117,7 @@ class ResourceRequests:
     shm_bytes: int | None
     cpu_tier_bytes: int | None
     priority_class: str = ""
+    groups: int = 0  # of a LeaderWorkerSet; 0 = a Deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +156,5 @@ class PreflightFacts:
     namespace: Namespace | Absent | Unknown | None = None
     claim_users: tuple[str, ...] | Unknown = ()  # names of the pods that use the claim now
     model_claim: Claim | Absent | Unknown | None = None  # the claim that the model is read from
+    device_claims: dict[str, Devices | Absent | Unknown] = field(default_factory=dict)  # by "resource/name"
     volume: StorageClass | Absent | Unknown | None = None  # of the user's claim: driver and attributes

@@ -90,6 +90,15 @@ def secret_keys(raw: Any) -> facts.SecretKeys:
     )
 
 
+def devices(raw: Any) -> facts.Devices:
+    """A ResourceClaim or a ResourceClaimTemplate."""
+    spec = mapping(raw, "spec")
+    requests = dicts(mapping(mapping(spec, "spec") or spec, "devices"), "requests")
+    exact = [mapping(one, "exactly") for one in requests]
+    counted = all(one and one.get("allocationMode", "ExactCount") == "ExactCount" for one in exact)
+    return facts.Devices(sum(_number(one.get("count", 1)) for one in exact) if counted else None)
+
+
 def node(raw: Any) -> facts.Node:
     """A Node."""
     taints = [
@@ -115,6 +124,7 @@ def resource_requests(workload: Workload) -> facts.ResourceRequests:
         quantity(workload.shm_size),
         quantity(workload.cpu_tier_size),
         workload.priority_class,
+        workload.groups,
     )
 
 

@@ -14,7 +14,17 @@ from llmd_storage_hooks.core.kube.quantities import quantity
 from llmd_storage_hooks.core.result import HookResult
 from llmd_storage_hooks.core.verdicts import Finding
 from llmd_storage_hooks.preflight import parse
-from llmd_storage_hooks.preflight.checks import claims, cluster, models, namespaces, nodes, rwx, secrets, storage
+from llmd_storage_hooks.preflight.checks import (
+    claims,
+    cluster,
+    devices,
+    models,
+    namespaces,
+    nodes,
+    rwx,
+    secrets,
+    storage,
+)
 from llmd_storage_hooks.preflight.collect import preflight_facts, without_cluster
 from llmd_storage_hooks.preflight.config import PreflightConfig
 from llmd_storage_hooks.preflight.facts import PreflightFacts
@@ -42,6 +52,7 @@ def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
     return [
         *cluster.check(config, facts),
         *nodes.check(config, facts, resources),
+        *devices.check(config.accelerator, facts.device_claims),
         *namespaces.check(config, facts, resources, size_bytes, storage_class),
         *class_findings,
         *claims.check(config, facts, storage_class, size_bytes),

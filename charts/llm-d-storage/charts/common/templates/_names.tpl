@@ -4,15 +4,20 @@ and every subchart compute the same string.
 */}}
 
 {{/*
-The base of all names. At most 48 characters, so that the longest suffix ("-storage-report", 15) fits a label's 63;
-a longer release name is cut and gets a digest, so that two long names with one beginning stay apart.
+The base of all names. At most 48 characters, so that the longest suffix ("-storage-report", 15) fits a label's 63.
 */}}
 {{- define "llm-d-storage.names.base" -}}
-{{- $base := .Values.global.nameOverride | default .Release.Name -}}
-{{- if gt (len $base) 48 -}}
-{{- printf "%s-%s" ($base | trunc 39 | trimSuffix "-" | trimSuffix ".") (sha256sum $base | trunc 8) -}}
+{{- include "llm-d-storage.names.cut" (list (.Values.global.nameOverride | default .Release.Name) 48) -}}
+{{- end -}}
+
+{{/* A longer name is cut and gets a digest, so that two long names with one beginning stay apart. Call with (list $name $most). */}}
+{{- define "llm-d-storage.names.cut" -}}
+{{- $name := index . 0 -}}
+{{- $most := index . 1 -}}
+{{- if gt (len $name) $most -}}
+{{- printf "%s-%s" ($name | trunc (sub $most 9 | int) | trimSuffix "-" | trimSuffix ".") (sha256sum $name | trunc 8) -}}
 {{- else -}}
-{{- $base -}}
+{{- $name -}}
 {{- end -}}
 {{- end -}}
 
@@ -38,6 +43,16 @@ a longer release name is cut and gets a digest, so that two long names with one 
 
 {{- define "llm-d-storage.names.modelserver" -}}
 {{- include "llm-d-storage.names.base" . }}-modelserver
+{{- end -}}
+
+{{/*
+Of what makes the model servers' pods. A LeaderWorkerSet's StatefulSets get a group's number after it, and their revisions, which
+are labels, a hash of ten characters after that.
+*/}}
+{{- define "llm-d-storage.names.workload" -}}
+{{- $name := include "llm-d-storage.names.modelserver" . -}}
+{{- if gt (int64 .Values.nodes) 1 }}{{ $name = include "llm-d-storage.names.cut" (list $name 47) }}{{ end -}}
+{{- $name -}}
 {{- end -}}
 
 {{- define "llm-d-storage.names.lmcache" -}}

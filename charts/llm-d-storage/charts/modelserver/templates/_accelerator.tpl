@@ -7,3 +7,8 @@ the vendor's device plugin uses.
 {{- $name := .accelerator.resource -}}
 {{- if hasKey $names $name }}{{ get $names $name }}{{ else }}{{ $name }}{{ end -}}
 {{- end -}}
+
+{{/* "true" where the model servers run on accelerators, asked for by an extended resource or by ResourceClaims; empty on CPU. */}}
+{{- define "llm-d-storage.accelerated" -}}
+{{- if or (include "llm-d-storage.accelerator" .) .accelerator.resourceClaims }}true{{ end -}}
+{{- end -}}

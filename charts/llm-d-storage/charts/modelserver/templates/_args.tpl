@@ -13,6 +13,12 @@ The arguments of `vllm` as a JSON list. Flags that have a value of their own are
 {{- with .Values.blockSize }}{{ $args = concat $args (list "--block-size" (int64 . | toString)) }}{{ end -}}
 {{- with .Values.maxNumSeqs }}{{ $args = concat $args (list "--max-num-seqs" (int64 . | toString)) }}{{ end -}}
 {{- with .Values.termination.drainSeconds }}{{ $args = concat $args (list "--shutdown-timeout" (int64 . | toString)) }}{{ end -}}
+{{- if gt (int64 .Values.nodes) 1 -}}
+{{- /* The pods of a group find each other, and every one serves, with its own engines: LeaderWorkerSet sets the two variables. */ -}}
+{{- $args = concat $args (list
+      "--nnodes" (int64 .Values.nodes | toString) "--node-rank" "$(LWS_WORKER_INDEX)" "--master-addr" "$(LWS_LEADER_ADDRESS)"
+      "--data-parallel-size-local" (include "llm-d-storage.modelserver.engines" .) "--data-parallel-hybrid-lb") -}}
+{{- end -}}
 {{- with include "llm-d-storage.modelserver.kvTransferConfig" . -}}
 {{- $args = concat $args (list "--kv-transfer-config" .) -}}
 {{- /* Each answer says how much of its prompt was cached: the proof needs it where others are served meanwhile. */ -}}

@@ -19,9 +19,14 @@ Call with (list $ "--flag" "-f").
 {{- regexFind "^[0-9]+$" $number | int64 -}}
 {{- end -}}
 
-{{/* Engines in one model server. Each has a CPU tier of its own. */}}
-{{- define "llm-d-storage.modelserver.engines" -}}
+{{/* Engines of one replica. */}}
+{{- define "llm-d-storage.modelserver.allEngines" -}}
 {{- include "llm-d-storage.modelserver.flagNumber" (list . "--data-parallel-size" "-dp") | int64 | max 1 -}}
+{{- end -}}
+
+{{/* Engines in one model server, which is a pod. Each has a CPU tier of its own. */}}
+{{- define "llm-d-storage.modelserver.engines" -}}
+{{- div (include "llm-d-storage.modelserver.allEngines" . | int64) (int64 .Values.nodes) | max 1 -}}
 {{- end -}}
 
 {{/* Accelerators of one model server. */}}

@@ -71,7 +71,7 @@ are refused by server-side apply.
 {{- toJson $key -}}
 {{- end -}}
 
-{{/* The values' resources, plus the accelerators that the engines take. */}}
+{{/* The values' resources, plus the accelerators that the engines take, or the claims that stand for them. */}}
 {{- define "llm-d-storage.modelserver.resources" -}}
 {{- $resources := deepCopy .Values.resources -}}
 {{- with include "llm-d-storage.accelerator" .Values -}}
@@ -82,7 +82,11 @@ are refused by server-side apply.
 {{- $_ := set $resources $kind $of -}}
 {{- end -}}
 {{- end -}}
-{{- include "llm-d-storage.resources" $resources -}}
+{{- $resources = include "llm-d-storage.resources" $resources | fromYaml -}}
+{{- range .Values.accelerator.resourceClaims -}}
+{{- $_ := set $resources "claims" (append ($resources.claims | default list) (dict "name" .name)) -}}
+{{- end -}}
+{{- toYaml $resources -}}
 {{- end -}}
 
 {{/* /dev/shm: vLLM keeps the whole CPU tier there, in one file. LMCache keeps its own in ordinary memory. */}}
@@ -118,7 +122,7 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "llm-d-storage.selectorLabels" (list . "modelserver") | nindent 8 }}
-    matchLabelKeys: [pod-template-hash]
+    matchLabelKeys: [{{ gt (int64 .Values.nodes) 1 | ternary "leaderworkerset.sigs.k8s.io/template-revision-hash" "pod-template-hash" }}]
 {{- end }}
 {{- end -}}
 

@@ -3,6 +3,7 @@
 {{- $server := .Values -}}
 {{- $tp := int64 $server.tensorParallelSize -}}
 {{- $accelerator := include "llm-d-storage.accelerator" $server -}}
+{{- $accelerated := include "llm-d-storage.accelerated" $server -}}
 {{- if .Values.prefill }}
 modelserver.prefill is set but this chart makes one group of model servers, of which each prefills and decodes: what one has prefilled the others read from storage; remove modelserver.prefill and set modelserver.replicas, or take llm-d's own chart for groups of prefill and decode.
 {{- end }}
@@ -10,10 +11,19 @@ modelserver.prefill is set but this chart makes one group of model servers, of w
 modelserver.accelerator.resource is "", which names nothing; set it to none for CPU.
 {{- end }}
 {{- $all := include "llm-d-storage.modelserver.accelerators" . | int64 -}}
-{{- if and (gt $all $tp) (not $accelerator) }}
+{{- if and (gt $all $tp) (not $accelerated) }}
 modelserver.extraArgs split the model over {{ $all }} accelerators but modelserver.accelerator.resource is none (CPU); remove --data-parallel-size and --pipeline-parallel-size, or set accelerator.resource to what your nodes offer, such as nvidia.com/gpu.
-{{- else if and (gt $tp 1) (not $accelerator) }}
+{{- else if and (gt $tp 1) (not $accelerated) }}
 modelserver.tensorParallelSize is {{ $tp }} but modelserver.accelerator.resource is none (CPU): the model would be split over accelerators that are not asked for; set tensorParallelSize to 1, or accelerator.resource to what your nodes offer, such as nvidia.com/gpu.
+{{- end }}
+{{- include "llm-d-storage.validate.resourceClaims" . }}
+{{- $nodes := int64 $server.nodes }}
+{{- $engines := include "llm-d-storage.modelserver.allEngines" . | int64 }}
+{{- if mod $engines $nodes }}
+modelserver.nodes is {{ $nodes }} but --data-parallel-size in modelserver.extraArgs is {{ $engines }}{{ if eq $engines 1 }} (or not there){{ end }}: whole engines are spread over nodes, since the CPU tier of one is a node's memory, so that tensor and pipeline parallelism stay within a node; set --data-parallel-size to {{ $nodes }}, {{ mul 2 $nodes }}, {{ mul 4 $nodes }} …, or modelserver.nodes to 1.
+{{- end }}
+{{- if and (gt $nodes 1) (eq $server.updateStrategy.type "Recreate") }}
+modelserver.updateStrategy.type is Recreate but modelserver.nodes is {{ $nodes }}: a LeaderWorkerSet knows RollingUpdate alone; set updateStrategy.type to RollingUpdate.
 {{- end }}
 {{- range $kind := list "requests" "limits" }}
 {{- if and $accelerator (hasKey (get $server.resources $kind | default dict) $accelerator) }}
@@ -49,7 +59,7 @@ modelserver.storageTier.extraConfig names {{ $option }}, which the chart sets it
 {{- if and (eq $server.connector "none") $tier.extraConfig }}
 modelserver.storageTier.extraConfig is set but modelserver.connector is none, and nobody would read it; remove it, or set connector.
 {{- end }}
-{{- if and (has $server.connector (list "vllm-fs" "llmd-fs-backend" "lmcache")) (not $accelerator) }}
+{{- if and (has $server.connector (list "vllm-fs" "llmd-fs-backend" "lmcache")) (not $accelerated) }}
 modelserver.connector is {{ $server.connector }}, which needs an accelerator, and modelserver.accelerator.resource is none (CPU); set connector to llmd-storage.
 {{- end }}
 {{- with $server.modelSource }}
@@ -87,9 +97,32 @@ modelserver.{{ $values }} sets {{ $key }}, by which the pods are found; remove i
 {{- end }}
 {{- end }}
 {{- end }}
-{{- $block := int64 $server.blockSize | default (ternary (int64 16) (int64 128) (ne $accelerator "")) }}
+{{- $block := int64 $server.blockSize | default (ternary (int64 16) (int64 128) (ne $accelerated "")) }}
 {{- if mod (int64 $server.storageTier.blockTokens) $block }}
 modelserver.storageTier.blockTokens is {{ int64 $server.storageTier.blockTokens }}, no multiple of vLLM's block size of {{ $block }} tokens: a stored block is made of whole ones; set blockTokens to {{ $block }}, {{ mul 2 $block }}, {{ mul 4 $block }} …, or modelserver.blockSize to a divisor.
+{{- end }}
+{{- end -}}
+
+{{/* Accelerators by ResourceClaims. Part of the rules of modelserver. */}}
+{{- define "llm-d-storage.validate.resourceClaims" -}}
+{{- $claims := .Values.accelerator.resourceClaims }}
+{{- $shared := 0 }}
+{{- $seen := dict }}
+{{- range $claims }}
+{{- if and .resourceClaimName .resourceClaimTemplateName | or (not (or .resourceClaimName .resourceClaimTemplateName)) }}
+modelserver.accelerator.resourceClaims names {{ .name | quote }} with {{ ternary "both" "neither" (ne (.resourceClaimName | default "") "") }} of resourceClaimName and resourceClaimTemplateName; set one: the template to give each pod accelerators of its own.
+{{- end }}
+{{- if hasKey $seen .name }}
+modelserver.accelerator.resourceClaims has two of the name {{ .name | quote }}, which Kubernetes refuses; give one another name.
+{{- end }}
+{{- $_ := set $seen .name true }}
+{{- if .resourceClaimName }}{{ $shared = add1 $shared }}{{ end }}
+{{- end }}
+{{- if and $claims (include "llm-d-storage.accelerator" .Values) }}
+modelserver.accelerator.resourceClaims is set, and so is modelserver.accelerator.resource ({{ .Values.accelerator.resource }}): the pods would ask for accelerators twice; set accelerator.resource to none, or resourceClaims to [].
+{{- end }}
+{{- if and $claims (eq (int $shared) (len $claims)) (gt (include "llm-d-storage.pods" .Values | int64) 1) }}
+modelserver.accelerator.resourceClaims has resourceClaimName alone, one claim of which all {{ include "llm-d-storage.pods" .Values }} pods would share the accelerators; set resourceClaimTemplateName, of which each pod gets a claim of its own.
 {{- end }}
 {{- end -}}
 
@@ -119,7 +152,7 @@ modelserver.storageTier.blockTokens is {{ int64 $server.storageTier.blockTokens 
 {{- if hasKey $owned $flag }}
 modelserver.extraArgs holds {{ . | quote }}, a flag that the chart sets itself; remove it there and set {{ get $owned $flag }}.
 {{- else if has $flag $apart }}
-modelserver.extraArgs holds {{ . | quote }}, which splits one model server over several pods, or has a port of its own for each rank, and here a model server is one pod with one port; remove it, and set modelserver.tensorParallelSize and --data-parallel-size to what fits one node.
+modelserver.extraArgs holds {{ . | quote }}, which says where engines run, or gives each a port of its own, and here a model server is one pod with one port; remove it, set modelserver.tensorParallelSize to what fits one node, and modelserver.nodes to spread the engines of --data-parallel-size over several.
 {{- else if ne $value . }}
 modelserver.extraArgs holds {{ . | quote }}, a flag and its value in one item, which vLLM would take for one long flag and end; write two items: {{ regexFind "^[^[:space:]]+" . | quote }}, {{ $value | quote }}.
 {{- else if and (regexMatch "^--(ssl-|enable-ssl-refresh$)" $flag) (not (and (eq $flag "--ssl-ciphers") $.Values.global.modelserverTls.secretName)) }}

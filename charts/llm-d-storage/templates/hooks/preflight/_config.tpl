@@ -49,8 +49,9 @@
 {{- $accelerator := include "llm-d-storage.accelerator" $server -}}
 {{- $_ := set $config "accelerator" (dict
       "resource" $accelerator
-      "perPod" (ternary (include "llm-d-storage.modelserver.accelerators" (dict "Values" $server) | int64) (int64 0) (ne $accelerator ""))
-      "replicas" (include "llm-d-storage.replicas" $server | int64)) -}}
+      "perPod" (ternary (include "llm-d-storage.modelserver.accelerators" (dict "Values" $server) | int64) (int64 0) (ne (include "llm-d-storage.accelerated" $server) ""))
+      "claims" (include "llm-d-storage.preflight.deviceClaims" . | fromJsonArray)
+      "replicas" (include "llm-d-storage.pods" $server | int64)) -}}
 {{- $_ := set $config "workload" (include "llm-d-storage.preflight.workload" . | fromJson) -}}
 {{- with $server.modelSource -}}
 {{- $_ := set $config "modelClaim" (eq .type "claim" | ternary .claimName "" | default "") -}}
@@ -88,13 +89,24 @@
 {{- toJson $keys -}}
 {{- end -}}
 
+{{/* The claims of accelerators and their templates as a JSON list, by the names that the API has for the two. */}}
+{{- define "llm-d-storage.preflight.deviceClaims" -}}
+{{- $claims := list -}}
+{{- range .Values.modelserver.accelerator.resourceClaims -}}
+{{- with .resourceClaimTemplateName }}{{ $claims = append $claims (dict "resource" "resourceclaimtemplates" "name" .) }}{{ end -}}
+{{- with .resourceClaimName }}{{ $claims = append $claims (dict "resource" "resourceclaims" "name" .) }}{{ end -}}
+{{- end -}}
+{{- uniq $claims | toJson -}}
+{{- end -}}
+
 {{/* One model server's pod, as far as it decides on which nodes it fits, as JSON. */}}
 {{- define "llm-d-storage.preflight.workload" -}}
 {{- $server := .Values.modelserver -}}
 {{- $scope := dict "Values" $server -}}
 {{- $resources := include "llm-d-storage.modelserver.resources" $scope | fromYaml -}}
 {{- dict
-      "replicas" (include "llm-d-storage.replicas" $server | int64)
+      "replicas" (include "llm-d-storage.pods" $server | int64)
+      "groups" (gt (int64 $server.nodes) 1 | ternary (include "llm-d-storage.replicas" $server) "0" | int64)
       "requests" ($resources.requests | default dict)
       "limits" ($resources.limits | default dict)
       "shmSize" (include "llm-d-storage.modelserver.shmSize" $scope)
@@ -137,6 +149,13 @@
 {{- end -}}
 {{- if eq .Values.alerts.kind "operator" -}}
 {{- $crds = append $crds (dict "name" "prometheusrules.monitoring.coreos.com" "version" "v1" "neededFor" "alerts.kind=operator") -}}
+{{- end -}}
+{{- if .Values.modelserver.accelerator.resourceClaims -}}
+{{- /* Built in, but only since Kubernetes 1.34: an older one would start pods without the claims. */ -}}
+{{- $crds = append $crds (dict "name" "resourceclaims.resource.k8s.io" "version" "v1" "neededFor" "modelserver.accelerator.resourceClaims") -}}
+{{- end -}}
+{{- if gt (int64 .Values.modelserver.nodes) 1 -}}
+{{- $crds = append $crds (dict "name" "leaderworkersets.leaderworkerset.x-k8s.io" "version" "v1" "neededFor" "modelserver.nodes") -}}
 {{- end -}}
 {{- if eq .Values.modelserver.autoscaling.kind "keda" -}}
 {{- $crds = append $crds (dict "name" "scaledobjects.keda.sh" "version" "v1alpha1" "neededFor" "modelserver.autoscaling.kind=keda") -}}

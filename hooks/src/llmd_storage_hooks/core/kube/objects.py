@@ -66,7 +66,7 @@ class PodState:
     ready: bool
     deleting: bool
     restarts: int
-    generation: str  # pod-template-hash: two of them at once = a rollout is under way
+    generation: str  # the hash of its template: two of them at once = a rollout is under way
     reason: str  # why it is not ready: Unschedulable, ImagePullBackOff, OOMKilled, ...
     message: str
     container: str  # the container that the reason is about; "" = the pod itself

@@ -9,6 +9,9 @@ from typing import Any
 from llmd_storage_hooks.core.kube import objects
 from llmd_storage_hooks.core.kube.quantities import quantity
 
+# By which label a pod says what template it is of: a Deployment's, or a LeaderWorkerSet's.
+_GENERATIONS = ("pod-template-hash", "leaderworkerset.sigs.k8s.io/template-revision-hash")
+
 
 def mapping(raw: Any, *path: str) -> dict[str, Any]:
     """The object at `path`; empty when there is none."""
@@ -71,6 +74,7 @@ def items(raw: Any) -> list[dict[str, Any]]:
 def pod(raw: Any) -> objects.PodState:
     """A Pod, with the one reason why it is not ready."""
     meta, spec, status = mapping(raw, "metadata"), mapping(raw, "spec"), mapping(raw, "status")
+    labels = mapping(meta, "labels")
     containers = dicts(status, "initContainerStatuses") + dicts(status, "containerStatuses")
     reason, message, container = _why_not_ready(raw, containers)
     return objects.PodState(
@@ -81,7 +85,7 @@ def pod(raw: Any) -> objects.PodState:
         ready=condition(raw, "Ready").get("status") == "True",
         deleting="deletionTimestamp" in meta,
         restarts=max((int(one.get("restartCount", 0)) for one in containers), default=0),
-        generation=str(mapping(meta, "labels").get("pod-template-hash", "")),
+        generation=next((str(labels[key]) for key in _GENERATIONS if key in labels), ""),
         reason=reason,
         message=message,
         container=container,

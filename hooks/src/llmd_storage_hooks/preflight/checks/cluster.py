@@ -14,8 +14,11 @@ OLDEST_KUBERNETES = (1, 29)
 _CRD_LINKS = {
     "gateway.networking.k8s.io": "https://gateway-api.sigs.k8s.io/guides/#installing-gateway-api",
     "inference.networking.k8s.io": "https://gateway-api-inference-extension.sigs.k8s.io/guides/",
+    "leaderworkerset.x-k8s.io": "https://lws.sigs.k8s.io/docs/installation/",
     "monitoring.coreos.com": "https://prometheus-operator.dev/docs/getting-started/installation/",
 }
+# Not by a CRD: from which version of Kubernetes on the API server brings them.
+_BUILT_IN = {"resource.k8s.io": "1.34"}
 
 
 def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
@@ -69,6 +72,8 @@ def crd(wanted: Crd, observed: ServedGroup | Absent | Unknown) -> Finding:
     why = f", which {wanted.needed_for} needs" if wanted.needed_for else ""
     instead = f", or turn off what needs it ({wanted.needed_for})" if wanted.needed_for else ""
     install = f"Install the CRD {wanted.name} in version {wanted.version}{instead}."
+    if group in _BUILT_IN:
+        install = f"Kubernetes serves {wanted.name} from {_BUILT_IN[group]} on: upgrade the cluster{instead}."
     if isinstance(observed, Unknown):
         return Finding(
             check_id, Verdict.WARN, f"Could not check the CRD {wanted.name}: {observed.reason}.", install, link

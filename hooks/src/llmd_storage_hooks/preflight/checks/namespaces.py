@@ -54,7 +54,9 @@ def check(
 def needs(resources: ResourceRequests, storage_bytes: int | None, storage_class: str = "") -> dict[str, int]:
     """What the whole release requests, by the resource names of a ResourceQuota; of objects the fewest it can have."""
     found = {"pods": resources.replicas, "count/pods": resources.replicas} if resources.replicas else {}
-    if resources.replicas:
+    if resources.groups:  # a StatefulSet of the leaders, and one of each group's workers
+        found |= {"count/leaderworkersets.leaderworkerset.x-k8s.io": 1, "count/statefulsets.apps": 1 + resources.groups}
+    elif resources.replicas:
         found |= {"count/deployments.apps": 1, "count/replicasets.apps": 1}
     for name, amount in resources.requests.items():
         found[f"requests.{name}"] = amount * resources.replicas

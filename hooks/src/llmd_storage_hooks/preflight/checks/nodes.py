@@ -64,6 +64,9 @@ def tolerates(one: Toleration, taint: Taint) -> bool:
 def accelerators(wanted: Accelerator, nodes: tuple[Node, ...] | Unknown, workload: Workload | None = None) -> Finding:
     """The nodes have accelerators for all replicas; other pods' use is not subtracted."""
     check_id = "preflight.accelerator.count"
+    if wanted.claims:
+        said = "The model servers get their accelerators by ResourceClaims, which no count of the nodes' resources has."
+        return Finding(check_id, Verdict.SKIPPED, said)
     if not wanted.resource or wanted.per_pod < 1:
         return Finding(check_id, Verdict.SKIPPED, "The model servers ask for no accelerator (CPU).")
     if isinstance(nodes, Unknown):

@@ -87,8 +87,8 @@ def _timed_out(config: ProofConfig, waiting: WaitResult, result: NotYet) -> Find
             _CHECK,
             Verdict.FAIL,
             f"After {waited} no pod in namespace {config.namespace} matches {selector}.",
-            "See kubectl describe deployment and replicaset: quota, Pod Security or an admission webhook may "
-            "refuse the pods.",
+            "See kubectl describe deployment and replicaset (with modelserver.nodes leaderworkerset and statefulset): "
+            "quota, Pod Security or an admission webhook may refuse the pods.",
         )
     waits = [pod for pod in waiting.pods if not pod.ready and not pod.deleting]
     worst = waits[0] if waits else waiting.pods[0]
