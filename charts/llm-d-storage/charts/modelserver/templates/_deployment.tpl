@@ -145,6 +145,7 @@ spec:
             - {name: connector, mountPath: /opt/llmd-connector, readOnly: true}
             {{- else if eq .Values.connector "lmcache" }}
             - {name: lmcache, mountPath: /etc/lmcache, readOnly: true}
+            - {name: prometheus, mountPath: /prometheus}
             {{- end }}
             - {name: shm, mountPath: /dev/shm}
             - {name: cache, mountPath: /cache}
@@ -182,6 +183,8 @@ spec:
         - name: lmcache
           configMap:
             name: {{ include "llm-d-storage.names.lmcache" . }}
+        - name: prometheus
+          emptyDir: {}
         {{- end }}
         - name: tmp
           emptyDir: {}
