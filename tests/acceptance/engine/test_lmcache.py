@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 
 HERE = Path(__file__).parent
 MOUNT = "/mnt/kv-cache"
-TIER_MIB = 64
+TIER_MIB = 16
 CHUNK_BYTES = 1 << 20  # of lmcache_worker.py's model, without LMCache's head of the file
 TOKENS = 3 * 256 + 100  # three whole chunks and a rest, which is not kept
 WHOLE = 3 * 256

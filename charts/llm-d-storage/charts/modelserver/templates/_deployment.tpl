@@ -145,7 +145,7 @@ spec:
             - {name: connector, mountPath: /opt/llmd-connector, readOnly: true}
             {{- else if eq .Values.connector "lmcache" }}
             - {name: lmcache, mountPath: /etc/lmcache, readOnly: true}
-            - {name: prometheus, mountPath: /prometheus}
+            - {name: lmcache-metrics, mountPath: /lmcache-metrics}
             {{- end }}
             - {name: shm, mountPath: /dev/shm}
             - {name: cache, mountPath: /cache}
@@ -183,7 +183,7 @@ spec:
         - name: lmcache
           configMap:
             name: {{ include "llm-d-storage.names.lmcache" . }}
-        - name: prometheus
+        - name: lmcache-metrics
           emptyDir: {}
         {{- end }}
         - name: tmp
