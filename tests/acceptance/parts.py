@@ -193,6 +193,21 @@ PARTS = (
         before=str(lab().vllm_next),
     ),
     Part(
+        "lmcache",
+        "LMCache with the chart's configuration: processes share its fs backend's chunks; what it checks and counts",
+        ("tests/acceptance/engine/test_lmcache.py",),
+        (
+            f"{CHART}/charts/modelserver/templates",
+            "tests/acceptance/engine/lmcache_worker.py",
+            "tests/lab/versions.py",
+            "tests/lab/engine.py",
+        ),
+        8,
+        build="lmcache",
+        engine=True,
+        before=str(lab().lmcache),
+    ),
+    Part(
         "million",
         "an evictor over a million files and ten million names: scan, memory, what it costs while nothing happens",
         ("tests/acceptance/test_million.py",),

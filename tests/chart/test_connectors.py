@@ -64,6 +64,7 @@ def test_lmcache_is_shared_between_pods() -> None:
     env = {e["name"]: e.get("value") for e in vllm("lmcache")["env"]}
     assert env["LMCACHE_CONFIG_FILE"] == "/etc/lmcache/lmcache.yaml"
     assert env["LMCACHE_TRACK_USAGE"] == "false"
+    assert {"name": "lmcache-metrics", "mountPath": env["PROMETHEUS_MULTIPROC_DIR"]} in vllm("lmcache")["volumeMounts"]
     assert env["PYTHONHASHSEED"], "its keys are Python hashes"
     mount = {"name": "lmcache", "mountPath": "/etc/lmcache", "readOnly": True}
     assert mount in vllm("lmcache")["volumeMounts"]

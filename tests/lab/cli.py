@@ -89,8 +89,8 @@ def build(
     group: Annotated[
         str,
         typer.Argument(
-            help="all, tools (helm, kubectl, CRDs), helm-3, engine (vLLM, model), vllm-next, argocd, istiod, "
-            "prometheus, registry; release: what `make release` needs; "
+            help="all, tools (helm, kubectl, CRDs), helm-3, engine (vLLM, model), vllm-next, lmcache, argocd, "
+            "istiod, prometheus, registry; release: what `make release` needs; "
             "gate: what `make test` needs; acceptance: everything"
         ),
     ] = "all",

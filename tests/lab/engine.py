@@ -136,6 +136,28 @@ def make_next(c: Console, lab: Lab) -> None:
     (lab.vllm_next / READY).write_text(_next_digest() + "\n")
 
 
+# --- LMCache, beside vLLM
+
+
+def _lmcache_digest() -> str:
+    return digest.of_files([REQUIREMENTS], *(word for wheel in versions.LMCACHE_WHEELS for word in wheel))
+
+
+def lmcache_current(lab: Lab) -> bool:
+    return digest.stamped(lab.lmcache / READY, _lmcache_digest())
+
+
+def make_lmcache(c: Console, lab: Lab) -> None:
+    """Its wheel has no part for CPUs, but what is not for GPUs runs on them."""
+    shutil.rmtree(lab.lmcache, ignore_errors=True)
+    for wheel in versions.LMCACHE_WHEELS:
+        deps.unpack_wheel(c, wheel, lab.lmcache)
+    c.say("trying it")
+    env = {"PYTHONPATH": str(lab.lmcache), "LMCACHE_TRACK_USAGE": "false"}
+    c.run([python(lab), "-c", "import lmcache.v1.cache_engine"], env=env)
+    (lab.lmcache / READY).write_text(_lmcache_digest() + "\n")
+
+
 # --- the model
 
 

@@ -77,6 +77,11 @@ class Lab:
         return self.home / "vllm-next"
 
     @property
+    def lmcache(self) -> Path:
+        """LMCache for the engine's Python, on its PYTHONPATH (`build lmcache`)."""
+        return self.home / "lmcache"
+
+    @property
     def model(self) -> Path:
         return self.home / "model"
 

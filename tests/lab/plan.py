@@ -91,6 +91,7 @@ def addon_steps(lab: Lab) -> list[Step]:
         *(go_tool(lab, tool) for tool in (gotools.ACTIONLINT, gotools.REGISTRY, gotools.CRANE)),
         step("helm-3", deps.install_helm_3, deps.helm_3_current),
         step("vllm-next", engine.make_next, engine.next_current, ("model",)),
+        step("lmcache", engine.make_lmcache, engine.lmcache_current, ("engine",)),
         step("flux-crds", flux.make, flux.is_made),
     ]
 
@@ -148,6 +149,7 @@ def build_groups(lab: Lab) -> dict[str, list[Step]]:
         "helm-3": group(*TOOLS, "helm-3"),
         "engine": group("engine", "model"),
         "vllm-next": group("vllm-next"),
+        "lmcache": group("tools", "lmcache"),
         "argocd": group(*whole, "argocd-packages", "argocd-build"),
         "prometheus": group(*whole, "prometheus", "state-metrics"),
         "istiod": group(*whole, istio.TOOL.program),

@@ -22,6 +22,15 @@ VLLM_SHIM_VERSION = "0.32.0+cpu"
 VLLM_NEXT_WHEEL = ("vllm", "0.33.0")
 VLLM_NEXT_NEEDS = (("orjson", "3.13.0"),)  # which 0.32 did not
 
+# What LMCache imports on CPU and the engine has not. The rest of what it asks for is for GPUs and clouds.
+LMCACHE_WHEELS = (
+    ("lmcache", "0.5.6"),
+    ("aiofile", "3.12.3"),
+    ("aiofiles", "25.1.0"),
+    ("caio", "0.12.10"),
+    ("sortedcontainers", "2.4.0"),
+)
+
 # An add-on, built by `tests.lab build argocd`: the version of tools/argocd/go.mod, and the Go that it asks for.
 ARGOCD = "3.6.1"
 ARGOCD_GO = "go1.27.3"

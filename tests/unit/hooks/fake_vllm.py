@@ -33,6 +33,8 @@ class FakeVllm:
     details: bool = False  # --enable-prompt-tokens-details
     chat: bool = False  # has chat alone, whose template is four words
     model: str = "m"  # another name is a 404
+    late: int = 0  # how many scrapes LMCache's counters lag behind
+    scraped: list[dict[str, float]] = field(default_factory=list)
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
         if path == "/metrics":
@@ -167,7 +169,13 @@ class FakeVllm:
                 f'vllm:kv_offload_total_bytes_total{{transfer_type="{way}"}} {self.counts.get(key, 0)}'
                 for way, key in (("GPU_to_SHARED_STORAGE", "write"), ("SHARED_STORAGE_to_GPU", "read"))
             ]
-        elif self.fault != "no connector" and self.connector != "lmcache":
+        elif self.connector == "lmcache" and self.fault != "no connector":
+            self.scraped.append(dict(self.counts))
+            then = self.scraped[max(0, len(self.scraped) - 1 - self.late)]
+            lines += [
+                f'lmcache:num_remote_{way}_bytes_total{{role="worker"}} {then.get(way, 0)}' for way in ("write", "read")
+            ]
+        elif self.fault != "no connector":
             tier = {"llmd-storage": "1:llmd_storage", "vllm-fs": "1:fs"}[self.connector]
             lines.append("# TYPE vllm:kv_offload_tiering_chunk_queries_total counter")
             lines += [

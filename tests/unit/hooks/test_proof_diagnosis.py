@@ -23,15 +23,33 @@ def test_a_connector_of_others_is_proven_by_what_it_counts(monkeypatch, connecto
     pair = [FakeVllm({}, connector=connector) for _ in range(2)]
     findings, block, _ = run(monkeypatch, a=pair[0], b=pair[1], connector=connector)
     bad = {name: one.verdict.value for name, one in findings.items() if one.verdict.value not in ("pass", "warn")}
-    assert bad == ({"proof.stored": "skipped"} if connector == "lmcache" else {})
+    assert bad == {}
     assert block["source"] == "storage"
     assert block["reusedFraction"] == 1.0
 
 
-def test_a_connector_that_counts_no_bytes_is_not_waited_for_a_minute(monkeypatch):
-    a, b = (FakeVllm({}, connector="lmcache") for _ in range(2))
-    run(monkeypatch, a=a, b=b, connector="lmcache")
-    assert len([one for one in a.requests if one["max_tokens"] == 1]) < 15
+def test_one_that_counts_at_intervals_is_waited_for(monkeypatch):
+    a, b = (FakeVllm({}, connector="lmcache", late=30) for _ in range(2))
+    findings, block, _ = run(monkeypatch, a=a, b=b, connector="lmcache")
+    assert findings["proof.stored"].verdict.value == findings["proof.source"].verdict.value == "pass"
+    assert block["bytesRead"] == 6000
+    polls = [one for one in a.requests if one["max_tokens"] == 1]
+    assert len(polls) > 30 + 10 / 0.5, "and once more: its first count may be of half a write"
+
+
+def test_tokens_that_lmcache_had_in_its_memory_are_not_from_storage(monkeypatch):
+    a, b = FakeVllm({}, connector="lmcache"), FakeVllm({}, "cpu tier", connector="lmcache")
+    findings, block, _ = run(monkeypatch, a=a, b=b, connector="lmcache")
+    assert findings["proof.source"].verdict.value == "fail"
+    assert block["source"] == "cpu_tier"
+
+
+def test_an_lmcache_whose_metrics_are_not_shown_is_told_how_to_show_them(monkeypatch):
+    a, b = (FakeVllm({}, "no connector", connector="lmcache") for _ in range(2))
+    findings, _, _ = run(monkeypatch, a=a, b=b, connector="lmcache")
+    assert findings["proof.stored"].verdict.value == "fail"
+    assert "lmcache:*" in findings["proof.stored"].sentence
+    assert "PROMETHEUS_MULTIPROC_DIR" in findings["proof.stored"].remedy
 
 
 @pytest.mark.parametrize("connector", ["llmd-fs-backend", "lmcache"])

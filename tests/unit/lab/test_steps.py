@@ -147,7 +147,7 @@ def test_a_build_group_brings_what_it_needs_and_no_more(lab_here: Lab) -> None:
 def test_an_addon_is_no_part_of_the_lab_but_of_what_the_acceptance_needs(lab_here: Lab) -> None:
     addons = {s.name for s in addon_steps(lab_here)}
     of_clusters = {"argocd-packages", "argocd-build", "prometheus", "state-metrics", "flux-crds", "pilot-discovery"}
-    assert addons == {*of_clusters, "helm-3", "vllm-next", "actionlint", "crane", "registry"}
+    assert addons == {*of_clusters, "helm-3", "vllm-next", "lmcache", "actionlint", "crane", "registry"}
     groups = {group: {s.name for s in steps} for group, steps in build_groups(lab_here).items()}
     assert not addons & groups["all"]
     assert groups["acceptance"] == addons | groups["all"]

@@ -9,6 +9,8 @@ are refused by server-side apply.
 {{- else if eq .Values.connector "lmcache" -}}
 {{- $own = append $own (dict "name" "LMCACHE_CONFIG_FILE" "value" "/etc/lmcache/lmcache.yaml") -}}
 {{- $own = append $own (dict "name" "LMCACHE_TRACK_USAGE" "value" "false") -}}
+{{- /* LMCache counts in vLLM's workers; vLLM's server shows what other processes count only from a folder of theirs. */ -}}
+{{- $own = append $own (dict "name" "PROMETHEUS_MULTIPROC_DIR" "value" "/lmcache-metrics") -}}
 {{- end -}}
 {{- $own = concat $own (list
       (dict "name" "PYTHONHASHSEED" "value" "42")

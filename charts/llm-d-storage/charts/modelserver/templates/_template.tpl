@@ -121,6 +121,7 @@ spec:
         - {name: connector, mountPath: /opt/llmd-connector, readOnly: true}
         {{- else if eq .Values.connector "lmcache" }}
         - {name: lmcache, mountPath: /etc/lmcache, readOnly: true}
+        - {name: lmcache-metrics, mountPath: /lmcache-metrics}
         {{- end }}
         - {name: shm, mountPath: /dev/shm}
         - {name: cache, mountPath: /cache}
@@ -158,6 +159,8 @@ spec:
     - name: lmcache
       configMap:
         name: {{ include "llm-d-storage.names.lmcache" . }}
+    - name: lmcache-metrics
+      emptyDir: {}
     {{- end }}
     - name: tmp
       emptyDir: {}

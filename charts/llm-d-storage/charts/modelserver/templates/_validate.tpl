@@ -168,13 +168,13 @@ modelserver.extraArgs holds {{ first $flags }} without a whole number of 1 or mo
 {{- end }}
 {{- $reserved := list "PYTHONHASHSEED" }}
 {{- if eq .Values.connector "llmd-storage" }}{{ $reserved = append $reserved "PYTHONPATH" }}{{ end }}
-{{- if eq .Values.connector "lmcache" }}{{ $reserved = append $reserved "LMCACHE_CONFIG_FILE" }}{{ end }}
+{{- if eq .Values.connector "lmcache" }}{{ $reserved = concat $reserved (list "LMCACHE_CONFIG_FILE" "PROMETHEUS_MULTIPROC_DIR") }}{{ end }}
 {{- if .Values.hfToken.enabled }}{{ $reserved = append $reserved "HF_TOKEN" }}{{ end }}
 {{- if .Values.apiKey.secretName }}{{ $reserved = append $reserved "VLLM_API_KEY" }}{{ end }}
 {{- $seen := dict }}
 {{- range .Values.extraEnv }}
 {{- if has .name $reserved }}
-modelserver.extraEnv sets {{ .name }}, which the chart needs (PYTHONPATH and LMCACHE_CONFIG_FILE find the connector, PYTHONHASHSEED makes block keys equal on all pods, HF_TOKEN and VLLM_API_KEY come from modelserver.hfToken and apiKey); remove it, and for HF_TOKEN set modelserver.hfToken.enabled to false.
+modelserver.extraEnv sets {{ .name }}, which the chart needs (PYTHONPATH and LMCACHE_CONFIG_FILE find the connector, PROMETHEUS_MULTIPROC_DIR shows LMCache's counters, PYTHONHASHSEED makes block keys equal on all pods, HF_TOKEN and VLLM_API_KEY come from modelserver.hfToken and apiKey); remove it, and for HF_TOKEN set modelserver.hfToken.enabled to false.
 {{- end }}
 {{- if hasKey $seen .name }}
 modelserver.extraEnv names {{ .name }} twice, which server-side apply refuses; keep one.
@@ -184,7 +184,7 @@ modelserver.extraEnv names {{ .name }} twice, which server-side apply refuses; k
 {{- end -}}
 
 {{- define "llm-d-storage.validate.podExtras" -}}
-{{- $volumes := dict "tls" true "trust" true "ca-bundle" true "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true "hub" true }}
+{{- $volumes := dict "tls" true "trust" true "ca-bundle" true "kv-cache" true "connector" true "shm" true "cache" true "tmp" true "model" true "lmcache" true "lmcache-metrics" true "hub" true }}
 {{- $containers := dict "trust" true "vllm" true "connector" true }}
 {{- range concat .Values.extraInitContainers .Values.extraContainers }}
 {{- if hasKey $containers .name }}
@@ -198,7 +198,7 @@ modelserver.extraVolumes names {{ .name | quote }}, which is taken (by the chart
 {{- end }}
 {{- $_ := set $volumes .name true }}
 {{- end }}
-{{- $paths := dict "/etc/modelserver-tls" true "/etc/llm-d-trust" true "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true "/etc/lmcache" true }}
+{{- $paths := dict "/etc/modelserver-tls" true "/etc/llm-d-trust" true "/mnt/kv-cache" true "/opt/llmd-connector" true "/dev/shm" true "/cache" true "/tmp" true "/etc/lmcache" true "/lmcache-metrics" true }}
 {{- if ne .Values.modelSource.type "hub" }}{{ $_ := set $paths "/models" true }}{{ end }}
 {{- if .Values.modelSource.cacheClaimName }}{{ $_ := set $paths "/hub" true }}{{ end }}
 {{- range .Values.extraVolumeMounts }}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmd_storage_hooks.core.kube.objects import PodState
-from llmd_storage_hooks.proof.connectors import CONNECTORS, LLMD_STORAGE
+from llmd_storage_hooks.proof.connectors import CONNECTORS, LLMD_STORAGE, LMCACHE
 from llmd_storage_hooks.proof.facts import Counters
 
 # A cause and a remedy, one sentence or two each.
@@ -74,11 +74,13 @@ _REFUSALS["eperm"] = _REFUSALS["eacces"]
 def not_loaded(connector: str) -> Diagnosis:
     """The server's metrics lack those of the connector."""
     loaded = CONNECTORS[connector].loaded
-    return (
-        f"it has no storage tier (its metrics lack {loaded}*), so the connector is not loaded.",
+    remedy = (
         f"See that --kv-transfer-config names the connector of modelserver.connector={connector} on that pod, and "
-        "that its log shows it.",
+        "that its log shows it."
     )
+    if loaded == LMCACHE:
+        remedy += " Its metrics are shown only where PROMETHEUS_MULTIPROC_DIR names a folder, as in the chart's pods."
+    return f"it has no storage tier (its metrics lack {loaded}*), so the connector is not loaded.", remedy
 
 
 def why_not_stored(wrote: Counters) -> Diagnosis:

@@ -72,13 +72,9 @@ def source(config: ProofConfig, trial: Trial) -> str:
         return "storage" if trial.reused_tokens > 0 else "none"
     if reused.external_tokens <= 0:
         return "local_cache" if reused.local_tokens > 0 else "none"
-    connector_metrics = CONNECTORS[config.connector]
-    if not connector_metrics.counts_bytes:
-        # A prompt that was never sent to B cannot be in any tier of its own.
-        return "storage"
     if reused.storage_read_bytes <= 0:
         return "cpu_tier"
-    if not connector_metrics.counts_blocks:
+    if not CONNECTORS[config.connector].counts_blocks:
         return "storage"
     by_hits = reused.storage_hits * config.block_tokens
     from_storage = max(reused.disk_tokens, by_hits) if reused.attributes_sources else by_hits
@@ -101,12 +97,9 @@ def origin(config: ProofConfig, trial: Trial) -> Finding:
     observed = {"source": where, **_counters(reused)}
     if where == "storage":
         mib = reused.storage_read_bytes / 2**20
-        connector_metrics = CONNECTORS[config.connector]
         sentence = f"They came from storage: B read {mib:.1f} MiB"
-        sentence += f", {reused.storage_hits:.0f} blocks." if connector_metrics.counts_blocks else "."
-        if not connector_metrics.counts_bytes:
-            sentence = "They came from outside B, which had never seen this prompt; the connector counts no bytes."
-        elif trial.with_others:
+        sentence += f", {reused.storage_hits:.0f} blocks." if CONNECTORS[config.connector].counts_blocks else "."
+        if trial.with_others:
             sentence = "They came from storage: B had never seen this prompt."
         return Finding(check_id, Verdict.PASS, sentence, observed=observed)
     return Finding(

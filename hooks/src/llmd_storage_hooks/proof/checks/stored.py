@@ -6,7 +6,6 @@ from __future__ import annotations
 from llmd_storage_hooks.core.verdicts import Finding, Verdict
 from llmd_storage_hooks.proof.checks import diagnosis
 from llmd_storage_hooks.proof.config import ProofConfig
-from llmd_storage_hooks.proof.connectors import CONNECTORS
 from llmd_storage_hooks.proof.facts import Answer, Trial, full_block_tokens
 
 
@@ -31,7 +30,6 @@ def length(config: ProofConfig, first: Answer) -> Finding:
 def stored(config: ProofConfig, trial: Trial) -> Finding:
     """A wrote the prompt's blocks; else why not."""
     check_id = "proof.stored"
-    connector_metrics = CONNECTORS[config.connector]
     if trial.stored is None:
         return Finding(check_id, Verdict.SKIPPED, "Not reached.")
     one = trial.stored.delta
@@ -55,9 +53,6 @@ def stored(config: ProofConfig, trial: Trial) -> Finding:
             "The volume is slow to write, or A serves others at the same time; see the probe's throughput.",
             observed=observed,
         )
-    if not connector_metrics.counts_bytes:
-        sentence = f"The connector {config.connector} does not count what it writes to storage; what B finds will tell."
-        return Finding(check_id, Verdict.SKIPPED, sentence, observed=observed)
     if not one.connector_loaded:
         cause, remedy = diagnosis.not_loaded(config.connector)
         return Finding(check_id, Verdict.FAIL, f"A ({trial.pod_a.name}): {cause}", remedy, observed=observed)

@@ -32,6 +32,8 @@ def read_counters(metrics: Metrics, connector: str = LLMD_STORAGE) -> Counters:
         return metrics.total(f"{TIERING}{name}", tier=connector_metrics.tier) if connector_metrics.tier else 0.0
 
     def moved(direction: str) -> float:
+        if ":" in direction:
+            return metrics.total(direction)
         return metrics.total("vllm:kv_offload_total_bytes", transfer_type=direction) + metrics.total(
             "vllm:kv_offload_total_bytes_total", transfer_type=direction
         )

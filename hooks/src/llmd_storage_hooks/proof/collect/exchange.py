@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,6 @@ from llmd_storage_hooks.proof.facts import Answer, Counters, PodPair, Prompt, St
 from llmd_storage_hooks.proof.ties import near_tie
 
 STORE_S = 60.0  # a healthy tier writes a prompt's blocks within a second or two
-UNCOUNTED_S = 5.0  # how long a connector that counts no bytes is given to write
 SETTLED_READS = 3
 FIRST_STEPS = 3  # of an engine, after which all blocks of an answer wait to be written
 POLL_S = 0.5
@@ -145,14 +145,16 @@ def _read(config: ProofConfig, server: Server) -> Counters:
 
 
 def _await_stored(config: ProofConfig, server: Server, before: Counters, first: Answer, clock: Clock) -> Stored:
-    """Wait until A has written and nothing is left to write; UNCOUNTED_S for one that counts no bytes.
+    """Wait until A has written and nothing is left to write.
 
     vLLM advances its tiers, and counts, only in scheduler steps; so an idle engine gets a one-token request at each
     poll. A busy one writes all the time: there it is enough that as much was written as waited after the first of
-    these steps, since what came first is written first. Blocks up to: STORE_S.
+    these steps, since what came first is written first. A connector that counts at intervals is given one more, as the
+    first may have ended in the middle of the write. Blocks up to: STORE_S.
     """
-    counted = CONNECTORS[config.connector].counts_bytes
-    began, deadline = clock.now(), Deadline.after(clock, STORE_S if counted else UNCOUNTED_S)
+    interval = CONNECTORS[config.connector].counted_every_s
+    settled_reads = SETTLED_READS + math.ceil(interval / POLL_S)
+    began, deadline = clock.now(), Deadline.after(clock, STORE_S)
     last, still, polls, enough, own_tokens = -1.0, 0, 0, float("inf"), first.prompt_tokens
     while True:
         observed = delta(before, _read(config, server))
@@ -161,7 +163,8 @@ def _await_stored(config: ProofConfig, server: Server, before: Counters, first: 
         with_others = observed.prompt_tokens > own_tokens
         if polls == FIRST_STEPS:
             enough = last + observed.queued_bytes
-        settled = counted and last > 0 and (still >= SETTLED_READS or (with_others and last >= enough))
+        in_use = with_others and last >= enough and clock.now() - began >= interval
+        settled = last > 0 and (still >= settled_reads or in_use)
         if settled or deadline.passed():
             return Stored(observed, settled, clock.now() - began, with_others)
         clock.sleep(POLL_S)
@@ -169,10 +172,13 @@ def _await_stored(config: ProofConfig, server: Server, before: Counters, first: 
 
 
 def _await_counted(config: ProofConfig, server: Server, before: Counters, prompt_tokens: int, clock: Clock) -> Counters:
-    deadline = Deadline.after(clock, COUNTED_S)
+    interval = CONNECTORS[config.connector].counted_every_s
+    deadline = Deadline.after(clock, COUNTED_S + interval)
     while True:
         observed = delta(before, _read(config, server))
-        if observed.prompt_tokens >= prompt_tokens or deadline.passed():
+        counted = observed.prompt_tokens >= prompt_tokens
+        late = interval > 0 and observed.external_tokens > 0 and observed.storage_read_bytes == 0
+        if (counted and not late) or deadline.passed():
             return observed
         clock.sleep(0.1)
 
