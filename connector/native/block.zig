@@ -145,33 +145,84 @@ pub fn checksum(bytes: []const u8) u64 {
 
 /// Opens the block's file, reads it into the row, and accepts or refuses it.
 pub fn read(t: *Transfer) Status {
-    if (!t.isValid() or t.stripe_count != t.stripes) return .invalid;
+    if (t.stripe_count != t.stripes) return .invalid;
+    const status = openAndRead(t);
+    if (status != .ok) return status;
+    return if (isTheBlock(t)) .ok else .mismatch;
+}
+
+/// Opens the block's file, and reads its stripes as readStripes() does.
+fn openAndRead(t: *Transfer) Status {
+    if (!t.isValid()) return .invalid;
     const opened = linux.openat(t.folder, t.name, @bitCast(t.flags), 0);
     t.errno = file.errnoOf(opened);
     if (t.errno != 0) return .open_failed;
     t.fd = @intCast(opened);
     defer _ = linux.close(t.fd);
     const refused = look(t);
-    if (refused != .ok) return refused;
-    const status = readStripes(t);
-    if (status != .ok) return status;
-    return if (isTheBlock(t)) .ok else .mismatch;
+    return if (refused == .ok) readStripes(t) else refused;
 }
 
-/// Reads these blocks, each as read() does, up to the first that it does not accept. `prefix` is what is before the
-/// key in their headers. times: of each that is in its row, when it was last changed: seconds, and never 0.
-pub fn readRun(t: *const Transfer, items: []const Item, times: []std.atomic.Value(i64)) void {
-    for (items, times) |*item, *time| {
-        var aim: Aim = undefined;
-        var one = aim.at(t, item) orelse return;
-        if (read(&one) != .ok) return;
-        time.store(@max(one.mtime_s, 1), .release);
+/// Reads a block as read() does. `prefix` is what is before the key in its header. time: where it is accepted, when it
+/// was last changed: seconds, and never 0.
+pub fn readOne(t: *const Transfer, item: *const Item, time: *std.atomic.Value(i64)) void {
+    var aim: Aim = undefined;
+    var one = aim.at(t, item) orelse return;
+    if (read(&one) == .ok) time.store(@max(one.mtime_s, 1), .release);
+}
+
+/// What the threads that read one block together know of it: this, and behind it the checksums, one a stripe, and the
+/// header. Python allocates it zeroed but for `left`.
+pub const Shared = extern struct {
+    /// Parts that are not over.
+    left: std.atomic.Value(u32),
+    is_failed: std.atomic.Value(bool),
+
+    fn sums(self: *Shared) [*]u64 {
+        return @ptrFromInt(@intFromPtr(self) + SHARED_BYTES);
     }
+
+    fn header(self: *Shared, t: *const Transfer) [*]u8 {
+        return @ptrFromInt(@intFromPtr(self) + SHARED_BYTES + CHECKSUM_BYTES * t.stripes);
+    }
+
+    /// Bytes of all of it.
+    pub fn size(t: *const Transfer) u64 {
+        return SHARED_BYTES + CHECKSUM_BYTES * t.stripes + t.header_bytes;
+    }
+};
+const SHARED_BYTES = 16;
+
+/// Reads the part `part` of `parts` of a block, through a file of its own: whoever ends the last one accepts or refuses
+/// it. Returns: whether nothing is wrong, as far as that is known.
+pub fn readPart(
+    t: *const Transfer,
+    item: *const Item,
+    time: *std.atomic.Value(i64),
+    shared: *Shared,
+    part: u64,
+    parts: u64,
+) bool {
+    var aim: Aim = undefined;
+    var one = aim.at(t, item) orelse return false;
+    const each = (t.stripes + parts - 1) / parts;
+    one.first_stripe = part * each;
+    one.stripe_count = @min(each, t.stripes - one.first_stripe);
+    one.sums = shared.sums();
+    if (shared.is_failed.load(.monotonic) or openAndRead(&one) != .ok) {
+        shared.is_failed.store(true, .monotonic);
+    } else if (part == 0) {
+        @memcpy(shared.header(t)[0..t.header_bytes], one.header());
+    }
+    if (shared.left.fetchSub(1, .acq_rel) > 1) return true;
+    one.buffer = shared.header(t);
+    if (shared.is_failed.load(.monotonic) or !isTheBlock(&one)) return false;
+    time.store(@max(one.mtime_s, 1), .release);
+    return true;
 }
 
 /// Reads some stripes of an open file into the row; the first one with the header, into the buffer. Checks nothing.
-pub fn readStripes(t: *Transfer) Status {
-    if (!t.isValid()) return .invalid;
+fn readStripes(t: *Transfer) Status {
     for (t.first_stripe..t.first_stripe + t.stripe_count) |index| {
         const status = readStripe(t, index);
         if (status != .ok) return status;

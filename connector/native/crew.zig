@@ -18,12 +18,16 @@ pub const Order = extern struct {
     is_store: bool,
     /// * Whether no more of its blocks are to be taken, as one failed.
     is_stopped: bool = false,
+    /// Blocks, and in how many parts each of them is read.
     count: u64,
-    /// * How many of its blocks were taken, and of them are being moved.
+    parts: u64,
+    /// * How many parts were taken, and of them are being moved.
     taken: u64 = 0,
     active: u64 = 0,
     /// null: Python moves them.
     items: ?[*]const block.Item,
+    /// Of each block, where it has several parts.
+    shared: [*]u8,
     /// Of each block that was moved; 0 of the others.
     times: [*]std.atomic.Value(i64),
     how: publishing.Publishing,
@@ -34,16 +38,25 @@ pub const Order = extern struct {
         return self.transfer.gate;
     }
 
-    /// Returns: whether one of its blocks was moved.
-    fn carryOut(self: *const Order, index: u64, mover: *const Mover) bool {
+    fn total(self: *const Order) u64 {
+        return self.count * self.parts;
+    }
+
+    /// Moves a part. Returns: whether its block is moved, or will be, as far as that is known.
+    fn carryOut(self: *const Order, part: u64, mover: *const Mover) bool {
         if (self.gate().isClosed()) return false;
         self.gate().begin(now());
-        const all = self.items orelse return false;
+        const items = self.items orelse return false;
         var mine = self.transfer;
         mine.buffer, mine.buffer_bytes, mine.sums = .{ mover.buffer, mover.buffer_bytes, mover.sums };
-        const item, const time = .{ all[index .. index + 1], self.times[index .. index + 1] };
-        if (self.is_store) publishing.publishRun(&mine, &self.how, item, time) else block.readRun(&mine, item, time);
-        return time[0].load(.acquire) != 0;
+        const index = part / self.parts;
+        const item, const time = .{ &items[0..self.count][index], &self.times[0..self.count][index] };
+        if (self.parts > 1) {
+            const shared: *block.Shared = @ptrCast(@alignCast(self.shared[index * block.Shared.size(&mine) ..]));
+            return block.readPart(&mine, item, time, shared, part % self.parts, self.parts);
+        }
+        if (self.is_store) publishing.publishOne(&mine, &self.how, item, time) else block.readOne(&mine, item, time);
+        return time.load(.acquire) != 0;
     }
 };
 
@@ -52,7 +65,7 @@ pub const Mover = extern struct {
     buffer: [*]u8,
     buffer_bytes: u64,
     sums: [*]u64,
-    /// Of which Python has a block; `index`: which one.
+    /// Of which Python has a block; `index`: which part of it was tried last.
     order: ?*Order = null,
     index: u64 = 0,
 };
@@ -114,10 +127,10 @@ pub const Crew = extern struct {
     /// How many store now, and may.
     storing: u32,
     writers: u32,
-    /// Blocks that nobody has taken; so few that it is news, negative: no number is.
+    /// Parts that nobody has taken; so few that it is news, negative: no number is.
     waiting: i64,
     low: i64,
-    urgent: List,
+    loads: List,
     stores: List,
     done: List,
 
@@ -139,15 +152,14 @@ pub const Crew = extern struct {
         return 0;
     }
 
-    /// More to do: loads and what Python does before stores. in_front: before all that waits.
-    pub fn add(self: *Crew, orders: []const *Order, low: i64, in_front: bool) void {
+    /// More to do: loads before stores.
+    pub fn add(self: *Crew, orders: []const *Order, low: i64) void {
         self.mutex.lock();
         var blocks: u32 = 0;
         for (orders) |order| {
-            const list = self.listOf(order);
+            self.listOf(order).append(order);
             _ = order.gate().orders.fetchAdd(1, .monotonic);
-            if (in_front) list.prepend(order) else list.append(order);
-            blocks += @intCast(order.count);
+            blocks += @intCast(order.total());
         }
         self.waiting += blocks;
         self.low = low;
@@ -229,14 +241,14 @@ pub const Crew = extern struct {
 
     fn next(self: *Crew) ?Block {
         const may_store = self.storing < self.writers or self.is_closed;
-        const order = self.urgent.first orelse if (may_store) self.stores.first orelse return null else return null;
+        const order = self.loads.first orelse if (may_store) self.stores.first orelse return null else return null;
         const list = self.listOf(order);
         const index = order.taken;
         order.taken += 1;
         order.active += 1;
         self.waiting -= 1;
         if (order.is_store) self.storing += 1;
-        if (order.taken == order.count) {
+        if (order.taken == order.total()) {
             list.pop();
         } else if (!order.is_store and list.hasOthers()) {
             // Loads take turns. A prefix without a block in its middle is of no use, so stores do not.
@@ -247,15 +259,15 @@ pub const Crew = extern struct {
     }
 
     fn listOf(self: *Crew, order: *const Order) *List {
-        return if (order.is_store) &self.stores else &self.urgent;
+        return if (order.is_store) &self.stores else &self.loads;
     }
 
     fn stop(self: *Crew, order: *Order) void {
         self.mutex.lock();
         defer self.mutex.unlock();
-        if (!order.is_stopped and order.taken < order.count) {
+        if (!order.is_stopped and order.taken < order.total()) {
             self.listOf(order).remove(order);
-            self.waiting -= @intCast(order.count - order.taken);
+            self.waiting -= @intCast(order.total() - order.taken);
         }
         order.is_stopped = true;
     }
@@ -265,7 +277,7 @@ pub const Crew = extern struct {
         self.mutex.lock();
         order.active -= 1;
         if (order.is_store) self.storing -= 1;
-        const left = order.count - order.taken;
+        const left = order.total() - order.taken;
         var called: u64 = 0;
         if (!is_done and !order.is_stopped) {
             if (left > 0) {

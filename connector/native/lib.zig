@@ -44,6 +44,11 @@ export fn llmd_mover_bytes() usize {
     return @sizeOf(crew.Mover);
 }
 
+/// Of what threads share of one block.
+export fn llmd_shared_bytes(transfer: *const block.Transfer) usize {
+    return block.Shared.size(transfer);
+}
+
 export fn llmd_crew_bytes() usize {
     return @sizeOf(crew.Crew);
 }
@@ -64,10 +69,6 @@ export fn llmd_read(transfer: *block.Transfer) i32 {
     return @intFromEnum(block.read(transfer));
 }
 
-export fn llmd_read_stripes(transfer: *block.Transfer) i32 {
-    return @intFromEnum(block.readStripes(transfer));
-}
-
 export fn llmd_write(transfer: *block.Transfer) i32 {
     return @intFromEnum(block.write(transfer));
 }
@@ -76,8 +77,8 @@ export fn llmd_crew_work(self: *crew.Crew, mover: *crew.Mover, is_done: bool) u6
     return self.work(mover, is_done);
 }
 
-export fn llmd_crew_add(self: *crew.Crew, orders: [*]const *crew.Order, count: u64, low: i64, in_front: bool) void {
-    self.add(orders[0..count], low, in_front);
+export fn llmd_crew_add(self: *crew.Crew, orders: [*]const *crew.Order, count: u64, low: i64) void {
+    self.add(orders[0..count], low);
 }
 
 export fn llmd_crew_wait(self: *crew.Crew, tokens: [*]u64, count: u64) u64 {

@@ -19,20 +19,11 @@ pub const Publishing = extern struct {
     forgets: bool,
 };
 
-/// Publishes these blocks one after the other, up to the first that is there already or cannot be. `prefix` is what is
-/// before the key in their headers. stored: 1 of each that now is.
-pub fn publishRun(
-    t: *const block.Transfer,
-    p: *const Publishing,
-    items: []const block.Item,
-    stored: []std.atomic.Value(i64),
-) void {
-    for (items, stored) |*item, *done| {
-        var aim: block.Aim = undefined;
-        var one = aim.at(t, item) orelse return;
-        if (!publish(&one, p, item.scratchName() orelse return)) return;
-        done.store(1, .release);
-    }
+/// Publishes a block that is not there yet. `prefix` is what is before the key in its header. stored: 1 when it is.
+pub fn publishOne(t: *const block.Transfer, p: *const Publishing, item: *const block.Item, stored: *std.atomic.Value(i64)) void {
+    var aim: block.Aim = undefined;
+    var one = aim.at(t, item) orelse return;
+    if (publish(&one, p, item.scratchName() orelse return)) stored.store(1, .release);
 }
 
 /// Writes the row into a new file called `scratch`, and gives it its name.

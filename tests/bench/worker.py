@@ -192,7 +192,7 @@ def time_native() -> NativeTime:
 
     path, native_time = native.best_path(), NativeTime()
     assert isinstance(path, native.NativePath), "there is no native code for this processor"
-    for name in ("_read", "_read_stripes", "_write"):
+    for name in ("_read", "_write"):
         setattr(path, name, native_time.of(getattr(path, name)))
     new_crew = path.new_crew
 

@@ -17,13 +17,14 @@ import pytest
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.crew import Crew, Order
-from llmd_storage_connector.blocks.data_path import DataPath, Run
+from llmd_storage_connector.blocks.data_path import DataPath
 from llmd_storage_connector.blocks.files import READ
 from llmd_storage_connector.blocks.folders import Folder
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.gate import Gate
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.blocks.native import best_path
+from llmd_storage_connector.blocks.run import Run
 from tests.patience import CEILING_S, eventually
 from tests.unit.connector.conftest import PATHS, address_of
 
@@ -70,14 +71,11 @@ def test_loads_take_turns_and_stores_do_not(path: DataPath, crew: Crew) -> None:
     gates = [path.new_gate() for _ in range(4)]
     orders = [for_python(token, gate, 2, is_store=token > 2) for token, gate in enumerate(gates, 1)]
     crew.add(orders)
-    crew.add([for_python(9, gates[0])], in_front=True)
     crew.close()
     buffer, had = BlockBuffer(SPEC), []
     while one := crew.work(buffer, is_done=True):
         had.append(one[0])
-    assert had[0] == 9
-    assert sorted(had[1:5]) == [1, 1, 2, 2] and had[1] != had[2]
-    assert had[5:] == [3, 3, 4, 4]
+    assert had == [1, 2, 1, 2, 3, 3, 4, 4]
 
 
 def test_no_more_than_may_store_at_once(path: DataPath, crew: Crew) -> None:
@@ -135,7 +133,8 @@ def test_a_gate_knows_when_the_first_thread_began(path: DataPath, crew: Crew) ->
 class Gang:
     """Threads that work for a native crew; what comes back to Python is failed, or said to be done."""
 
-    def __init__(self, path: DataPath, count: int, says_done: bool = False) -> None:
+    def __init__(self, path: DataPath, count: int, spec: BlockSpec, says_done: bool = False) -> None:
+        self._spec = spec
         self.crew = path.new_crew()
         self.crew.limit(count)
         self.back: list[tuple[int, int]] = []
@@ -148,7 +147,7 @@ class Gang:
             thread.start()
 
     def _work(self) -> None:
-        buffer, is_done = BlockBuffer(SPEC), False
+        buffer, is_done = BlockBuffer(self._spec), False
         while one := self.crew.work(buffer, is_done=is_done):
             self.back.append(one)
             is_done = self._says_done
@@ -166,8 +165,8 @@ class Gang:
 
 
 @contextlib.contextmanager
-def gang_of(path: DataPath, count: int, *, says_done: bool = False) -> Iterator[Gang]:
-    gang = Gang(path, count, says_done)
+def gang_of(path: DataPath, count: int, *, spec: BlockSpec = SPEC, says_done: bool = False) -> Iterator[Gang]:
+    gang = Gang(path, count, spec, says_done)
     try:
         yield gang
     finally:
@@ -178,15 +177,17 @@ def key_of(number: int) -> bytes:
     return number.to_bytes(36, "big")
 
 
-def payload_of(number: int) -> bytes:
-    return random.Random(number).randbytes(SPEC.payload_bytes)
+def payload_of(number: int, spec: BlockSpec = SPEC) -> bytes:
+    return random.Random(number).randbytes(spec.payload_bytes)
 
 
-def run_of(path: DataPath, folder: Path, memory: bytearray, numbers: range, strategy: str = "") -> Run:
+def run_of(
+    path: DataPath, folder: Path, memory: bytearray, numbers: range, strategy: str = "", spec: BlockSpec = SPEC
+) -> Run:
     begin, opened = address_of(memory), Folder(str(folder))
-    blocks = [(key_of(number), begin + number * SPEC.payload_bytes) for number in numbers]
+    blocks = [(key_of(number), begin + number * spec.payload_bytes) for number in numbers]
     mount = dataclasses.replace(MOUNT, publish_strategy=strategy)
-    return Run(SPEC, mount, blocks, [opened] * len(blocks), path.new_gate(), (ctypes.c_int64 * len(blocks))())
+    return Run(spec, mount, blocks, [opened] * len(blocks), path.new_gate(), (ctypes.c_int64 * len(blocks))())
 
 
 ORDERS, EACH = 40, 16
@@ -244,3 +245,75 @@ def test_orders_of_a_job_that_nobody_waits_for_are_over_and_touch_nothing(tmp_pa
         gang.crew.add([Order(1, run.gate, True, EACH, run)])
         eventually(lambda: gang.over == [1], "it to be over", every_s=0.001)
     assert gang.back == [] and not any(run.times) and list(tmp_path.iterdir()) == []
+
+
+# ---- a block in parts ----------------------------------------------------------------------------------------
+
+LARGE, COUNT = BlockSpec(bytes(32), 5 * 4096 - 100, 1, 4096), 6
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> bytes:
+    """What COUNT large blocks have, which are there."""
+    path = best_path()
+    memory = bytearray(b"".join(payload_of(number, LARGE) for number in range(COUNT)))
+    with gang_of(path, 1, spec=LARGE) as gang:
+        run = run_of(path, tmp_path, memory, range(COUNT), "link", LARGE)
+        gang.crew.add([Order(1, run.gate, True, COUNT, run)])
+        eventually(lambda: gang.over == [1], "all to be stored", every_s=0.001)
+    return bytes(memory)
+
+
+def read_in_parts(folder: Path, parts: int, *, says_done: bool = False) -> tuple[Gang, Run, bytearray]:
+    path, memory = best_path(), bytearray(COUNT * LARGE.payload_bytes)
+    run = run_of(path, folder, memory, range(COUNT), spec=LARGE)
+    with gang_of(path, 4, spec=LARGE, says_done=says_done) as gang:
+        gang.crew.add([Order(9, run.gate, False, COUNT, run, parts)])
+        eventually(lambda: gang.over == [9], "it to be over", every_s=0.001)
+    return gang, run, memory
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+def test_threads_that_read_a_block_together_have_all_of_it(tmp_path: Path, stored: bytes, parts: int) -> None:
+    gang, run, memory = read_in_parts(tmp_path, parts)
+    assert memory == stored and all(run.times) and gang.back == []
+    assert run.gate.copied == len(stored)
+
+
+@pytest.mark.parametrize("parts", [2, 5])
+@pytest.mark.parametrize("at", [10, 300, 4096 + 5, -1], ids=["header", "checksums", "first stripe", "last stripe"])
+def test_a_block_that_is_wrong_in_any_part_is_refused_once_and_no_other(
+    tmp_path: Path, stored: bytes, parts: int, at: int
+) -> None:
+    file = tmp_path / layout.block_name(key_of(2))
+    data = bytearray(file.read_bytes())
+    data[at] ^= 1
+    file.write_bytes(data)
+    gang, run, memory = read_in_parts(tmp_path, parts, says_done=True)
+    assert gang.back == [(9, 2)]
+    assert [bool(time) for time in run.times] == [True, True, False, True, True, True]
+    size = LARGE.payload_bytes
+    assert memory[: 2 * size] == stored[: 2 * size] and memory[3 * size :] == stored[3 * size :]
+
+
+@pytest.mark.parametrize("harm", ["gone", "short", "another block"])
+def test_a_block_of_which_a_part_cannot_be_read_goes_to_python_once(tmp_path: Path, stored: bytes, harm: str) -> None:
+    file = tmp_path / layout.block_name(key_of(COUNT - 1))
+    data = file.read_bytes()
+    file.unlink()
+    if harm == "short":
+        file.write_bytes(data[:-1])
+    elif harm == "another block":
+        os.link(tmp_path / layout.block_name(key_of(0)), file)
+    gang, run, _ = read_in_parts(tmp_path, 3)
+    assert gang.back == [(9, COUNT - 1)] and not run.times[COUNT - 1] and all(run.times[: COUNT - 1])
+
+
+def test_parts_of_which_nobody_wants_to_know_touch_nothing(tmp_path: Path, stored: bytes) -> None:
+    path, memory = best_path(), bytearray(COUNT * LARGE.payload_bytes)
+    run = run_of(path, tmp_path, memory, range(COUNT), spec=LARGE)
+    run.gate.close()
+    with gang_of(path, 4, spec=LARGE) as gang:
+        gang.crew.add([Order(9, run.gate, False, COUNT, run, 5)])
+        eventually(lambda: gang.over == [9], "it to be over", every_s=0.001)
+    assert memory == bytes(len(memory)) and not any(run.times) and gang.back == []

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from llmd_storage_connector.blocks import layout, native
 from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.crew import Order
-from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, Row, Run
+from llmd_storage_connector.blocks.data_path import BlockRead, DataPath, Move, Row
 from llmd_storage_connector.blocks.file_check import may_be_read
 from llmd_storage_connector.blocks.files import READ
 from llmd_storage_connector.blocks.folders import Folder
@@ -35,6 +35,7 @@ from llmd_storage_connector.blocks.format import MAX_KEY_BYTES, BlockSpec
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.blocks.native import NativePath, best_path, library_file
 from llmd_storage_connector.blocks.python_path import PythonPath
+from llmd_storage_connector.blocks.run import Run
 from llmd_storage_connector.errors import Cancelled, Corrupt, Rule
 from llmd_storage_core import publish
 from llmd_storage_core.strategies import STRATEGIES
@@ -375,38 +376,6 @@ def test_what_cannot_be_opened_is_an_error_with_its_name(path: DataPath, tmp_pat
     assert caught.value.errno == errno.ELOOP
 
 
-@pytest.mark.parametrize(
-    ("file", "number"),
-    [("/", errno.EISDIR), ("/proc/self/mem", errno.EIO), ("", errno.EBADF)],
-    ids=["a folder", "a broken disk", "a closed file"],
-)
-@pytest.mark.parametrize("index", [0, 2])
-def test_a_read_that_fails_is_an_error(path: DataPath, file: str, number: int, index: int) -> None:
-    """Nothing is mapped where a process begins: its memory reads as a broken disk does."""
-    fd = os.open(file or "/", os.O_RDONLY)
-    if not file:
-        os.close(fd)
-    try:
-        with pytest.raises(OSError) as caught:
-            path.read_stripes(a_move(path, BLOCK, bytearray(10_000)), fd, range(index, index + 1))
-        assert (caught.value.errno, caught.value.strerror) == (number, os.strerror(number))
-    finally:
-        if file:
-            os.close(fd)
-
-
-def test_a_read_that_fails_later_is_told_with_the_file(path: DataPath, folder: int, tmp_path: Path) -> None:
-    """A file that shrinks between the look at it and the reading of it."""
-    (tmp_path / NAME).write_bytes(BLOCK.file[:-1])
-    fd = os.open(tmp_path / NAME, READ)
-    try:
-        with pytest.raises(Corrupt) as caught:
-            path.read_stripes(a_move(path, BLOCK, bytearray(10_000)), fd, range(1, 3))
-    finally:
-        os.close(fd)
-    assert (caught.value.rule, caught.value.detail) == (Rule.LENGTH, f"ends at {len(BLOCK.file) - 1}")
-
-
 def test_a_full_disk_is_an_error(path: DataPath) -> None:
     with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError) as caught:
         path.write(a_move(path, BLOCK, bytearray(BLOCK.payload)), full.fileno())
@@ -443,12 +412,6 @@ def test_a_closed_gate_keeps_everything_out(path: DataPath, folder: int, tmp_pat
     assert move.row.gate.close()
     with pytest.raises(Cancelled):
         path.read(move, folder, NAME, MOUNT)
-    fd = os.open(tmp_path / NAME, READ)
-    try:
-        with pytest.raises(Cancelled):
-            path.read_stripes(move, fd, range(1, 3))
-    finally:
-        os.close(fd)
     with open(tmp_path / "new", "wb", buffering=0) as out, pytest.raises(Cancelled):
         path.write(move, out.fileno())
     assert row == bytes(10_000)

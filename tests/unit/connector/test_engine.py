@@ -24,7 +24,6 @@ from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.gate import LockedGate
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.blocks.native import best_path
-from llmd_storage_connector.blocks.reader import BlockReader
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.engine import background as background_module
@@ -85,9 +84,6 @@ class SickPath:
         """Every block goes through here, one by one."""
         return PythonCrew()
 
-    def read_stripes(self, *arguments: Any) -> list[int]:
-        return self._real.read_stripes(*arguments)
-
     def write(self, *arguments: Any) -> None:
         self._store._maybe_hang("put")
         self._real.write(*arguments)
@@ -125,15 +121,6 @@ class SickStore(BlockStore):
         self._maybe_hang("open_block")
         self.opened.append(key)
         return super().load(key, buffer, row)
-
-    def open_block(self, key: bytes) -> BlockReader | BlockResult:
-        self._maybe_hang("open_block")
-        self.opened.append(key)
-        reading = super().open_block(key)
-        if isinstance(reading, BlockReader):
-            real = reading.read
-            reading.read = lambda *arguments: (self.suffer(key), real(*arguments))
-        return reading
 
     def suffer(self, key: bytes) -> None:
         """What a read of the block does before it reads."""
@@ -464,7 +451,7 @@ def test_close_is_bounded_and_says_what_hangs(bench: Callable[..., Bench], sick:
     sick.hanging.add("read")
     play.engine.submit_load(1, "r", [key(0)], [8])
     time.sleep(0.1)
-    assert play.engine.close(0.3) == sick.spec.stripe_count
+    assert play.engine.close(0.3) == 1
     assert play.engine.lookup("r", key(0)) is LookupStatus.MISS
     sick.well.set()
     time.sleep(0.1)

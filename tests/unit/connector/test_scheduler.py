@@ -25,7 +25,7 @@ def a_scheduler(chunk_bytes: int = MIB, clock: Callable[[], float] = time.monoto
     """Ready, for THREADS threads, and with room for all that is stored."""
     budget = WriteBudget()
     budget.update(None)
-    queue, nothing = TaskQueue(chunk_bytes, 1 << 40, THREADS, is_split=False), lambda: None
+    queue, nothing = TaskQueue(chunk_bytes, 1 << 40, THREADS), lambda: None
     scheduler = TransferScheduler(
         queue, chunk_bytes=chunk_bytes, file_bytes=chunk_bytes, budget=budget, clock=clock, tell=nothing
     )

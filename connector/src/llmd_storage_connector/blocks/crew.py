@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import Run
 from llmd_storage_connector.blocks.gate import Gate
+from llmd_storage_connector.blocks.run import Run
 
 
 class Order(NamedTuple):
     """What movers are to do. token: never 0, and no other order's; blocks: how many.
 
-    run: of these blocks; None where Python has to move them.
+    run: of these blocks; None where Python has to move them. parts: in how many a crew may read each of them, so that
+    several threads are at it; no more than it has stripes.
     """
 
     token: int
@@ -31,13 +32,14 @@ class Order(NamedTuple):
     is_store: bool
     blocks: int
     run: Run | None = None
+    parts: int = 1
 
 
 class Crew(Protocol):
     """See the module's head. Thread: one calls wait(), any the rest."""
 
-    def add(self, orders: Sequence[Order], *, low: int = -1, in_front: bool = False) -> None:
-        """More to do: loads before stores; in_front: before all that waits. Loads of several gates take turns.
+    def add(self, orders: Sequence[Order], *, low: int = -1) -> None:
+        """More to do: loads before stores. Loads of several gates take turns.
 
         low: when no more than so many blocks wait, that is news. Never waits.
         """
@@ -91,19 +93,19 @@ class PythonCrew:
         self._calls = threading.Condition(self._lock)
         self._news = threading.Condition(self._lock)
         self._is_news = self._closed = False
-        self._urgent: deque[_Taken] = deque()
+        self._loads: deque[_Taken] = deque()
         self._stores: deque[_Taken] = deque()
         self._done: list[int] = []
         self._storing = self._writers = self._waiting = 0
         self._low = -1
         self._had: dict[int, _Taken] = {}  # by the thread's buffer
 
-    def add(self, orders: Sequence[Order], *, low: int = -1, in_front: bool = False) -> None:
+    def add(self, orders: Sequence[Order], *, low: int = -1) -> None:
         """See Crew.add."""
         with self._lock:
             for order in orders:
                 queue = self._queue_of(order)
-                (queue.appendleft if in_front else queue.append)(_Taken(order))
+                queue.append(_Taken(order))
                 self._waiting += order.blocks
             self._low = low
             self._calls.notify_all()
@@ -125,7 +127,7 @@ class PythonCrew:
 
     def _next(self) -> _Taken | None:
         may_store = self._storing < self._writers or self._closed
-        queue = self._urgent or (self._stores if may_store else None)
+        queue = self._loads or (self._stores if may_store else None)
         if not queue:
             return None
         one = queue.popleft()
@@ -154,7 +156,7 @@ class PythonCrew:
         self._calls.notify()
 
     def _queue_of(self, order: Order) -> deque[_Taken]:
-        return self._stores if order.is_store else self._urgent
+        return self._stores if order.is_store else self._loads
 
     def _tell(self) -> None:
         self._is_news = True

@@ -6,20 +6,15 @@ python_path.py is the reference, native.py does the same without the interpreter
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
+from llmd_storage_connector.blocks.crew import Crew
 from llmd_storage_connector.blocks.file_check import FileStat
-from llmd_storage_connector.blocks.folders import Folder
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.gate import Gate
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.errors import Corrupt
-
-if TYPE_CHECKING:
-    from llmd_storage_connector.blocks.crew import Crew
 
 
 class Row(NamedTuple):
@@ -50,22 +45,6 @@ class BlockRead(NamedTuple):
     failure: OSError | Corrupt | None = None
 
 
-class Run(NamedTuple):
-    """Blocks that a crew moves, and which of them it has.
-
-    blocks: (key, address of its row); folders: of each, kept open by the run. times: of each block whose row has what
-    was stored, when it was last changed, in whole seconds, and 1 of each that was published; 0 of the others.
-    Thread: movers change `times`, any looks at it.
-    """
-
-    spec: BlockSpec
-    mount: Mount
-    blocks: Sequence[tuple[bytes, int]]
-    folders: Sequence[Folder]
-    gate: Gate
-    times: ctypes.Array[ctypes.c_int64]
-
-
 class DataPath(Protocol):
     """Moves the bytes of one block. Thread: any, each with a buffer of its own. Blocks: as long as storage does.
 
@@ -87,13 +66,6 @@ class DataPath(Protocol):
 
         folder: a descriptor. Ensures: without a failure, of a file that may_be_read, the row has what was stored.
         Raises: OSError when the file cannot be opened; Cancelled when the gate is closed.
-        """
-        ...
-
-    def read_stripes(self, move: Move, fd: int, indices: range) -> list[int]:
-        """Read stripes of an open file into the row; the first one with the header, into the buffer.
-
-        Returns: their checksums, which are not compared. Raises: OSError; Corrupt for a short file; Cancelled.
         """
         ...
 

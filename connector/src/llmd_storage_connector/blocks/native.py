@@ -52,8 +52,8 @@ class NativePath:
         library, quick = ctypes.CDLL(str(file)), ctypes.PyDLL(str(file))
         if any(getattr(library, name, int)() != size for name, size in SIZES.items()):
             raise OSError(f"{file} was made from other sources than the Python beside it")
-        self._read, self._read_stripes, self._write = library.llmd_read, library.llmd_read_stripes, library.llmd_write
-        for call in (self._read, self._read_stripes, self._write):
+        self._read, self._write = library.llmd_read, library.llmd_write
+        for call in (self._read, self._write):
             call.argtypes = (ctypes.c_void_p,)
         self._calls = threading.local()
         self._library = library
@@ -92,15 +92,6 @@ class NativePath:
             _raise(status, transfer)
         except (OSError, Corrupt) as error:
             return BlockRead(found, error)
-
-    def read_stripes(self, move: Move, fd: int, indices: range) -> list[int]:
-        """See DataPath."""
-        transfer = self._transfer(move)
-        transfer.fd, transfer.first_stripe, transfer.stripe_count = fd, indices.start, len(indices)
-        status = self._read_stripes(ctypes.addressof(transfer))
-        if status != Status.OK:
-            _raise(status, transfer)
-        return list(move.buffer.checksums[indices.start : indices.stop])
 
     def write(self, move: Move, fd: int) -> None:
         """See DataPath."""

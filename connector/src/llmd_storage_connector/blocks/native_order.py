@@ -8,9 +8,9 @@ import itertools
 from collections.abc import Iterable
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import Run
 from llmd_storage_connector.blocks.format import BlockSpec, fields_of
 from llmd_storage_connector.blocks.native_layout import ITEM, Mover, NativeOrder, Publishing, Transfer
+from llmd_storage_connector.blocks.run import Run
 from llmd_storage_core import publish
 from llmd_storage_core.strategies import STRATEGIES
 

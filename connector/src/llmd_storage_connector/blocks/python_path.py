@@ -39,7 +39,7 @@ class PythonPath:
             if not may_be_read(found, spec, mount):
                 return BlockRead(found)
             try:
-                checksums = self.read_stripes(move, fd, range(spec.stripe_count))
+                checksums = [self._read_stripe(move, fd, index) for index in range(spec.stripe_count)]
                 check_header(spec, move.key, move.buffer.header, checksums)
             except (OSError, Corrupt) as error:
                 return BlockRead(found, error)
@@ -47,10 +47,6 @@ class PythonPath:
         finally:
             with contextlib.suppress(OSError):
                 os.close(fd)
-
-    def read_stripes(self, move: Move, fd: int, indices: range) -> list[int]:
-        """See DataPath."""
-        return [self._read_stripe(move, fd, index) for index in indices]
 
     def _read_stripe(self, move: Move, fd: int, index: int) -> int:
         spec, _, buffer, row = move

@@ -21,7 +21,7 @@ from typing import Any
 
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import DataPath, Move, Row, Run
+from llmd_storage_connector.blocks.data_path import DataPath, Move, Row
 from llmd_storage_connector.blocks.file_check import FileStat, check_file
 from llmd_storage_connector.blocks.files import refresh_mtime
 from llmd_storage_connector.blocks.folders import Folders
@@ -32,8 +32,8 @@ from llmd_storage_connector.blocks.namespace import complete, open_namespace, un
 from llmd_storage_connector.blocks.native import best_path
 from llmd_storage_connector.blocks.page_cache import forget_pages
 from llmd_storage_connector.blocks.quarantine import is_of_another_shape, quarantine
-from llmd_storage_connector.blocks.reader import BlockReader
 from llmd_storage_connector.blocks.result import LOADED, LOADED_OLD, UNFINISHED, BlockResult, reason_of, result_of
+from llmd_storage_connector.blocks.run import Run
 from llmd_storage_connector.errors import Cancelled, Rule, Unusable
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_core import publish
@@ -121,15 +121,6 @@ class BlockStore:
         except OSError as error:
             return BlockResult(False, reason_of(error))
         return self._check(found)
-
-    def open_block(self, key: bytes) -> BlockReader | BlockResult:
-        """Begin to read the block by several threads; the result when it cannot be had."""
-        name, flags = layout.block_name(key), self.mount.read_flags
-        try:
-            fd = self._folders.use(layout.block_folder(key), lambda folder: os.open(name, flags, dir_fd=folder))
-        except OSError as error:
-            return self._not_opened(key, error)
-        return BlockReader.begin(self.data_path, self.spec, key, fd, self._check)
 
     def load(self, key: bytes, buffer: BlockBuffer, row: Row) -> BlockResult:
         """Read the whole block into the row.

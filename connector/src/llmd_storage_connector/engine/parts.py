@@ -99,12 +99,7 @@ def assemble(
     budget = WriteBudget(clock)
     crew = store.data_path.new_crew()
     scheduler = TransferScheduler(
-        TaskQueue(
-            store.spec.payload_bytes,
-            config.effective_store_queue_bytes,
-            config.io_threads,
-            is_split=store.spec.stripe_count > 1,
-        ),
+        TaskQueue(store.spec.payload_bytes, config.effective_store_queue_bytes, config.io_threads),
         chunk_bytes=store.spec.payload_bytes,
         file_bytes=store.spec.file_bytes,
         budget=budget,

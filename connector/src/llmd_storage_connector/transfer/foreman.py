@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.crew import Crew, Order
-from llmd_storage_connector.blocks.data_path import Run
 from llmd_storage_connector.blocks.result import BlockResult
+from llmd_storage_connector.blocks.run import Run
 from llmd_storage_connector.telemetry.rate_limited_log import RateLimitedLog
 from llmd_storage_connector.transfer.scheduler import Phase, TransferScheduler
 from llmd_storage_connector.transfer.task_runner import TaskRunner
@@ -53,7 +53,7 @@ class Foreman:
     def _lead_once(self) -> None:
         if tasks := self._scheduler.hand_out():
             self._crew.limit(self._scheduler.queue.writers)
-            self._give([(task, self._runner.run_of(task)) for task in tasks])
+            self._give(tasks)
         elif tokens := self._crew.wait():
             self._scheduler.ended([self._completed(*self._given.pop(token)) for token in tokens])
 
@@ -69,10 +69,9 @@ class Foreman:
         self._crew.close()
 
     def _move(self, task: Task, index: int, buffer: BlockBuffer) -> bool:
-        # What was begun has a file open: it is closed by the threads, never by whoever closes the scheduler.
-        if self._scheduler.phase is Phase.CLOSED and task.read is None:
+        if self._scheduler.phase is Phase.CLOSED:
             return False
-        result = self._runner.move(task, index, buffer, self._share)
+        result = self._runner.move(task, index, buffer)
         if result is None:
             return False
         key = task.blocks[index][0]
@@ -80,20 +79,16 @@ class Foreman:
         self._judge(task.job.direction, {key: result})
         return result.ok
 
-    def _share(self, parts: Sequence[Task]) -> None:
-        """More of a block that a mover has opened, which others are to read before anything else."""
-        self._scheduler.share(parts)
-        self._give([(part, None) for part in parts], in_front=True)
-
-    def _give(self, tasks: Sequence[tuple[Task, Run | None]], *, in_front: bool = False) -> None:
+    def _give(self, tasks: Sequence[Task]) -> None:
         orders = []
-        for task, run in tasks:
-            token, job = next(self._tokens), task.job
+        for task in tasks:
+            token, job, run = next(self._tokens), task.job, self._runner.run_of(task)
             self._given[token] = task, run
-            orders.append(Order(token, job.gate, job.direction is Direction.STORE, len(task.blocks), run))
+            is_store, parts = job.direction is Direction.STORE, self._runner.parts_of(task)
+            orders.append(Order(token, job.gate, is_store, len(task.blocks), run, parts))
         # There is more when half of it was begun.
-        low = sum(order.blocks for order in orders) // 2 if self._scheduler.queue.has_pending else -1
-        self._crew.add(orders, low=low, in_front=in_front)
+        low = sum(order.blocks * order.parts for order in orders) // 2 if self._scheduler.queue.has_pending else -1
+        self._crew.add(orders, low=low)
 
     def _completed(self, task: Task, run: Run | None) -> Completion:
         results, had = self._runner.moved(task, run), task.job.had
@@ -101,6 +96,5 @@ class Foreman:
             self._judge(task.job.direction, results)
         results |= {key: had[key] for key, _ in task.blocks if key in had}
         self._runner.settle_budget(task, results.values())
-        is_one_of_several = task.readers > 1  # its only block is begun, whoever ends it
-        untried = () if is_one_of_several else [block for block in task.blocks if block[0] not in results]
+        untried = [block for block in task.blocks if block[0] not in results]
         return Completion(task, results, untried)

@@ -27,20 +27,19 @@ class TaskQueue:
     """See the module's head. chunk_bytes: of a block in memory; queue_bytes: that may wait to be stored.
 
     threads: how many may move something at once; a quarter of them is always free for loads, and stores take no more
-    than their backlog is worth. is_split: whether several threads can read one block.
+    than their backlog is worth.
     max_writers: how many may store at once, however long the backlog; 0: no such limit.
     blocks_per_writer: how many that wait are worth one more thread.
     queued_bytes: that wait to be stored, or are being stored.
     """
 
-    def __init__(self, chunk_bytes: int, queue_bytes: int, threads: int, *, is_split: bool) -> None:
+    def __init__(self, chunk_bytes: int, queue_bytes: int, threads: int) -> None:
         self.threads = threads
         self.max_writers = 0
         self.blocks_per_writer = _BLOCKS_PER_WRITER
         self.queued_bytes = 0
         self._chunk_bytes = chunk_bytes
         self._queue_bytes = queue_bytes
-        self._is_split = is_split
         self._pending: dict[Direction, deque[Job]] = {direction: deque() for direction in Direction}
         self._loading = 0
 
@@ -60,11 +59,6 @@ class TaskQueue:
         if blocks:
             self._pending[job.direction].append(job)
         return len(blocks)
-
-    def begin_stripes(self, parts: Sequence[Task]) -> None:
-        """More tasks, of a block that was begun, are handed out."""
-        self._loading += len(parts)
-        parts[0].job.handed_out += len(parts)
 
     @property
     def has_pending(self) -> bool:
@@ -92,11 +86,9 @@ class TaskQueue:
         job, room = self._first_with_room(queue)
         if job is None:
             return None
-        # Threads that have other work leave this block's stripes alone.
         readers = -(-self.threads // (sum(len(job.pending) for job in queue) + self._loading))
-        is_shared = self._is_split and readers > 1
         queue.remove(job)
-        task = self._task(job, 1 if is_shared else room, readers if is_shared else 1)
+        task = self._task(job, room, readers)
         self._loading += len(task.blocks)
         if job.pending:
             queue.append(job)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from llmd_storage_connector.eviction.write_budget import WriteBudget
@@ -175,11 +175,6 @@ class TransferScheduler:
         with self._lock:
             for one in done:
                 self._end_task(one)
-
-    def share(self, parts: Sequence[Task]) -> None:
-        """More of a block that was opened, which other threads are given to read."""
-        with self._lock:
-            self.queue.begin_stripes(parts)
 
     def wake(self) -> None:
         """There may be budget for blocks that wait to be stored."""

@@ -10,16 +10,14 @@ Copies are memory only, so CANCELLED lasts milliseconds; system calls that hang 
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from llmd_storage_connector.blocks.data_path import Run
 from llmd_storage_connector.blocks.gate import Gate
-from llmd_storage_connector.blocks.reader import BlockReader
 from llmd_storage_connector.blocks.result import LOADED, UNHEALTHY, BlockResult
+from llmd_storage_connector.blocks.run import Run
 
 
 class Direction(Enum):
@@ -155,7 +153,7 @@ class Job:
             self.first_copy = (now, self.gate.copied)
 
     def settle(self, results: Mapping[bytes, BlockResult]) -> int:
-        """Note what became of blocks. Returns: of how many that was not known (several tasks may read one block)."""
+        """Note what became of blocks. Returns: of how many that was not known."""
         news = {key: result for key, result in results.items() if key not in self.results}
         self.left -= len(news)
         self.results |= news
@@ -185,56 +183,17 @@ class Job:
         )
 
 
-class InflightRead:
-    """A block that is being read by several threads, some stripes each.
-
-    Thread: any; `_lock` guards what follows it. The one that finishes the last part settles the block.
-    """
-
-    def __init__(self, reader: BlockReader, parts: int) -> None:
-        self.reader = reader
-        self._lock = threading.Lock()
-        self._left = parts
-        self._failure: BlockResult | None = None
-        self.cancelled = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether reading more of it is pointless."""
-        return self.cancelled or self._failure is not None
-
-    def fail(self, failure: BlockResult) -> None:
-        """A part cannot be had; the first reason stays."""
-        with self._lock:
-            self._failure = self._failure or failure
-
-    def end_part(self) -> bool:
-        """One part is through, well or not. Returns: whether it was the last."""
-        with self._lock:
-            self._left -= 1
-            return self._left == 0
-
-    def close(self) -> BlockResult:
-        """What became of the block. Requires: every part is through. Blocks: as long as storage does."""
-        try:
-            return self._failure or (BlockResult(False) if self.cancelled else self.reader.check())
-        finally:
-            self.reader.close()
-
-
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is handed out: blocks nobody has begun, or some more stripes of a block that is being read.
+    """What is handed out: blocks nobody has begun.
 
     blocks: (key, index of the CPU tier's chunk that the block is copied to or from), one after the other in their job.
-    readers: threads that may read the one block together; 1: each is to be moved by one.
+    readers: threads that may read one block together, since there are not enough blocks for all.
     """
 
     job: Job
     blocks: tuple[tuple[bytes, int], ...]
     readers: int = 1
-    read: InflightRead | None = None
-    stripes: range = range(0)
 
 
 @dataclass(frozen=True, slots=True)
