@@ -285,6 +285,11 @@ TABLE: dict[str, tuple[str, str, str]] = {
         "set modelserver.connector, modelserver.cpuTier and modelserver.storageTier",
     ),
     "reserved environment": (f"{ENV}=PYTHONPATH", "modelserver.extraEnv sets PYTHONPATH", "remove it"),
+    "folder of counters": (
+        f"modelserver.connector=lmcache,{ENV}=PROMETHEUS_MULTIPROC_DIR",
+        "modelserver.extraEnv sets PROMETHEUS_MULTIPROC_DIR",
+        "remove it",
+    ),
     "token twice": (f"{ENV}=HF_TOKEN", "modelserver.extraEnv sets HF_TOKEN", "hfToken.enabled to false"),
     "environment twice": (
         f"{ENV}=A,modelserver.extraEnv[1].name=A",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is to be moved next: loads, then stores.
 
-Pure. Every method is called under the scheduler's lock. Several loads take turns run by run, since requests wait
+Pure. Every method is called under the scheduler's lock. Of every load some blocks are handed out, since requests wait
 for them. Stores go one after the other and never take all threads.
 """
 
