@@ -207,7 +207,7 @@ pub fn readPart(
     var one = aim.at(t, item) orelse return false;
     const each = (t.stripes + parts - 1) / parts;
     one.first_stripe = part * each;
-    one.stripe_count = @min(each, t.stripes - one.first_stripe);
+    one.stripe_count = @min(each, t.stripes -| one.first_stripe);
     one.sums = shared.sums();
     if (shared.is_failed.load(.monotonic) or openAndRead(&one) != .ok) {
         shared.is_failed.store(true, .monotonic);

@@ -145,7 +145,11 @@ pub const Crew = extern struct {
                 self.settle(one.order, is_moved);
                 continue;
             }
-            if (one.order.items != null) self.stop(one.order);
+            if (one.order.items != null) {
+                self.mutex.lock();
+                self.stop(one.order);
+                self.mutex.unlock();
+            }
             mover.order, mover.index = .{ one.order, one.index };
             return one.order.token;
         }
@@ -262,12 +266,12 @@ pub const Crew = extern struct {
         return if (order.is_store) &self.stores else &self.loads;
     }
 
+    /// No more of the order's blocks are taken. Requires: the lock is held.
     fn stop(self: *Crew, order: *Order) void {
-        self.mutex.lock();
-        defer self.mutex.unlock();
-        if (!order.is_stopped and order.taken < order.total()) {
+        const left = order.total() - order.taken;
+        if (!order.is_stopped and left > 0) {
             self.listOf(order).remove(order);
-            self.waiting -= @intCast(order.total() - order.taken);
+            self.waiting -= @intCast(left);
         }
         order.is_stopped = true;
     }
@@ -279,13 +283,9 @@ pub const Crew = extern struct {
         if (order.is_store) self.storing -= 1;
         const left = order.total() - order.taken;
         var called: u64 = 0;
-        if (!is_done and !order.is_stopped) {
-            if (left > 0) {
-                self.listOf(order).remove(order);
-                self.waiting -= @intCast(left);
-            }
-            order.is_stopped = true;
-        } else if (is_done and order.is_stopped and !order.gate().isClosed()) {
+        if (!is_done) {
+            self.stop(order);
+        } else if (order.is_stopped and !order.gate().isClosed()) {
             order.is_stopped = false;
             if (left > 0) {
                 self.listOf(order).prepend(order);

@@ -47,7 +47,8 @@ def test_the_preflight_looks_for_the_template_and_for_its_kind() -> None:
         "perPod": 2,
         "replicas": 2,
     }
-    assert [c["version"] for c in config["crds"] if c["name"] == "resourceclaims.resource.k8s.io"] == ["v1"]
+    crds = [one for one in config["crds"] if one["name"] == "resourceclaims.resource.k8s.io"]
+    assert [(one["version"], one["builtInSince"]) for one in crds] == [("v1", "1.34")]
 
 
 GPUS = {"name": "gpus", "resourceClaimTemplateName": "two-gpus"}

@@ -147,7 +147,7 @@ Only where the cluster's API is really seen: `helm template` knows a fixed list,
 {{- range include "llm-d-storage.preflight.crds" . | fromJsonArray }}
 {{- $group := regexReplaceAll "^[^.]+\\." .name "" }}
 {{- if not ($.Capabilities.APIVersions.Has (printf "%s/%s" $group .version)) }}
-{{ .neededFor }} needs {{ .name }} ({{ .version }}), which this cluster does not have: {{ eq $group "resource.k8s.io" | ternary "upgrade it to Kubernetes 1.34 or later" "install its CRDs" }}, or change that value (global.router.mode: service needs none).
+{{ .neededFor }} needs {{ .name }} ({{ .version }}), which this cluster does not have: {{ with .builtInSince }}upgrade it to Kubernetes {{ . }} or later{{ else }}install its CRDs{{ end }}, or change that value (global.router.mode: service needs none).
 {{- end }}
 {{- end }}
 {{- end }}

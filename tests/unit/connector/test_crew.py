@@ -309,6 +309,12 @@ def test_a_block_of_which_a_part_cannot_be_read_goes_to_python_once(tmp_path: Pa
     assert gang.back == [(9, COUNT - 1)] and not run.times[COUNT - 1] and all(run.times[: COUNT - 1])
 
 
+def test_more_parts_than_there_are_stripes_for_are_refused(tmp_path: Path, stored: bytes) -> None:
+    """TaskRunner.parts_of makes none such: three parts of two stripes each have all five."""
+    gang, run, _ = read_in_parts(tmp_path, 4, says_done=True)
+    assert sorted(gang.back) == [(9, number) for number in range(COUNT)] and not any(run.times)
+
+
 def test_parts_of_which_nobody_wants_to_know_touch_nothing(tmp_path: Path, stored: bytes) -> None:
     path, memory = best_path(), bytearray(COUNT * LARGE.payload_bytes)
     run = run_of(path, tmp_path, memory, range(COUNT), spec=LARGE)

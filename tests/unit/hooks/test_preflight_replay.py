@@ -315,7 +315,12 @@ def test_claims_that_cannot_be_read_are_a_warning() -> None:
 
 def test_a_cluster_without_claims_is_to_be_upgraded() -> None:
     """An older API server drops the pod's claims: it would run, without a GPU."""
-    crd = Crd(name="resourceclaims.resource.k8s.io", version="v1", needed_for="modelserver.accelerator.resourceClaims")
+    crd = Crd(
+        name="resourceclaims.resource.k8s.io",
+        version="v1",
+        needed_for="modelserver.accelerator.resourceClaims",
+        built_in_since="1.34",
+    )
     beta = {"/apis/resource.k8s.io": {"versions": [{"version": "v1beta1"}]}}
     found = by_id(run(replace(CONFIG, crds=(crd,)), Recorded({**SHARED, **beta})).findings)
     finding = found["preflight.crd.resourceclaims"]

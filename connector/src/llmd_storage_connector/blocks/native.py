@@ -112,7 +112,6 @@ class NativePath:
         transfer: Transfer = self._calls.transfer
         transfer.row, transfer.gate = row.address, address_of(row.gate)
         transfer.fields, transfer.fields_bytes = fields, len(fields)
-        transfer.first_stripe, transfer.stripe_count = 0, transfer.stripes
         transfer.errno = 0
         return transfer
 

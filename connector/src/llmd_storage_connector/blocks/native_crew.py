@@ -26,7 +26,7 @@ class NativeCrew:
 
     def __init__(self, library: ctypes.CDLL, quick: ctypes.PyDLL) -> None:
         """quick: the same library, for calls that keep the interpreter since they never wait."""
-        self._memory = (ctypes.c_uint64 * (library.llmd_crew_bytes() // 8 + 1))()
+        self._memory = (ctypes.c_uint64 * (library.llmd_crew_bytes() // _WORD + 1))()
         self._address = ctypes.addressof(self._memory)
         self._told = (ctypes.c_uint64 * _TOLD)()
         self._movers: dict[int, tuple[BlockBuffer, Mover]] = {}

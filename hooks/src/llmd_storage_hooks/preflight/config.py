@@ -12,11 +12,15 @@ POD_SECURITY_LEVELS = ("privileged", "baseline", "restricted")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crd:
-    """A CRD that the release needs. needed_for: the feature that can be turned off instead."""
+    """A CRD that the release needs. needed_for: the feature that can be turned off instead.
+
+    built_in_since: the version of Kubernetes that brings it; "" where it has to be installed.
+    """
 
     name: str  # plural.group
     version: str
     needed_for: str = ""
+    built_in_since: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -151,8 +151,8 @@
 {{- $crds = append $crds (dict "name" "prometheusrules.monitoring.coreos.com" "version" "v1" "neededFor" "alerts.kind=operator") -}}
 {{- end -}}
 {{- if .Values.modelserver.accelerator.resourceClaims -}}
-{{- /* Built in, but only since Kubernetes 1.34: an older one would start pods without the claims. */ -}}
-{{- $crds = append $crds (dict "name" "resourceclaims.resource.k8s.io" "version" "v1" "neededFor" "modelserver.accelerator.resourceClaims") -}}
+{{- /* An older cluster would start pods without the claims. */ -}}
+{{- $crds = append $crds (dict "name" "resourceclaims.resource.k8s.io" "version" "v1" "builtInSince" "1.34" "neededFor" "modelserver.accelerator.resourceClaims") -}}
 {{- end -}}
 {{- if gt (int64 .Values.modelserver.nodes) 1 -}}
 {{- $crds = append $crds (dict "name" "leaderworkersets.leaderworkerset.x-k8s.io" "version" "v1" "neededFor" "modelserver.nodes") -}}

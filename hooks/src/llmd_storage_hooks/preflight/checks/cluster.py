@@ -17,8 +17,6 @@ _CRD_LINKS = {
     "leaderworkerset.x-k8s.io": "https://lws.sigs.k8s.io/docs/installation/",
     "monitoring.coreos.com": "https://prometheus-operator.dev/docs/getting-started/installation/",
 }
-# Not by a CRD: from which version of Kubernetes on the API server brings them.
-_BUILT_IN = {"resource.k8s.io": "1.34"}
 
 
 def check(config: PreflightConfig, facts: PreflightFacts) -> list[Finding]:
@@ -72,8 +70,8 @@ def crd(wanted: Crd, observed: ServedGroup | Absent | Unknown) -> Finding:
     why = f", which {wanted.needed_for} needs" if wanted.needed_for else ""
     instead = f", or turn off what needs it ({wanted.needed_for})" if wanted.needed_for else ""
     install = f"Install the CRD {wanted.name} in version {wanted.version}{instead}."
-    if group in _BUILT_IN:
-        install = f"Kubernetes serves {wanted.name} from {_BUILT_IN[group]} on: upgrade the cluster{instead}."
+    if wanted.built_in_since:
+        install = f"Kubernetes serves {wanted.name} from {wanted.built_in_since} on: upgrade the cluster{instead}."
     if isinstance(observed, Unknown):
         return Finding(
             check_id, Verdict.WARN, f"Could not check the CRD {wanted.name}: {observed.reason}.", install, link

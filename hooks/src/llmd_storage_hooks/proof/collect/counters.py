@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmd_storage_hooks.proof.collect.prometheus import Metrics
-from llmd_storage_hooks.proof.connectors import CONNECTORS, LLMD_STORAGE, OWN, TIERING
+from llmd_storage_hooks.proof.connectors import CONNECTORS, LLMD_STORAGE, OWN, TIERING, Counter
 from llmd_storage_hooks.proof.facts import Counters
 
 # Gauges and flags: taken from the later of two scrapes.
@@ -31,12 +31,9 @@ def read_counters(metrics: Metrics, connector: str = LLMD_STORAGE) -> Counters:
     def of_tier(name: str) -> float:
         return metrics.total(f"{TIERING}{name}", tier=connector_metrics.tier) if connector_metrics.tier else 0.0
 
-    def moved(direction: str) -> float:
-        if ":" in direction:
-            return metrics.total(direction)
-        return metrics.total("vllm:kv_offload_total_bytes", transfer_type=direction) + metrics.total(
-            "vllm:kv_offload_total_bytes_total", transfer_type=direction
-        )
+    def moved(counters: Sequence[Counter], name_of_tier: str) -> float:
+        own_counters = sum(metrics.total(one.name, **one.labels) for one in counters)
+        return own_counters if counters else of_tier(name_of_tier)
 
     def own(name: str, **labels: str) -> float:
         return metrics.total(f"{OWN}{name}", **labels)
@@ -51,10 +48,8 @@ def read_counters(metrics: Metrics, connector: str = LLMD_STORAGE) -> Counters:
         disk_tokens=metrics.total(cached, source="disk"),
         storage_queries=of_tier("chunk_queries_total"),
         storage_hits=of_tier("chunk_hits_total"),
-        storage_read_bytes=moved(connector_metrics.read) if connector_metrics.read else of_tier("read_bytes_total"),
-        storage_write_bytes=moved(connector_metrics.written)
-        if connector_metrics.written
-        else of_tier("write_bytes_total"),
+        storage_read_bytes=moved(connector_metrics.read, "read_bytes_total"),
+        storage_write_bytes=moved(connector_metrics.written, "write_bytes_total"),
         storage_read_failures=of_tier("promotion_job_failures_total"),
         storage_write_failures=of_tier("cascade_job_failures_total"),
         storage_stores_dropped=of_tier("backpressure_stores_dropped_total"),
