@@ -16,6 +16,8 @@ const MAX_KEY_BYTES = 128;
 const SCRATCH_BYTES = 40;
 const SUFFIX = ".kvb";
 const CHECKSUM_BYTES = 8;
+/// format.py's.
+const ALIGNMENT = 4096;
 /// What is hashed and then copied: it stays in a processor's own cache in between.
 const PIECE_BYTES = 128 * 1024;
 
@@ -72,7 +74,8 @@ pub const Transfer = extern struct {
     ends_at: u64 = 0,
     mtime_s: i64 = 0,
     mtime_ns: u32 = 0,
-    _: u32 = 0,
+    /// Whether the row is written past the page cache, if it begins on a page.
+    writes_past_cache: u32 = 0,
 
     fn isValid(self: *const Transfer) bool {
         if (self.payload_bytes == 0 or self.stripe_bytes == 0) return false;
@@ -234,6 +237,7 @@ fn readStripes(t: *Transfer) Status {
 /// what all of them hash to.
 pub fn write(t: *Transfer) Status {
     if (!t.isValid()) return .invalid;
+    if (t.writes_past_cache != 0 and @intFromPtr(t.row) % ALIGNMENT == 0) file.writePastCache(t.fd, &t.errno) catch return .write_failed;
     for (1..t.stripes + 1) |after| {
         const index = after % t.stripes;
         const stripe = t.stripeOfRow(index);

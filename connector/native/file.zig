@@ -30,6 +30,13 @@ pub fn readAll(fd: i32, target: []u8, offset: u64, failed: *i32) error{System}!u
     return done;
 }
 
+/// From now on what is written to the file goes past the page cache. error.System: errno is in `failed`.
+pub fn writePastCache(fd: i32, failed: *i32) error{System}!void {
+    const flags: linux.O = .{ .ACCMODE = .WRONLY, .DIRECT = true };
+    failed.* = errnoOf(linux.fcntl(fd, linux.F.SETFL, @as(u32, @bitCast(flags))));
+    if (failed.* != 0) return error.System;
+}
+
 /// Writes these one after the other, from `offset` on. error.System: errno is in `failed`.
 pub fn writeAll(fd: i32, first: []const u8, second: []const u8, offset: u64, failed: *i32) error{System}!void {
     const total = first.len + second.len;

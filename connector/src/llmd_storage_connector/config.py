@@ -86,7 +86,8 @@ class Config:
     direct_io: Annotated[
         str,
         Setting(
-            "Whether blocks are read past the page cache; auto does so where the filesystem can.",
+            "Whether blocks are read, and those of 1 MiB or more written, past the page cache; auto does so where the "
+            "filesystem can.",
             choices=("auto", "on", "off"),
         ),
     ] = "auto"

@@ -84,9 +84,9 @@ class SickPath:
         """Every block goes through here, one by one."""
         return PythonCrew()
 
-    def write(self, *arguments: Any) -> None:
+    def write(self, *arguments: Any, **how: Any) -> None:
         self._store._maybe_hang("put")
-        self._real.write(*arguments)
+        self._real.write(*arguments, **how)
         self._store._maybe_hang("late write")  # all is written, and the last call comes back late
 
 

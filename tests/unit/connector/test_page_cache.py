@@ -4,17 +4,26 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llmd_storage_connector.blocks.buffer import BlockBuffer
+from llmd_storage_connector.blocks.crew import Order
+from llmd_storage_connector.blocks.data_path import DataPath, Move, Row
+from llmd_storage_connector.blocks.mount_probe import WRITTEN_PAST_CACHE_BYTES
+from llmd_storage_connector.blocks.native import best_path
 from llmd_storage_connector.blocks.page_cache import FORGET_AFTER_S, WrittenFiles
+from llmd_storage_connector.blocks.result import LOADED
 from llmd_storage_connector.blocks.store import BlockStore
-from llmd_storage_core.strategies import EXCLUSIVE, LINK, RENAME, RENAME_FSYNC
+from llmd_storage_core.strategies import EXCLUSIVE, LINK, RENAME, RENAME_FSYNC, STRATEGIES
 from tests.unit.connector.conftest import Clock, content, get, key, make_facts, make_spec, put
 from tests.unit.docs.commands import ROOT
 
@@ -84,6 +93,111 @@ def test_what_was_not_synced_is_given_back_when_the_kernel_has_written_it(disk: 
     written.poll()
     assert resident(store.path(key(0))) == resident(store.path(key(2))) == 0
     written.poll()
+
+
+# ---- large blocks are written past the cache -------------------------------------------------------------------
+
+
+LARGE = WRITTEN_PAST_CACHE_BYTES
+
+
+def opened(
+    root: Path, strategy: str, path: DataPath, payload_bytes: int = LARGE, direct_io: str = "auto"
+) -> BlockStore:
+    facts = make_facts()
+    spec = make_spec(facts, payload_bytes=payload_bytes, stripe_bytes=LARGE // 4)
+    store = BlockStore(root, facts, spec, strategy, direct_io=direct_io, path=path)
+    store.open()
+    if direct_io == "auto" and not store.mount.is_read_past_cache:
+        pytest.skip("the checkout's filesystem has no O_DIRECT")
+    return store
+
+
+@pytest.fixture
+def memory() -> mmap.mmap:
+    """Two blocks' worth of pages that are not alike."""
+    pages = mmap.mmap(-1, 2 * LARGE)
+    pages[:] = random.Random(7).randbytes(2 * LARGE)
+    return pages
+
+
+def a_row(store: BlockStore, memory: mmap.mmap, at: int = 0) -> Row:
+    return Row(ctypes.addressof(ctypes.c_char.from_buffer(memory)) + at, store.data_path.new_gate())
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_large_block_never_is_in_the_cache(disk: Path, data_path: DataPath, strategy: str, memory: mmap.mmap) -> None:
+    store = opened(disk / "root", strategy, data_path)
+    assert store.put(key(1), BlockBuffer(store.spec), a_row(store, memory)).ok
+    assert resident(store.path(key(1))) == 0
+    assert get(store, key(1)) == (LOADED, memory[:LARGE])
+    assert not store.mount.keeps_written
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_nor_is_one_that_a_crew_wrote(disk: Path, strategy: str, memory: mmap.mmap) -> None:
+    store = opened(disk / "root", strategy, best_path())
+    gate = store.data_path.new_gate()
+    run = store.run([(key(n), a_row(store, memory, n * LARGE).address) for n in range(2)], gate)
+    assert run is not None
+    crew = store.data_path.new_crew()
+    crew.limit(1)
+    crew.add([Order(1, gate, True, 2, run)])
+    crew.close()
+    assert crew.work(BlockBuffer(store.spec)) is None and all(run.times)
+    assert [resident(store.path(key(n))) for n in range(2)] == [0, 0]
+    assert [get(store, key(n))[1] for n in range(2)] == [memory[:LARGE], memory[LARGE:]]
+
+
+@pytest.mark.parametrize(
+    ("why", "how"),
+    [
+        ("it is small", {"payload_bytes": LARGE // 2}),
+        ("it does not end with a page", {"payload_bytes": LARGE + 512, "direct_io": "on"}),
+        ("the operator said so", {"direct_io": "off"}),
+    ],
+)
+def test_others_go_through_the_cache(
+    disk: Path, data_path: DataPath, memory: mmap.mmap, why: str, how: dict[str, Any]
+) -> None:
+    store = opened(disk / "root", RENAME, data_path, **how)
+    assert not store.mount.is_written_past_cache, why
+    assert store.put(key(1), BlockBuffer(store.spec), a_row(store, memory)).ok
+    assert resident(store.path(key(1))) == 1
+
+
+def test_a_row_that_does_not_begin_on_a_page_goes_through_the_cache(
+    disk: Path, data_path: DataPath, memory: mmap.mmap
+) -> None:
+    store = opened(disk / "root", RENAME, data_path)
+    assert store.put(key(1), BlockBuffer(store.spec), a_row(store, memory, at=64)).ok
+    assert resident(store.path(key(1))) == 1
+    assert get(store, key(1))[1] == memory[64 : 64 + LARGE]
+
+
+class Picky:
+    """A data path on a filesystem that takes a page past its cache, and no block."""
+
+    def __init__(self, real: DataPath) -> None:
+        self._real, self.name, self.read, self.refused = real, real.name, real.read, 0
+        self.new_gate, self.new_crew = real.new_gate, real.new_crew
+
+    def write(self, move: Move, fd: int, *, past_cache: bool = False) -> None:
+        if past_cache:
+            self.refused += 1
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._real.write(move, fd)
+
+
+def test_where_that_is_refused_after_all_they_are_stored_nevertheless(
+    disk: Path, data_path: DataPath, memory: mmap.mmap, caplog: pytest.LogCaptureFixture
+) -> None:
+    picky = Picky(data_path)
+    store = opened(disk / "root", RENAME, picky)
+    for number in range(2):
+        assert store.put(key(number), BlockBuffer(store.spec), a_row(store, memory)).ok
+    assert picky.refused == 1 and caplog.text.count("cannot be written past the page cache") == 1
+    assert store.mount.keeps_written and get(store, key(1))[1] == memory[:LARGE]
 
 
 def test_of_too_many_files_the_oldest_are_left_to_the_kernel(disk: Path) -> None:

@@ -235,8 +235,8 @@ def test_a_write_that_is_late_gets_no_name(
     memory = bytearray(content(7))
     row, real, written = row_of(memory, store), data_path.write, []
 
-    def late(*arguments: Any) -> None:
-        written.append(real(*arguments))
+    def late(*arguments: Any, **how: Any) -> None:
+        written.append(real(*arguments, **how))
         row.gate.close()
 
     monkeypatch.setattr(data_path, "write", late)

@@ -69,9 +69,10 @@ class DataPath(Protocol):
         """
         ...
 
-    def write(self, move: Move, fd: int) -> None:
+    def write(self, move: Move, fd: int, *, past_cache: bool = False) -> None:
         """Write the row as the block into an open, empty file: the first stripe last, with the header.
 
+        past_cache: past the page cache, if the row begins on a page. Requires: then it has whole pages.
         Raises: OSError; Cancelled when the gate is closed.
         """
         ...

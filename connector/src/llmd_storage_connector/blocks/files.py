@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 
@@ -37,6 +38,11 @@ def write_all(fd: int, buffers: list[memoryview], offset: int) -> None:
         while written >= len(buffers[0]):
             written -= len(buffers.pop(0))
         buffers[0] = buffers[0][written:]
+
+
+def write_past_cache(fd: int) -> None:
+    """From now on what is written to the file goes past the page cache. Raises: OSError where that is not possible."""
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_DIRECT)
 
 
 def refresh_mtime(path: str, log: RateLimitedLog) -> None:

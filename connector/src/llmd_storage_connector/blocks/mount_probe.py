@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmd_storage_connector.blocks import layout
-from llmd_storage_connector.blocks.files import READ
+from llmd_storage_connector.blocks.files import READ, write_past_cache
 from llmd_storage_connector.blocks.format import ALIGNMENT, BlockSpec
 from llmd_storage_connector.blocks.mounts import filesystem_of
 from llmd_storage_connector.blocks.namespace import WRITE_REFUSED
@@ -26,6 +26,9 @@ from llmd_storage_core.scratch import scratch_name
 # Storage where a small file is made and removed in less than this takes next to no time for a call.
 _LOW_LATENCY_S = 0.002
 _TRIAL_BYTES = 4 << 20
+# Blocks from this size on are written past the page cache: a copy less. Smaller ones wait longer for the disk than that
+# takes (docs/decisions/0003-transfers.md).
+WRITTEN_PAST_CACHE_BYTES = 1 << 20
 # What chown(2) takes for "leave it": no file has this owner.
 _NOBODY = 0xFFFFFFFF
 
@@ -36,6 +39,7 @@ class Mount:
 
     read_flags: of open(2), for blocks. publish_strategy: a name of strategies.STRATEGIES, "" when not known.
     create_remove_s: seconds in which a small file is made and removed; not known: as on storage far away.
+    is_written_past_cache: whether blocks are, whose rows begin on a page.
     """
 
     owners: frozenset[int] = frozenset()
@@ -43,6 +47,7 @@ class Mount:
     read_flags: int = READ
     publish_strategy: str = ""
     create_remove_s: float = math.inf
+    is_written_past_cache: bool = False
 
     @property
     def is_read_past_cache(self) -> bool:
@@ -52,7 +57,8 @@ class Mount:
     @property
     def keeps_written(self) -> bool:
         """Whether blocks stay in the page cache for nobody after they were published, since that did not sync them."""
-        return self.is_read_past_cache and self.publish_strategy != strategies.RENAME_FSYNC
+        is_synced = self.is_written_past_cache or self.publish_strategy == strategies.RENAME_FSYNC
+        return self.is_read_past_cache and not is_synced
 
     @property
     def owner_pair(self) -> tuple[int, int]:
@@ -74,6 +80,7 @@ def probe_mount(folder: Path, spec: BlockSpec, *, strategy: str, direct_io: str,
     scratch = f"{folder}/{layout.DAMAGED}"
     aligned = spec.payload_bytes % ALIGNMENT == 0
     direct = direct_io == "on" or (direct_io == "auto" and aligned and writable and supports_direct_io(scratch))
+    is_large = aligned and spec.payload_bytes >= WRITTEN_PAST_CACHE_BYTES
     if writable:
         create_remove_s = min(create_remove_seconds(scratch) for _ in range(3))
         strategy = choose(strategy, filesystem_of(os.path.realpath(folder)), scratch, spec.file_bytes)
@@ -86,6 +93,7 @@ def probe_mount(folder: Path, spec: BlockSpec, *, strategy: str, direct_io: str,
         read_flags=READ | os.O_DIRECT if direct else READ,
         publish_strategy=strategy,
         create_remove_s=create_remove_s,
+        is_written_past_cache=direct and is_large and writable and supports_direct_io(scratch, written=True),
     )
 
 
@@ -112,13 +120,19 @@ def try_writing(folder: str, file_bytes: int) -> BlockResult:
     return BlockResult(True)
 
 
-def is_readable_back(folder: str, flags: int) -> bool:
+def is_readable_back(folder: str, flags: int, *, written_past_cache: bool = False) -> bool:
     """Whether a page that is written is read again, by a descriptor opened with `flags`. Raises: OSError."""
     page = mmap.mmap(-1, ALIGNMENT)
     page[:5] = b"trial"
     name = scratch_name(secrets.token_hex(6), 0)
     path = f"{folder}/{name}"
-    publish.publish("exclusive", folder, name, publish.whole([memoryview(page)]))
+    write = publish.whole([memoryview(page)])
+
+    def write_past(fd: int) -> None:
+        write_past_cache(fd)
+        write(fd)
+
+    publish.publish("exclusive", folder, name, write_past if written_past_cache else write)
     try:
         fd = os.open(path, flags)
         try:
@@ -143,10 +157,13 @@ def create_remove_seconds(folder: str) -> float:
     return time.perf_counter() - began
 
 
-def supports_direct_io(folder: str) -> bool:
-    """Whether a file can be read past the page cache. Raises: OSError other than a refusal of that."""
+def supports_direct_io(folder: str, *, written: bool = False) -> bool:
+    """Whether a file can be read past the page cache; written: and be written so.
+
+    Raises: OSError other than a refusal of that.
+    """
     try:
-        return is_readable_back(folder, READ | os.O_DIRECT)
+        return is_readable_back(folder, READ | os.O_DIRECT, written_past_cache=written)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
             return False

@@ -93,10 +93,10 @@ class NativePath:
         except (OSError, Corrupt) as error:
             return BlockRead(found, error)
 
-    def write(self, move: Move, fd: int) -> None:
+    def write(self, move: Move, fd: int, *, past_cache: bool = False) -> None:
         """See DataPath."""
         transfer = self._transfer(move, fields_of(move.spec, move.key))
-        transfer.fd = fd
+        transfer.fd, transfer.writes_past_cache = fd, past_cache
         status = self._write(ctypes.addressof(transfer))
         if status != Status.OK:
             _raise(status, transfer)

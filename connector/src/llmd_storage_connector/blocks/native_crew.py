@@ -37,8 +37,9 @@ class NativeCrew:
         self._wait.restype = ctypes.c_uint64
         self._shared_bytes = quick.llmd_shared_bytes
         self._shared_bytes.argtypes, self._shared_bytes.restype = (ctypes.c_void_p,), ctypes.c_uint64
-        self._add, self._tell = quick.llmd_crew_add, quick.llmd_crew_tell
-        self._limit, self._close = quick.llmd_crew_limit, quick.llmd_crew_close
+        self._tell, self._close = quick.llmd_crew_tell, quick.llmd_crew_close
+        # Who is woken up may take this thread's processor at once: it should not have the interpreter then.
+        self._add, self._limit = library.llmd_crew_add, library.llmd_crew_limit
         self._add.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int64)
         self._tell.argtypes = self._close.argtypes = (ctypes.c_void_p,)
         self._limit.argtypes = (ctypes.c_void_p, ctypes.c_uint32)

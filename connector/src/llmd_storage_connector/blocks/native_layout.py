@@ -58,7 +58,7 @@ class Transfer(ctypes.Structure):
         ("ends_at", ctypes.c_uint64),
         ("mtime_s", ctypes.c_int64),
         ("mtime_ns", ctypes.c_uint32),
-        ("_", ctypes.c_uint32),
+        ("writes_past_cache", ctypes.c_uint32),
     )
 
 

@@ -33,6 +33,7 @@ def order_of(run: Run, *, is_store: bool) -> NativeOrder:
     transfer.fields, transfer.fields_bytes = fields, len(fields) - len(key)
     transfer.flags, transfer.group = mount.read_flags, mount.group
     transfer.owner, transfer.other_owner = mount.owner_pair
+    transfer.writes_past_cache = is_store and mount.is_written_past_cache
     order.transfer = transfer
     return order
 

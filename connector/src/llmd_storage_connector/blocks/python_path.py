@@ -10,8 +10,8 @@ import os
 from llmd_storage_connector.blocks.crew import Crew, PythonCrew
 from llmd_storage_connector.blocks.data_path import BlockRead, Move
 from llmd_storage_connector.blocks.file_check import may_be_read
-from llmd_storage_connector.blocks.files import read_all, write_all
-from llmd_storage_connector.blocks.format import check_header, checksum, header_of, stripe_length
+from llmd_storage_connector.blocks.files import read_all, write_all, write_past_cache
+from llmd_storage_connector.blocks.format import ALIGNMENT, check_header, checksum, header_of, stripe_length
 from llmd_storage_connector.blocks.gate import Gate, LockedGate
 from llmd_storage_connector.blocks.mount_probe import Mount
 from llmd_storage_connector.errors import Cancelled, Corrupt
@@ -64,9 +64,11 @@ class PythonPath:
             row.gate.leave(length)
         return checksum(payload)
 
-    def write(self, move: Move, fd: int) -> None:
+    def write(self, move: Move, fd: int, *, past_cache: bool = False) -> None:
         """See DataPath."""
-        spec, key, _, row = move
+        spec, key, buffer, row = move
+        if past_cache and row.address % ALIGNMENT == 0:
+            write_past_cache(fd)
         checksums = [0] * spec.stripe_count
         for index in (*range(1, spec.stripe_count), 0):
             at, length = index * spec.stripe_bytes, stripe_length(spec, index)
@@ -82,4 +84,5 @@ class PythonPath:
             if index > 0:
                 write_all(fd, [payload], spec.header_bytes + at)
             else:
-                write_all(fd, [memoryview(header_of(spec, key, checksums)), payload], 0)
+                buffer.header[:] = header_of(spec, key, checksums)  # which begins on a page
+                write_all(fd, [buffer.header, payload], 0)

@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,8 @@ class BlockStore:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """strategy: a name of strategies.STRATEGIES, or "auto". model: its name, for people. direct_io: whether blocks
-        are read past the page cache: "auto" (wherever that works: as quick, for half the processor time), "on" or
-        "off". Writes never are: the filesystem may gather them. path: what moves the bytes; the best there is.
+        are read, and large ones written, past the page cache: "auto" (wherever that works: as quick, for half the
+        processor time), "on" or "off". path: what moves the bytes; the best there is.
         """
         self.spec = spec
         self.refresh_after_s = REFRESH_AFTER_S
@@ -189,7 +190,8 @@ class BlockStore:
                 if self._publish(key, lambda fd: self._write(fd, move)):
                     return BlockResult(True)
             except OSError as error:
-                return BlockResult(False, reason_of(error))
+                if not self._gives_up_writing_past_cache(error):
+                    return BlockResult(False, reason_of(error))
             present = self.contains(key)
         return BlockResult(True, already_stored=True) if present.ok else BlockResult(False, UNFINISHED)
 
@@ -229,7 +231,7 @@ class BlockStore:
         return checked if checked.reason else BlockResult(False, reason_of(error))
 
     def _write(self, fd: int, move: Move) -> None:
-        self.data_path.write(move, fd)
+        self.data_path.write(move, fd, past_cache=self.mount.is_written_past_cache)
         # All is written, perhaps late: it gets its name only when somebody waits for it still.
         if not move.row.gate.enter():
             raise Cancelled
@@ -238,6 +240,16 @@ class BlockStore:
     def _check(self, found: FileStat) -> BlockResult:
         age_s = self._now() - found.st_mtime
         return check_file(found, self.spec, self.mount, age_s, refresh_after_s=self.refresh_after_s)
+
+    def _gives_up_writing_past_cache(self, error: OSError) -> bool:
+        """Whether that may be why a block could not be written, though a page could when the mount was tried."""
+        if error.errno != errno.EINVAL or not self.mount.is_written_past_cache:
+            return False
+        self.mount = replace(self.mount, is_written_past_cache=False)
+        logger.warning(
+            "blocks on %s cannot be written past the page cache (%s): they go through it", self.folder, error
+        )
+        return True
 
     def _quarantine(self, key: bytes) -> None:
         is_made_in_place = self.publish_strategy == "exclusive"
