@@ -6,7 +6,10 @@ On a mount that really hangs and fails, where the unit tests have only gates and
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
+import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +18,8 @@ import pytest
 
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import DataPath
+from llmd_storage_connector.blocks.data_path import DataPath, Row
+from llmd_storage_connector.blocks.mount_probe import WRITTEN_PAST_CACHE_BYTES
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.errors import Cancelled
@@ -107,3 +111,59 @@ def test_refused_writes_are_reasons(sick: tuple[FaultFS, BlockStore], number: in
     assert put(store, key(2), content(8)).reason == errno.errorcode[number].lower()
     fs.set()
     assert put(store, key(2), content(8)).ok
+
+
+# ---- large blocks, which are written past the cache ------------------------------------------------------------
+
+
+@pytest.fixture
+def large(tmp_path: Path, data_path: DataPath) -> Iterator[tuple[FaultFS, BlockStore, mmap.mmap]]:
+    """A mount, an open namespace on it whose blocks go past the page cache, and a block's memory."""
+    (tmp_path / "source").mkdir()
+    size = WRITTEN_PAST_CACHE_BYTES
+    with mounted(tmp_path / "source", tmp_path / "at") as fs, mmap.mmap(-1, size) as memory:
+        memory[:] = random.Random(8).randbytes(size)
+        store = open_store(
+            tmp_path / "at" / "blocks", data_path, "rename_fsync", payload_bytes=size, stripe_bytes=size // 4
+        )
+        assert store.mount.is_written_past_cache
+        yield fs, store, memory
+        fs.set()
+
+
+def large_row(store: BlockStore, memory: mmap.mmap) -> Row:
+    return Row(ctypes.addressof(ctypes.c_char.from_buffer(memory)), store.data_path.new_gate())
+
+
+def test_a_large_block_comes_back(large: tuple[FaultFS, BlockStore, mmap.mmap]) -> None:
+    _, store, memory = large
+    assert store.put(key(2), BlockBuffer(store.spec), large_row(store, memory)).ok
+    assert get(store, key(2)) == (BlockResult(True), memory[:])
+
+
+def test_a_large_write_that_storage_answers_late_makes_no_block(
+    large: tuple[FaultFS, BlockStore, mmap.mmap],
+) -> None:
+    """The kernel may take what has come into the row meanwhile straight from there."""
+    fs, store, memory = large
+    row, before = large_row(store, memory), fs.seen["write"]
+    fs.set(hang=("write",))
+    thread, came = run(lambda: store.put(key(2), BlockBuffer(store.spec), row))
+    eventually(lambda: fs.seen["write"] > before, "the write to hang")
+    assert row.gate.close()
+    memory[:] = b"\xee" * len(memory)
+    fs.set()
+    thread.join(CEILING_S)
+    assert isinstance(came[0], Cancelled)
+    assert list(Path(store.folder).glob("??/*")) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO], ids=errno.errorcode.get)
+def test_refused_large_writes_are_reasons(large: tuple[FaultFS, BlockStore, mmap.mmap], number: int) -> None:
+    fs, store, memory = large
+    fs.set(errno=errno.errorcode[number], on=("write",))
+    row = large_row(store, memory)
+    assert store.put(key(2), BlockBuffer(store.spec), row).reason == errno.errorcode[number].lower()
+    assert list(Path(store.folder).glob("??/*")) == [] and store.mount.is_written_past_cache
+    fs.set()
+    assert store.put(key(2), BlockBuffer(store.spec), row).ok

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import types
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +13,7 @@ from llmd_storage_connector.blocks.gate import LockedGate
 from llmd_storage_connector.blocks.result import LOADED, BlockResult
 from llmd_storage_connector.engine.background import useful_writers
 from llmd_storage_connector.eviction.write_budget import WriteBudget
+from llmd_storage_connector.transfer.foreman import Foreman
 from llmd_storage_connector.transfer.queue import TaskQueue
 from llmd_storage_connector.transfer.scheduler import Phase, TransferScheduler
 from llmd_storage_connector.transfer.tasks import Completion, Direction, Job
@@ -159,3 +162,18 @@ def test_progress_is_what_was_copied_through_the_gates() -> None:
     assert (first.part, first.first_part, first.first_seconds, first.seconds) == (1.0, 0.5, 2.0, 3.0)
     scheduler.cancel([jobs[0]], "slow")
     assert scheduler.progress()[0].others_progress, "what ended counts still"
+
+
+def test_a_foreman_who_fails_at_everything_does_not_take_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a pause he would begin again at once, for ever, beside the thread that schedules."""
+    scheduler, pauses = a_scheduler(), list[float]()
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            scheduler.enter(Phase.CLOSED)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    crew = types.SimpleNamespace(wait=lambda: 1 / 0)
+    Foreman(cast(Any, crew), scheduler, cast(Any, None), lambda direction, results: None).lead()
+    assert len(pauses) == 3 and min(pauses) > 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
@@ -23,6 +24,8 @@ from llmd_storage_connector.transfer.task_runner import TaskRunner
 from llmd_storage_connector.transfer.tasks import Completion, Direction, Task
 
 logger = logging.getLogger("vllm.llmd_storage_connector.transfer.foreman")
+
+_AFTER_AN_ERROR_S = 0.1
 
 Judge = Callable[[Direction, Mapping[bytes, BlockResult]], None]
 
@@ -49,6 +52,7 @@ class Foreman:
                 self._lead_once()
             except Exception:
                 self._log.unexpected("leading the threads that move blocks")
+                time.sleep(_AFTER_AN_ERROR_S)  # what stays wrong must not take the engine's interpreter
 
     def _lead_once(self) -> None:
         if tasks := self._scheduler.hand_out():
