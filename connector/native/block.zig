@@ -162,7 +162,10 @@ fn openAndRead(t: *Transfer) Status {
     if (t.errno != 0) return .open_failed;
     t.fd = @intCast(opened);
     defer _ = linux.close(t.fd);
-    const refused = look(t);
+    // Opening has just asked storage what kind of file it is, so nobody has to ask again unless that is not as it should
+    // be: some filesystems remember longer than others.
+    var refused = look(t, linux.AT.STATX_DONT_SYNC);
+    if (refused != .ok) refused = look(t, linux.AT.STATX_SYNC_AS_STAT);
     return if (refused == .ok) readStripes(t) else refused;
 }
 
@@ -253,9 +256,9 @@ pub fn write(t: *Transfer) Status {
     return .ok;
 }
 
-fn look(t: *Transfer) Status {
+fn look(t: *Transfer, sync: u32) Status {
     var found: linux.Statx = undefined;
-    t.errno = file.errnoOf(linux.statx(t.fd, "", linux.AT.EMPTY_PATH, .BASIC_STATS, &found));
+    t.errno = file.errnoOf(linux.statx(t.fd, "", linux.AT.EMPTY_PATH | sync, .BASIC_STATS, &found));
     if (t.errno != 0) return .stat_failed;
     t.mode, t.uid, t.gid, t.size = .{ found.mode, found.uid, found.gid, found.size };
     t.mtime_s, t.mtime_ns = .{ found.mtime.sec, found.mtime.nsec };
