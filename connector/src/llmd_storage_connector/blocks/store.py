@@ -190,8 +190,9 @@ class BlockStore:
                 if self._publish(key, lambda fd: self._write(fd, move)):
                     return BlockResult(True)
             except OSError as error:
-                if not self._gives_up_writing_past_cache(error):
+                if error.errno != errno.EINVAL or not self.mount.is_written_past_cache:
                     return BlockResult(False, reason_of(error))
+                self.mount = _written_through_cache(self.mount, self.folder, error)
             present = self.contains(key)
         return BlockResult(True, already_stored=True) if present.ok else BlockResult(False, UNFINISHED)
 
@@ -241,19 +242,15 @@ class BlockStore:
         age_s = self._now() - found.st_mtime
         return check_file(found, self.spec, self.mount, age_s, refresh_after_s=self.refresh_after_s)
 
-    def _gives_up_writing_past_cache(self, error: OSError) -> bool:
-        """Whether that may be why a block could not be written, though a page could when the mount was tried."""
-        if error.errno != errno.EINVAL or not self.mount.is_written_past_cache:
-            return False
-        self.mount = replace(self.mount, is_written_past_cache=False)
-        logger.warning(
-            "blocks on %s cannot be written past the page cache (%s): they go through it", self.folder, error
-        )
-        return True
-
     def _quarantine(self, key: bytes) -> None:
         is_made_in_place = self.publish_strategy == "exclusive"
         quarantine(self.folder, key, self.path(key), self._now(), is_made_in_place=is_made_in_place)
+
+
+def _written_through_cache(mount: Mount, folder: str, error: OSError) -> Mount:
+    """The mount took a page past its cache when it was tried, and no block now."""
+    logger.warning("blocks on %s cannot be written past the page cache (%s): they go through it", folder, error)
+    return replace(mount, is_written_past_cache=False)
 
 
 def _open_folders(namespace: Path) -> Folders:
