@@ -132,9 +132,12 @@ def latest(runs: Sequence[Sequence[Mapping[str, Any]]], by: str) -> list[Mapping
 
 
 def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several runs as one result, on the first one's machine. Failures are the last run's."""
+    """Several runs as one result, on the first one's machine and all their processors. Failures are the last run's."""
     rows = latest([result["rows"] for result in results], "name")
-    machine = {**results[0]["machine"], "runs": sum(result["machine"].get("runs", 1) for result in results)}
+    machines = [result["machine"] for result in results]
+    processors = dict.fromkeys(name for one in machines for name in one["cpu"].split(", "))
+    runs = sum(one.get("runs", 1) for one in machines)
+    machine = {**machines[0], "cpu": ", ".join(processors), "runs": runs}
     return {"machine": machine, "failures": results[-1]["failures"], "rows": rows}
 
 

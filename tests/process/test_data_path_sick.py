@@ -6,7 +6,6 @@ On a mount that really hangs and fails, where the unit tests have only gates and
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import random
@@ -18,7 +17,7 @@ import pytest
 
 from llmd_storage_connector.blocks import layout
 from llmd_storage_connector.blocks.buffer import BlockBuffer
-from llmd_storage_connector.blocks.data_path import DataPath, Row
+from llmd_storage_connector.blocks.data_path import DataPath
 from llmd_storage_connector.blocks.mount_probe import WRITTEN_PAST_CACHE_BYTES
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore
@@ -131,13 +130,9 @@ def large(tmp_path: Path, data_path: DataPath) -> Iterator[tuple[FaultFS, BlockS
         fs.set()
 
 
-def large_row(store: BlockStore, memory: mmap.mmap) -> Row:
-    return Row(ctypes.addressof(ctypes.c_char.from_buffer(memory)), store.data_path.new_gate())
-
-
 def test_a_large_block_comes_back(large: tuple[FaultFS, BlockStore, mmap.mmap]) -> None:
     _, store, memory = large
-    assert store.put(key(2), BlockBuffer(store.spec), large_row(store, memory)).ok
+    assert store.put(key(2), BlockBuffer(store.spec), row_of(memory, store)).ok
     assert get(store, key(2)) == (BlockResult(True), memory[:])
 
 
@@ -146,7 +141,7 @@ def test_a_large_write_that_storage_answers_late_makes_no_block(
 ) -> None:
     """The kernel may take what has come into the row meanwhile straight from there."""
     fs, store, memory = large
-    row, before = large_row(store, memory), fs.seen["write"]
+    row, before = row_of(memory, store), fs.seen["write"]
     fs.set(hang=("write",))
     thread, came = run(lambda: store.put(key(2), BlockBuffer(store.spec), row))
     eventually(lambda: fs.seen["write"] > before, "the write to hang")
@@ -162,7 +157,7 @@ def test_a_large_write_that_storage_answers_late_makes_no_block(
 def test_refused_large_writes_are_reasons(large: tuple[FaultFS, BlockStore, mmap.mmap], number: int) -> None:
     fs, store, memory = large
     fs.set(errno=errno.errorcode[number], on=("write",))
-    row = large_row(store, memory)
+    row = row_of(memory, store)
     assert store.put(key(2), BlockBuffer(store.spec), row).reason == errno.errorcode[number].lower()
     assert list(Path(store.folder).glob("??/*")) == [] and store.mount.is_written_past_cache
     fs.set()

@@ -70,6 +70,8 @@ def test_of_several_runs_a_row_is_the_last_ones_that_has_it() -> None:
     assert [(row["name"], row["ours"]) for row in both["rows"]] == [("load", 1), ("lookups", 3), ("tokens", 4)]
     assert "from 2 runs" in report.page({**both, "rows": shown()}, {})
     assert report.merged([both, run(("tokens", 5))])["machine"]["runs"] == 3
+    elsewhere = run() | {"machine": ABOUT | {"cpu": "another"}}
+    assert report.merged([both, elsewhere, elsewhere])["machine"]["cpu"] == f"{ABOUT['cpu']}, another"
     raw = [[{"case": "a", "value": 1}, {"case": "a", "value": 2}], [{"case": "a", "value": 3}, {"case": "b"}]]
     assert report.latest(raw, "case") == [{"case": "a", "value": 3}, {"case": "b"}]
 

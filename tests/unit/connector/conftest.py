@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from llmd_storage_connector.config import Config, parse
 from llmd_storage_connector.identity.facts import Identity
 
 PAYLOAD_BYTES = 8192
+Memory = bytearray | memoryview | mmap.mmap
 STRIPE_BYTES = 4096
 
 
@@ -87,20 +89,22 @@ def store(tmp_path: Path, data_path: DataPath) -> BlockStore:
     return open_store(tmp_path / "root", data_path)
 
 
-def open_store(root: Path, data_path: DataPath, strategy: str = "link", **changes: Any) -> BlockStore:
+def open_store(
+    root: Path, data_path: DataPath, strategy: str = "link", *, direct_io: str = "auto", **changes: Any
+) -> BlockStore:
     """A namespace of make_facts() below root; changes: of its spec."""
     facts = make_facts()
-    opened = BlockStore(root, facts, make_spec(facts, **changes), strategy, path=data_path)
+    opened = BlockStore(root, facts, make_spec(facts, **changes), strategy, direct_io=direct_io, path=data_path)
     opened.open()
     return opened
 
 
-def row_of(memory: bytearray, store: BlockStore) -> Row:
+def row_of(memory: Memory, store: BlockStore) -> Row:
     """The memory as a row, with an open gate. Requires: the memory lives, and keeps its size, as long as the row."""
     return Row(address_of(memory), store.data_path.new_gate())
 
 
-def address_of(memory: bytearray | memoryview) -> int:
+def address_of(memory: Memory) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 

@@ -17,14 +17,14 @@ import pytest
 
 from llmd_storage_connector.blocks.buffer import BlockBuffer
 from llmd_storage_connector.blocks.crew import Order
-from llmd_storage_connector.blocks.data_path import DataPath, Move, Row
+from llmd_storage_connector.blocks.data_path import DataPath, Move
 from llmd_storage_connector.blocks.mount_probe import WRITTEN_PAST_CACHE_BYTES
 from llmd_storage_connector.blocks.native import best_path
 from llmd_storage_connector.blocks.page_cache import FORGET_AFTER_S, WrittenFiles
 from llmd_storage_connector.blocks.result import LOADED
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_core.strategies import EXCLUSIVE, LINK, RENAME, RENAME_FSYNC, STRATEGIES
-from tests.unit.connector.conftest import Clock, content, get, key, make_facts, make_spec, put
+from tests.unit.connector.conftest import Clock, address_of, content, get, key, open_store, put, row_of
 from tests.unit.docs.commands import ROOT
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -52,15 +52,8 @@ def disk() -> Iterator[Path]:
         yield Path(folder)
 
 
-def open_store(root: Path, strategy: str, direct_io: str) -> BlockStore:
-    facts = make_facts()
-    store = BlockStore(root, facts, make_spec(facts), strategy, direct_io=direct_io)
-    store.open()
-    return store
-
-
 def test_a_block_that_was_synced_leaves_nothing_where_reads_go_past_the_cache(disk: Path) -> None:
-    store = open_store(disk / "root", RENAME_FSYNC, "on")
+    store = open_store(disk / "root", best_path(), RENAME_FSYNC, direct_io="on")
     assert put(store, key(1), content(1)).ok
     assert resident(store.path(key(1))) == 0
     assert get(store, key(1))[1] == content(1)
@@ -69,7 +62,7 @@ def test_a_block_that_was_synced_leaves_nothing_where_reads_go_past_the_cache(di
 
 @pytest.mark.parametrize("strategy", [RENAME_FSYNC, LINK])
 def test_where_reads_use_the_cache_it_is_left_to_the_pods_of_this_node(disk: Path, strategy: str) -> None:
-    store = open_store(disk / "root", strategy, "off")
+    store = open_store(disk / "root", best_path(), strategy, direct_io="off")
     assert put(store, key(1), content(1)).ok
     assert resident(store.path(key(1))) == 1
     assert not store.mount.keeps_written
@@ -77,7 +70,7 @@ def test_where_reads_use_the_cache_it_is_left_to_the_pods_of_this_node(disk: Pat
 
 @pytest.mark.parametrize("strategy", [LINK, EXCLUSIVE, RENAME])
 def test_what_was_not_synced_is_given_back_when_the_kernel_has_written_it(disk: Path, strategy: str) -> None:
-    store, clock = open_store(disk / "root", strategy, "on"), Clock()
+    store, clock = open_store(disk / "root", best_path(), strategy, direct_io="on"), Clock()
     assert store.mount.keeps_written
     written = WrittenFiles(clock)
     for number in range(3):
@@ -104,10 +97,8 @@ LARGE = WRITTEN_PAST_CACHE_BYTES
 def opened(
     root: Path, strategy: str, path: DataPath, payload_bytes: int = LARGE, direct_io: str = "auto"
 ) -> BlockStore:
-    facts = make_facts()
-    spec = make_spec(facts, payload_bytes=payload_bytes, stripe_bytes=LARGE // 4)
-    store = BlockStore(root, facts, spec, strategy, direct_io=direct_io, path=path)
-    store.open()
+    shape = {"payload_bytes": payload_bytes, "stripe_bytes": LARGE // 4}
+    store = open_store(root, path, strategy, direct_io=direct_io, **shape)
     if direct_io == "auto" and not store.mount.is_read_past_cache:
         pytest.skip("the checkout's filesystem has no O_DIRECT")
     return store
@@ -121,14 +112,10 @@ def memory() -> mmap.mmap:
     return pages
 
 
-def a_row(store: BlockStore, memory: mmap.mmap, at: int = 0) -> Row:
-    return Row(ctypes.addressof(ctypes.c_char.from_buffer(memory)) + at, store.data_path.new_gate())
-
-
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_large_block_never_is_in_the_cache(disk: Path, data_path: DataPath, strategy: str, memory: mmap.mmap) -> None:
     store = opened(disk / "root", strategy, data_path)
-    assert store.put(key(1), BlockBuffer(store.spec), a_row(store, memory)).ok
+    assert store.put(key(1), BlockBuffer(store.spec), row_of(memory, store)).ok
     assert resident(store.path(key(1))) == 0
     assert get(store, key(1)) == (LOADED, memory[:LARGE])
     assert not store.mount.keeps_written
@@ -138,7 +125,7 @@ def test_a_large_block_never_is_in_the_cache(disk: Path, data_path: DataPath, st
 def test_nor_is_one_that_a_crew_wrote(disk: Path, strategy: str, memory: mmap.mmap) -> None:
     store = opened(disk / "root", strategy, best_path())
     gate = store.data_path.new_gate()
-    run = store.run([(key(n), a_row(store, memory, n * LARGE).address) for n in range(2)], gate)
+    run = store.run([(key(n), address_of(memory) + n * LARGE) for n in range(2)], gate)
     assert run is not None
     crew = store.data_path.new_crew()
     crew.limit(1)
@@ -162,7 +149,7 @@ def test_others_go_through_the_cache(
 ) -> None:
     store = opened(disk / "root", RENAME, data_path, **how)
     assert not store.mount.is_written_past_cache, why
-    assert store.put(key(1), BlockBuffer(store.spec), a_row(store, memory)).ok
+    assert store.put(key(1), BlockBuffer(store.spec), row_of(memory, store)).ok
     assert resident(store.path(key(1))) == 1
 
 
@@ -170,7 +157,7 @@ def test_a_row_that_does_not_begin_on_a_page_goes_through_the_cache(
     disk: Path, data_path: DataPath, memory: mmap.mmap
 ) -> None:
     store = opened(disk / "root", RENAME, data_path)
-    assert store.put(key(1), BlockBuffer(store.spec), a_row(store, memory, at=64)).ok
+    assert store.put(key(1), BlockBuffer(store.spec), row_of(memoryview(memory)[64:], store)).ok
     assert resident(store.path(key(1))) == 1
     assert get(store, key(1))[1] == memory[64 : 64 + LARGE]
 
@@ -195,7 +182,7 @@ def test_where_that_is_refused_after_all_they_are_stored_nevertheless(
     picky = Picky(data_path)
     store = opened(disk / "root", RENAME, picky)
     for number in range(2):
-        assert store.put(key(number), BlockBuffer(store.spec), a_row(store, memory)).ok
+        assert store.put(key(number), BlockBuffer(store.spec), row_of(memory, store)).ok
     assert picky.refused == 1 and caplog.text.count("cannot be written past the page cache") == 1
     assert store.mount.keeps_written and get(store, key(1))[1] == memory[:LARGE]
 
