@@ -29,7 +29,6 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "stores": stores.run,
     "lookups": lookups.run,
     "newcomer": lookups.newcomer,
-    "checksum": price.checksum,
     "memory": price.memory,
     "memory-speed": beside.memory_speed,
     "interpreter": beside.interpreter,

@@ -18,10 +18,8 @@ from tests.bench.worker import Side
 Measure = Callable[[], float | Mapping[str, float]]
 
 
-# Those that are not as shipped, and those with processes of their own.
+# One that is measured from inside, and those with processes of their own.
 _WORKERS = {
-    "reference": ("ours", "--reference"),
-    "unchecked": ("ours", "--reference", "--unchecked"),
     "timed": ("ours", "--timed"),
     "ours apart": ("ours",),
     "stock apart": ("stock",),

@@ -1,55 +1,13 @@
-"""What the connector's own care costs: checksums, and memory."""
+"""What the connector needs beyond the bytes: memory, and time until another client sees a block."""
 
 from __future__ import annotations
 
 import random
-from functools import partial
 
 from tests.bench.bench import Bench
-from tests.bench.loads import COLD
-from tests.bench.places import Place, in_memory, set_cache, settle
-from tests.bench.rows import LIMIT, OURS, Goal, Row
+from tests.bench.rows import OURS, Goal, Row
 
 MIB = 1 << 20
-TOTAL_MIB = 512
-
-
-def checksum(bench: Bench) -> None:
-    """A load with checksums against the same without, by the reference in Python: native code always checks."""
-    goal = Goal(LIMIT, 0.97)
-    note = f"limit: the same with the checksum function replaced by a constant; {COLD}"
-    case = f"load {TOTAL_MIB} MiB, 2 MiB blocks, {bench.local.name}, with checksums"
-    taken = _both(bench, bench.local, case, bench.times(15, 3))
-    ours, bare = ([one["mib_s"] for one in taken[side]] for side in ("reference", "unchecked"))
-    bench.add(Row(case, "MiB/s", ours, (), bare, goal, note, "", "checksum"))
-    ours, bare = ([one["cpu_s_gib"] for one in taken[side]] for side in ("reference", "unchecked"))
-    note = "for information; limit: the same without checksums"
-    bench.add(Row(f"CPU of {case}", "s/GiB", ours, (), bare, None, note, "", "checksum"))
-    with in_memory() as memory:
-        case = f"load {TOTAL_MIB} MiB, 2 MiB blocks, from memory, with checksums"
-        taken = _both(bench, memory, case, bench.times(9, 3))
-        ours, bare = ([one["mib_s"] for one in taken[side]] for side in ("reference", "unchecked"))
-        note = "for information: storage that costs nothing, so that the processor is all; limit: without checksums"
-        bench.add(Row(case, "MiB/s", ours, (), bare, None, note, "", "checksum"))
-
-
-def _both(bench: Bench, place: Place, case: str, repeats: int) -> dict[str, list[dict[str, float]]]:
-    roots = {side: place.folder(f"checksum-{side}") for side in ("reference", "unchecked")}
-    seed = random.getrandbits(60)
-    for side, root in roots.items():
-        bench.side(side).open(root.seen, TOTAL_MIB // 2, 2 * MIB)
-        bench.side(side).move("store", seed, jobs=16)
-    settle()
-
-    def load(side: str) -> dict[str, float]:
-        set_cache(place, roots[side].files())
-        return bench.side(side).move("load", seed)
-
-    taken = bench.alternate(case, repeats, {side: partial(load, side) for side in roots})
-    for side, root in roots.items():
-        bench.side(side).ask("close")
-        root.remove()
-    return taken
 
 
 def memory(bench: Bench) -> None:

@@ -35,9 +35,6 @@ _WHY = {
     "load 512 MiB, 2 MiB blocks, from tmpfs": (
         "the kernel's copy out of tmpfs comes on top of copying and hashing; 0.85 on the same machine an hour earlier"
     ),
-    "load 512 MiB, 2 MiB blocks, local disk, with checksums": (
-        "Python's reference, of which native code took the place"
-    ),
     "interpreter taken": (
         "the 16 jobs of a store, of which each is submitted, handed out, judged and reported: 70 us of Python each "
         "while its code is in the processor's caches, 200 after the blocks have gone through them; a block is 9 us more"

@@ -19,9 +19,7 @@ class Side(Child):
     """A worker, seen from the bench: "ours" or "stock"."""
 
     def __init__(self, side: str, log: Path, *flags: str) -> None:
-        """flags: --reference has Python move the bytes; --unchecked leaves the checksums out, of the reference only;
-        --timed measures native code.
-        """
+        """flags: --timed measures native code."""
         super().__init__("tests.bench.worker", side, *flags, log=log)
 
     def open(self, root: Path, rows: int, row_bytes: int, **settings: Any) -> dict[str, Any]:
@@ -101,10 +99,10 @@ class Worker:
             rates["python_us_mib"] = 1e6 * (took["threads_s"] - self._native.seconds() + before) / (size / MIB)
         return rates
 
-    def copy_and_hash(self, threads: int) -> dict[str, Any]:
-        from tests.bench.alone import copy_and_hash
+    def copy(self, threads: int, do_hash: bool) -> dict[str, Any]:
+        from tests.bench.alone import copy
 
-        took = copy_and_hash(self._region, threads)
+        took = copy(self._region, threads, do_hash=do_hash)
         return {"mib_s": self._region.rows * self._region.row_bytes / MIB / took}
 
     def steps(self, seed: int, requests: int, processor: int) -> dict[str, Any]:
@@ -142,21 +140,6 @@ def rss_bytes(field: str = "VmRSS") -> int:
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found, f"/proc/self/status has no {field}"
     return int(found[1]) * 1024
-
-
-def uncheck() -> None:
-    """Write and accept blocks without looking at their bytes: what is left is the price of everything else."""
-    from llmd_storage_connector.blocks import format as block_format
-
-    block_format.checksum = lambda payload: 0
-
-
-def use_reference() -> None:
-    """Have Python move the bytes."""
-    from llmd_storage_connector.blocks import native
-    from llmd_storage_connector.blocks.python_path import PythonPath
-
-    native.best_path = PythonPath
 
 
 class NativeTime:
@@ -207,10 +190,6 @@ def time_native() -> NativeTime:
 
 def main() -> None:
     side, *flags = sys.argv[1:]
-    if "--unchecked" in flags:
-        uncheck()  # first: others import it by its name
-    if "--reference" in flags:
-        use_reference()
     native = time_native() if "--timed" in flags else None
     serve(lambda: Worker(side, native))
 
