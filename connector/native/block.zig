@@ -240,7 +240,9 @@ fn readStripes(t: *Transfer) Status {
 /// what all of them hash to.
 pub fn write(t: *Transfer) Status {
     if (!t.isValid()) return .invalid;
-    if (t.writes_past_cache != 0 and @intFromPtr(t.row) % ALIGNMENT == 0) file.writePastCache(t.fd, &t.errno) catch return .write_failed;
+    if (t.writes_past_cache != 0 and @intFromPtr(t.row) % ALIGNMENT == 0) {
+        file.writePastCache(t.fd, &t.errno) catch return .write_failed;
+    }
     for (1..t.stripes + 1) |after| {
         const index = after % t.stripes;
         const stripe = t.stripeOfRow(index);

@@ -23,6 +23,7 @@ _WORKERS = {
     "timed": ("ours", "--timed"),
     "ours apart": ("ours",),
     "stock apart": ("stock",),
+    "another apart": ("ours",),
 }
 
 

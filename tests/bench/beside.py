@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from tests.bench.bench import Bench, Measure
@@ -93,23 +94,43 @@ def steps(bench: Bench) -> None:
 def _steps(bench: Bench, slow: Place, mib: int, processor: int) -> None:
     case = f"a scheduler's step while {REQUESTS} requests load, {mib} MiB blocks, {slow.name}"
     sides = {name: bench.side(f"{name} apart") for name in ("ours", "stock")}
+    other = bench.side("another apart")
     roots, seed = {name: slow.folder(f"steps-{name}") for name in sides}, random.getrandbits(60)
     for name, side in sides.items():
         side.open(roots[name].seen, TOTAL_MIB // mib, mib * MIB)
         side.move("store", seed, jobs=16)
+    other.open(roots["ours"].seen, TOTAL_MIB // mib, mib * MIB)
     settle()
 
     def taken_by(name: str, requests: int) -> Mapping[str, float]:
         set_cache(slow, roots[name].files())
         return sides[name].ask("steps", seed=seed, requests=requests, processor=processor)
 
-    both = {name: partial(taken_by, name, REQUESTS) for name in sides}
-    taken = bench.alternate(case, bench.times(9, 3), both | {"limit": partial(taken_by, "ours", 0)})
+    def while_another_loads() -> Mapping[str, float]:
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(other.ask, "load_over", seed=seed, jobs=REQUESTS)
+            seen = taken_by("ours", 0)
+            loading.result()
+        return seen
+
+    measures: dict[str, Measure] = {name: partial(taken_by, name, REQUESTS) for name in sides}
+    measures |= {"limit": partial(taken_by, "ours", 0), "another": while_another_loads}
+    taken = bench.alternate(case, bench.times(9, 3), measures)
     for what, quantile in (("p99_us", "99th percentile"), ("p50_us", "median")):
-        ours, stock, idle = ([one[what] for one in taken[name]] for name in ("ours", "stock", "limit"))
+        ours, stock, idle, another = (
+            [one[what] for one in taken[name]] for name in ("ours", "stock", "limit", "another")
+        )
         goal = Goal(LIMIT, 1.05, at_least=False)
         note = "limit: the same thread with nothing to load; a step is a quarter of a millisecond of pure Python"
         bench.add(Row(f"{case}, {quantile}", "us", ours, stock, idle, goal, note, "", "interpreter"))
+        note = (
+            "for information: the same blocks at the same time by another process, which takes nothing of this one's "
+            "interpreter: what processors do to each other; limit: nothing to load"
+        )
+        bench.add(
+            Row(f"{case}, by another process, {quantile}", "us", another, (), idle, None, note, "", "interpreter")
+        )
+    other.ask("close")
     for name, side in sides.items():
         side.ask("close")
         roots[name].remove()

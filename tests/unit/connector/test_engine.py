@@ -27,7 +27,8 @@ from llmd_storage_connector.blocks.native import best_path
 from llmd_storage_connector.blocks.result import BlockResult
 from llmd_storage_connector.blocks.store import BlockStore
 from llmd_storage_connector.engine import background as background_module
-from llmd_storage_connector.engine.engine import StorageEngine
+from llmd_storage_connector.engine import engine as engine_module
+from llmd_storage_connector.engine.engine import LOOK_EVERY_S, StorageEngine
 from llmd_storage_connector.errors import Pending, Unusable
 from llmd_storage_connector.eviction import budget_client
 from llmd_storage_connector.eviction.budget_client import ROOM, WRITERS
@@ -492,8 +493,20 @@ def test_jobs_queued_before_the_store_proved_unusable_end(tmp_path: Path) -> Non
     play.engine.close(5)
 
 
-def test_every_job_ends_exactly_once_under_load(bench: Callable[..., Bench]) -> None:
+def test_what_is_late_is_looked_for_now_and_then(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at every step, which it would make longer."""
+    play, looks = bench(), list[float]()
+    for part in (0, 0, 0.5, 1.5, 2, 2.6):
+        now = 1.0 + part * LOOK_EVERY_S
+        monkeypatch.setattr(play.engine, "_clock", lambda now=now: now)
+        monkeypatch.setattr(play.engine, "_cancel_late", lambda part=part: looks.append(part))
+        play.engine.finished()
+    assert looks == [0, 1.5, 2.6]
+
+
+def test_every_job_ends_exactly_once_under_load(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines race with threads: no job may be lost or reported twice."""
+    monkeypatch.setattr(engine_module, "LOOK_EVERY_S", 0.0)
     play = bench(load_deadline_s=0.003, store_deadline_s=0.003, store_queue_bytes=5 * PAYLOAD_BYTES)
     play.engine.wait_open(CEILING_S)
     seen: list[int] = []

@@ -165,21 +165,22 @@ def test_a_row_that_does_not_begin_on_a_page_goes_through_the_cache(
 class Picky:
     """A data path on a filesystem that takes a page past its cache, and no block."""
 
-    def __init__(self, real: DataPath) -> None:
-        self._real, self.name, self.read, self.refused = real, real.name, real.read, 0
+    def __init__(self, real: DataPath, says: int) -> None:
+        self._real, self._says, self.name, self.read, self.refused = real, says, real.name, real.read, 0
         self.new_gate, self.new_crew = real.new_gate, real.new_crew
 
     def write(self, move: Move, fd: int, *, past_cache: bool = False) -> None:
         if past_cache:
             self.refused += 1
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise OSError(self._says, os.strerror(self._says))
         self._real.write(move, fd)
 
 
+@pytest.mark.parametrize("says", [errno.EINVAL, errno.EOPNOTSUPP])
 def test_where_that_is_refused_after_all_they_are_stored_nevertheless(
-    disk: Path, data_path: DataPath, memory: mmap.mmap, caplog: pytest.LogCaptureFixture
+    disk: Path, data_path: DataPath, memory: mmap.mmap, caplog: pytest.LogCaptureFixture, says: int
 ) -> None:
-    picky = Picky(data_path)
+    picky = Picky(data_path, says)
     store = opened(disk / "root", RENAME, picky)
     for number in range(2):
         assert store.put(key(number), BlockBuffer(store.spec), row_of(memory, store)).ok

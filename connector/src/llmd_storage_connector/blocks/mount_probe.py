@@ -29,6 +29,8 @@ _TRIAL_BYTES = 4 << 20
 # Blocks from this size on are written past the page cache: a copy less. Smaller ones wait longer for the disk than that
 # takes (docs/decisions/0003-transfers.md).
 WRITTEN_PAST_CACHE_BYTES = 1 << 20
+# What filesystems answer that do not go past the page cache.
+REFUSES_DIRECT_IO = (errno.EINVAL, errno.EOPNOTSUPP)
 # What chown(2) takes for "leave it": no file has this owner.
 _NOBODY = 0xFFFFFFFF
 
@@ -57,8 +59,8 @@ class Mount:
     @property
     def keeps_written(self) -> bool:
         """Whether blocks stay in the page cache for nobody after they were published, since that did not sync them."""
-        is_synced = self.is_written_past_cache or self.publish_strategy == strategies.RENAME_FSYNC
-        return self.is_read_past_cache and not is_synced
+        is_gone = self.is_written_past_cache or self.publish_strategy == strategies.RENAME_FSYNC
+        return self.is_read_past_cache and not is_gone
 
     @property
     def owner_pair(self) -> tuple[int, int]:
@@ -165,6 +167,6 @@ def supports_direct_io(folder: str, *, written: bool = False) -> bool:
     try:
         return is_readable_back(folder, READ | os.O_DIRECT, written_past_cache=written)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+        if error.errno in REFUSES_DIRECT_IO:
             return False
         raise

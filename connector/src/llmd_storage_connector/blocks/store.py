@@ -28,7 +28,13 @@ from llmd_storage_connector.blocks.files import refresh_mtime
 from llmd_storage_connector.blocks.folders import Folders
 from llmd_storage_connector.blocks.format import BlockSpec
 from llmd_storage_connector.blocks.gate import Gate
-from llmd_storage_connector.blocks.mount_probe import Mount, is_healthy, probe_mount, try_writing
+from llmd_storage_connector.blocks.mount_probe import (
+    REFUSES_DIRECT_IO,
+    Mount,
+    is_healthy,
+    probe_mount,
+    try_writing,
+)
 from llmd_storage_connector.blocks.namespace import complete, open_namespace, unusable
 from llmd_storage_connector.blocks.native import best_path
 from llmd_storage_connector.blocks.page_cache import forget_pages
@@ -190,7 +196,7 @@ class BlockStore:
                 if self._publish(key, lambda fd: self._write(fd, move)):
                     return BlockResult(True)
             except OSError as error:
-                if error.errno != errno.EINVAL or not self.mount.is_written_past_cache:
+                if error.errno not in REFUSES_DIRECT_IO or not self.mount.is_written_past_cache:
                     return BlockResult(False, reason_of(error))
                 self.mount = _written_through_cache(self.mount, self.folder, error)
             present = self.contains(key)
