@@ -8,7 +8,7 @@ from functools import partial
 from tests.bench import fio
 from tests.bench.bench import Bench
 from tests.bench.places import LINK_MIB_S, Place, set_cache, settle
-from tests.bench.rows import LIMIT, STOCK, Goal, Row
+from tests.bench.rows import LIMIT, STOCK, Goal, Row, quicker
 
 MIB = 1 << 20
 TOTAL_MIB = 512
@@ -64,8 +64,8 @@ def _load(bench: Bench, place: Place, mib: int, goals: list[Goal]) -> None:
     command = " ".join(fio.read_argv(chosen, files, laid.seen)).replace(str(bench.local.behind), "DIR")
     for goal in goals:
         name = case if goal.against == LIMIT else f"{case}: times stock"
-        limits = taken[f"fio {chosen.name}"]
-        note = f"fio's best of {len(setups)}: {chosen.name}; {COLD if place.cold else SERVED}"
+        limits, whose = quicker(taken[f"fio {chosen.name}"], stock)
+        note = f"{whose}fio's best of {len(setups)}: {chosen.name}; {COLD if place.cold else SERVED}"
         bench.add(Row(name, "MiB/s", ours, stock, limits, goal, note, command, "loads"))
     ours_cpu, stock_cpu = ([one["cpu_s_gib"] for one in taken[side]] for side in ("ours", "stock"))
     goal = Goal(STOCK, 1.3, at_least=False)

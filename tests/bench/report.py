@@ -32,7 +32,8 @@ ratios repeat by repeat. [bench.json](bench.json) has the spread and the command
 
 - *2 ms a call*: a FUSE filesystem over the local disk ([tests/faultfs](../../tests/faultfs)) that waits 2 ms before
   each call and lets the kernel keep nothing; what is behind it is in memory.
-- *limit*: fio's best, where nothing else is said. fio writes without fsync and under the final name.
+- *limit*: fio's best, or the stock tier where that is quicker, where nothing else is said. fio writes without fsync and
+  under the final name.
 - *stock*: vLLM's own file tier. It is driven directly, by the calls that vLLM's scheduler makes, as ours is."""
 
 

@@ -96,6 +96,15 @@ def paired_ratio(ours: Sequence[float], other: Sequence[float]) -> float | None:
     return statistics.median(mine / theirs for mine, theirs in zip(ours, other, strict=True))
 
 
+def quicker(limit: Sequence[float], stock: Sequence[float]) -> tuple[Sequence[float], str]:
+    """The limit that a rate is held against, and what to say of it: what another gets out of the same mount is no less
+    possible than what fio does.
+    """
+    if stock and (not limit or statistics.median(stock) > statistics.median(limit)):
+        return stock, "limit: the stock tier, which is quicker than fio; "
+    return limit, ""
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` (0 to 1) of the values do not exceed."""
     ordered = sorted(values)

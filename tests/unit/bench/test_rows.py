@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.rows import LIMIT, OURS, STOCK, Goal, Row, paired_ratio, percentile
+from tests.bench.rows import LIMIT, OURS, STOCK, Goal, Row, paired_ratio, percentile, quicker
 
 
 def test_a_ratio_pairs_the_repeats_so_that_a_machine_that_slows_down_does_not_change_it() -> None:
@@ -14,6 +14,14 @@ def test_a_ratio_pairs_the_repeats_so_that_a_machine_that_slows_down_does_not_ch
 
 def test_a_ratio_of_sides_with_different_numbers_of_repeats_is_that_of_their_medians() -> None:
     assert paired_ratio([2.0, 4.0, 6.0], [8.0]) == 0.5
+
+
+def test_no_limit_is_below_what_the_stock_tier_reaches() -> None:
+    assert quicker([1.0, 9.0, 2.0], [3.0, 3.0, 3.0])[0] == [3.0, 3.0, 3.0]
+    assert "stock" in quicker([2.0], [3.0])[1]
+    assert quicker([4.0], [3.0]) == ([4.0], "")
+    assert quicker([4.0], []) == ([4.0], "")
+    assert quicker([], [3.0])[0] == [3.0]
 
 
 def test_there_is_no_ratio_to_a_side_that_was_not_measured() -> None:
