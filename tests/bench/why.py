@@ -11,9 +11,8 @@ _WHY = {
     ),
     "load 512 MiB, 32 MiB blocks, local disk": ("as with blocks of 2 MiB"),
     "load 512 MiB, 2 MiB blocks, 2 ms a call": (
-        "the file server takes most of two processors, and hashing and copying what it leaves: 24, 32, 48 and 64 "
-        "threads gave 1790, 1780, 1820 and 1860 MiB/s. With a link of 800 MiB/s, where storage is what is waited for, "
-        "it is met"
+        "the file server takes most of two processors, and hashing and copying what it leaves (24, 32, 48 and 64 "
+        "threads gave the same, to 4 %). With a link of 800 MiB/s, where storage is what is waited for, it is met"
     ),
     "load 512 MiB, 32 MiB blocks, 2 ms a call": ("as with blocks of 2 MiB"),
     "CPU of load": (
@@ -34,16 +33,16 @@ _WHY = {
         "in other runs"
     ),
     "load 512 MiB, 2 MiB blocks, from tmpfs": (
-        "the kernel's copy out of tmpfs comes on top of copying and hashing; 0.85 on the same machine an hour earlier"
+        "the kernel's copy out of tmpfs comes on top of copying and hashing; 0.82 on the same machine an hour earlier"
     ),
     "interpreter taken": (
         "the 16 jobs of a store, of which each is submitted, handed out, judged and reported: 70 us of Python each "
         "while its code is in the processor's caches, 200 after the blocks have gone through them; a block is 9 us more"
     ),
     "a scheduler's step": (
-        "threads that have moved what they took ask for the interpreter, and several may at once: with the same blocks "
-        "loaded by another process nothing is noticed. The stock tier's ask less often, for a third of the speed in "
-        "blocks of 2 MiB"
+        "in part the machine's: with the same blocks loaded by another process the 99th percentile is 1.17 and 1.03, "
+        "the median 0.98 and 1.02. In part that threads that have moved what they took ask for the interpreter; the "
+        "stock tier's ask less often, for a third of the speed in blocks of 2 MiB"
     ),
     "time to first token, storage at 1 MiB/s, first request": (
         "one request on a machine whose computing itself went from 3.6 to 4.0 s meanwhile; 1.09 minutes later, 1.08 on "
