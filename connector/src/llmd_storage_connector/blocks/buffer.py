@@ -16,15 +16,13 @@ class BlockBuffer:
     """Page-aligned memory for a header and the stripe behind it, in a large page where it fits. Owned by one thread.
 
     The kernel pins each page that a read fills past the page cache: one instead of 512. Shared memory, mmap's default,
-    gets no large pages on most machines. A child gets none of it: what is read into a page while that is copied for
-    one may be lost.
+    gets no large pages on most machines.
     address: of the header; checksums: one a stripe, for whoever reads or writes.
     """
 
     def __init__(self, spec: BlockSpec) -> None:
         length = spec.header_bytes + spec.longest_stripe + _LARGE_PAGE
         memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        memory.madvise(mmap.MADV_DONTFORK)
         begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         start = -(begin + spec.header_bytes) % _LARGE_PAGE
         stripe = start + spec.header_bytes
